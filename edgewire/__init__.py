@@ -1,0 +1,1 @@
+"""The vocabulary that cloud, gateway, mappers and boards share. It imports nothing of the others."""

@@ -1,0 +1,74 @@
+"""Twin messages as a device builds and reads them, in plain `json`; also runs on MicroPython, frozen into the firmware.
+
+The gateway's side of the same messages is `twin.py`, with validation. KubeEdge's wire words for reported and desired
+stand here once; everything else imports them.
+"""
+
+import json
+
+REPORTED = "actual"
+DESIRED = "expected"
+
+# States a device may report (protocol document, section 3).
+STATES = ("ok", "online", "offline", "unhealthy", "unknown")
+
+
+def report(values: "dict[str, tuple[str, int]]", event_id: str = "", timestamp: int = 0) -> str:
+    """A `twin/update` payload: property -> (value, source time in ms since 1970; 0 = no clock, the gateway's time counts)."""
+    twin = {}
+    for name, (value, at) in values.items():
+        reported: dict[str, object] = {"value": value}
+        if at:
+            reported["metadata"] = {"timestamp": at}
+        twin[name] = {REPORTED: reported}
+    return json.dumps({"event_id": event_id, "timestamp": timestamp, "twin": twin})
+
+
+def state(value: str, event_id: str = "", timestamp: int = 0) -> str:
+    """A `state/update` payload; `value` is one of `STATES`."""
+    return json.dumps({"event_id": event_id, "timestamp": timestamp, "state": value})
+
+
+def get(event_id: str = "") -> str:
+    """A `twin/get` or `membership/get` payload."""
+    return json.dumps({"event_id": event_id})
+
+
+def delta(payload: "bytes | str") -> "dict[str, str]":
+    """The desired values of a `twin/update/delta`: property -> value. ValueError when it is none."""
+    return _strings(_object(payload).get("delta"))
+
+
+def desired(payload: "bytes | str") -> "dict[str, str]":
+    """The desired values of a `twin/get/result`: property -> value, of those that have one. ValueError when it is none."""
+    values = {}
+    twin = _object(payload).get("twin")
+    if not isinstance(twin, dict):
+        raise ValueError("no twin in the message")
+    for name, entry in twin.items():
+        wanted = entry.get(DESIRED) if isinstance(entry, dict) else None
+        if isinstance(wanted, dict) and "value" in wanted:
+            values[name] = wanted["value"]
+    return _strings(values)
+
+
+def refusal(payload: "bytes | str") -> "tuple[str, int, str] | None":
+    """What a result topic said: (event id, code, reason) of a refusal, None of a success. ValueError when it is none."""
+    message = _object(payload)
+    code = message.get("code")
+    if not isinstance(code, int) or code == 0:
+        return None
+    return str(message.get("event_id", "")), code, str(message.get("reason", ""))
+
+
+def _object(payload: "bytes | str") -> "dict[str, object]":
+    message = json.loads(payload)
+    if not isinstance(message, dict):
+        raise ValueError("not a JSON object")
+    return message
+
+
+def _strings(values: object) -> "dict[str, str]":
+    if not isinstance(values, dict) or not all(isinstance(v, str) for v in values.values()):
+        raise ValueError("values must be strings, by property")
+    return values

@@ -1,0 +1,241 @@
+"""Device and DeviceModel, parsed and validated from their custom resources (`devices.kubeedge.io/v1beta1`).
+
+Unknown keys are let through: a newer cloud may send more than this gateway knows. What is wrong is said with the path of
+the field, so that the message can stand in a Device's conditions and be acted on.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+GROUP = "devices.kubeedge.io"
+VERSION = "v1beta1"
+
+INTEGER = "INT"
+FLOATS = frozenset({"FLOAT", "DOUBLE"})
+BOOLEAN = "BOOLEAN"
+TYPES = frozenset({"INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES", "STREAM"})
+
+_TRUE = frozenset({"true", "1"})
+_FALSE = frozenset({"false", "0"})
+
+
+class DeviceError(Exception):
+    """A Device or DeviceModel resource that cannot be used; the text names the field."""
+
+
+class Desired(Struct, frozen=True, omit_defaults=True):
+    """A value a user wants: a string, as on the wire."""
+
+    value: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class Visitor(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """How one property is reached over the device's protocol; `config_data` is the driver's to read."""
+
+    protocol_name: str = ""
+    config_data: dict[str, Any] = field(default_factory=dict)
+
+
+class Property(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A property of one device: what is wanted, how it is reached, how often."""
+
+    name: str
+    desired: Desired | None = None
+    visitors: Visitor = field(default_factory=Visitor)
+    collect_cycle: int = 0
+    """Milliseconds between reads; 0 leaves it to the mapper."""
+    report_cycle: int = 0
+    """Milliseconds between reports of an unchanged value; 0 leaves it to the mapper."""
+    report_to_cloud: bool = True
+
+
+class Protocol(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """The protocol a device speaks and where it is found; `config_data` is the driver's to read."""
+
+    protocol_name: str = ""
+    config_data: dict[str, Any] = field(default_factory=dict)
+
+
+class Reference(Struct, frozen=True, omit_defaults=True):
+    """The name of another object in the same namespace."""
+
+    name: str = ""
+
+
+class Metadata(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """The part of an object's metadata that the edge uses."""
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+
+
+class DeviceSpec(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """What a user wrote of a device."""
+
+    device_model_ref: Reference = field(default_factory=Reference)
+    node_name: str = ""
+    protocol: Protocol = field(default_factory=Protocol)
+    properties: list[Property] = field(default_factory=list)
+
+
+class Device(Struct, frozen=True, omit_defaults=True):
+    """A Device resource; its status is the cloud's affair and not read here."""
+
+    metadata: Metadata
+    spec: DeviceSpec = field(default_factory=DeviceSpec)
+
+    @property
+    def id(self) -> str:
+        """`<namespace>/<name>`: the device's id in topics, stores and logs."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    @property
+    def model_id(self) -> str:
+        """`<namespace>/<name>` of its device model."""
+        return f"{self.metadata.namespace}/{self.spec.device_model_ref.name}"
+
+
+class ModelProperty(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """What every device of a model has in common about one property."""
+
+    name: str
+    description: str = ""
+    type: str = "STRING"
+    access_mode: str = "ReadWrite"
+    minimum: str = ""
+    maximum: str = ""
+    unit: str = ""
+
+    @property
+    def writable(self) -> bool:
+        """Whether a desired value may be written to the device."""
+        return self.access_mode != "ReadOnly"
+
+
+class ModelSpec(Struct, frozen=True, omit_defaults=True):
+    """What a user wrote of a device model."""
+
+    protocol: str = ""
+    properties: list[ModelProperty] = field(default_factory=list)
+
+
+class DeviceModel(Struct, frozen=True, omit_defaults=True):
+    """A DeviceModel resource."""
+
+    metadata: Metadata
+    spec: ModelSpec = field(default_factory=ModelSpec)
+
+    @property
+    def id(self) -> str:
+        """`<namespace>/<name>`."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    def property(self, name: str) -> ModelProperty | None:
+        """The property of that name, or None."""
+        return next((p for p in self.spec.properties if p.name == name), None)
+
+
+class MapperDevice(Struct, frozen=True):
+    """What a mapper learns of a device: both resources, as `topics.mapper_device` carries them."""
+
+    device: Device
+    model: DeviceModel
+
+
+_device = msgspec.json.Decoder(Device)
+_model = msgspec.json.Decoder(DeviceModel)
+_mapper_device = msgspec.json.Decoder(MapperDevice)
+
+
+def parse_device(content: bytes | msgspec.Raw) -> Device:
+    """A Device from its JSON. Raises DeviceError naming the field at fault."""
+    try:
+        return _device.decode(content)
+    except msgspec.DecodeError as error:
+        raise DeviceError(f"Device: {error}") from error
+
+
+def parse_model(content: bytes | msgspec.Raw) -> DeviceModel:
+    """A DeviceModel from its JSON. Raises DeviceError naming the field at fault."""
+    try:
+        return _model.decode(content)
+    except msgspec.DecodeError as error:
+        raise DeviceError(f"DeviceModel: {error}") from error
+
+
+def parse_mapper_device(payload: bytes) -> MapperDevice:
+    """What a `topics.mapper_device` topic carries. Raises DeviceError naming the field at fault."""
+    try:
+        return _mapper_device.decode(payload)
+    except msgspec.DecodeError as error:
+        raise DeviceError(f"mapper device: {error}") from error
+
+
+def encode_mapper_device(device: bytes | msgspec.Raw, model: bytes | msgspec.Raw) -> bytes:
+    """The payload of a `topics.mapper_device` topic, from both resources' JSON."""
+    return b'{"device":' + bytes(device) + b',"model":' + bytes(model) + b"}"
+
+
+def problems(device: Device, model: DeviceModel) -> list[str]:
+    """What a user should correct in a device, in words; empty when it fits its model."""
+    found = []
+    declared = {p.name: p for p in model.spec.properties}
+    for p in device.spec.properties:
+        of_model = declared.get(p.name)
+        if of_model is None:
+            found.append(f"property {p.name!r} is not declared in device model {model.metadata.name!r}")
+        elif p.desired is not None and p.desired.value:
+            if not of_model.writable:
+                found.append(f"property {p.name!r} is ReadOnly and has a desired value")
+            elif (why := value_problem(p.desired.value, of_model.type)) is not None:
+                found.append(f"desired value of property {p.name!r}: {why}")
+    return found
+
+
+def value_problem(value: str, type: str) -> str | None:
+    """Why a string is no value of a model's type ("INT", "FLOAT", …), or None when it is one."""
+    if type == INTEGER:
+        return None if _is_integer(value) else f"{_short(value)} is not an integer"
+    if type in FLOATS:
+        return None if _is_float(value) else f"{_short(value)} is not a number"
+    if type == BOOLEAN:
+        return None if value.lower() in _TRUE | _FALSE else f"{_short(value)} is not true or false"
+    return None
+
+
+def same_value(one: str, other: str, type: str) -> bool:
+    """Whether two strings say the same value of a type: 25 and 25.0 are one FLOAT, true and 1 one BOOLEAN."""
+    if one == other:
+        return True
+    if type in FLOATS and _is_float(one) and _is_float(other):
+        return float(one) == float(other)
+    if type == INTEGER and _is_integer(one) and _is_integer(other):
+        return int(one) == int(other)
+    if type == BOOLEAN:
+        return (one.lower() in _TRUE) == (other.lower() in _TRUE) and {one.lower(), other.lower()} <= _TRUE | _FALSE
+    return False
+
+
+def _is_integer(value: str) -> bool:
+    digits = value[1:] if value[:1] in ("-", "+") else value
+    return len(value) <= 40 and digits.isascii() and digits.isdigit()
+
+
+def _is_float(value: str) -> bool:
+    if "_" in value:
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 40 else value[:37] + "...")
