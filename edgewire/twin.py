@@ -1,0 +1,288 @@
+"""Twin documents: parsed, validated and encoded. The gateway's and the cloud's side of what `board.py` builds.
+
+KubeEdge's wire words for reported and desired come from `board.py` and go no further than this file. Errors: `TwinError`,
+a message its sender has to correct; it carries the `code`, `reason` and `event_id` of the answer.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType, field
+
+from edgewire.board import DESIRED, REPORTED, STATES
+
+MAX_VALUE = 4096
+"""UTF-8 bytes of the longest value of a property."""
+
+BAD_REQUEST, NOT_FOUND, TOO_LARGE = 400, 404, 413
+
+_NAME = re.compile(r"[a-zA-Z0-9-_.,:/@#]{1,128}")
+_EVENT_ID = re.compile(rb'"event_id"\s*:\s*"([^"\\]{0,128})"')
+
+
+class TwinError(Exception):
+    """A twin or state message that its sender has to correct."""
+
+    def __init__(self, code: int, reason: str, event_id: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.event_id = event_id
+
+
+class Stamp(Struct, frozen=True, omit_defaults=True):
+    """When a value came into being, in ms since 1970; 0 when its source did not say."""
+
+    timestamp: int = 0
+
+
+class Value(Struct, frozen=True, omit_defaults=True):
+    """A value as on the wire: always a string. `value` unset means there is none, which is not the empty string."""
+
+    value: str | UnsetType = UNSET
+    metadata: Stamp | None = None
+
+    @property
+    def at(self) -> int:
+        """Source time in ms since 1970, 0 when unknown."""
+        return 0 if self.metadata is None else self.metadata.timestamp
+
+
+class TypeOf(Struct, frozen=True, omit_defaults=True):
+    """The type a property's values have, in KubeEdge's words: int, float, double, string, boolean, …"""
+
+    type: str = ""
+
+
+class Version(Struct, frozen=True):
+    """How often a value changed on either side."""
+
+    cloud: int = 0
+    edge: int = 0
+
+
+class Twin(Struct, frozen=True, omit_defaults=True):
+    """One property: what is desired of it and what was reported."""
+
+    desired: Value | None = field(name=DESIRED, default=None)
+    reported: Value | None = field(name=REPORTED, default=None)
+    optional: bool = False
+    metadata: TypeOf | None = None
+    reported_version: Version | None = field(name=REPORTED + "_version", default=None)
+
+
+class Change(Struct, frozen=True):
+    """A property before and after."""
+
+    last: Twin | None
+    current: Twin | None
+
+
+class Report(Struct, frozen=True):
+    """What a device sent on `twin/update`; a property that is None shall be deleted."""
+
+    event_id: str = ""
+    timestamp: int = 0
+    twin: dict[str, Twin | None] = {}
+
+
+class StateReport(Struct, frozen=True):
+    """What a device sent on `state/update`."""
+
+    state: str
+    event_id: str = ""
+    timestamp: int = 0
+
+
+class DeviceState(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A device's state as the gateway tells it; `last_online_time` in RFC 3339."""
+
+    name: str
+    state: str = ""
+    last_online_time: str = ""
+
+
+class Member(Struct, frozen=True, omit_defaults=True):
+    """A device of a node in membership messages."""
+
+    id: str
+    name: str
+    state: str = ""
+    last_online: str = ""
+
+
+class _Request(Struct):
+    event_id: str = ""
+
+
+class _Result(Struct):
+    event_id: str
+    timestamp: int
+    twin: Mapping[str, Twin | None]
+
+
+class _PartlyRefused(Struct):
+    event_id: str
+    timestamp: int
+    code: int
+    reason: str
+    twin: Mapping[str, Twin | None]
+
+
+class _Refused(Struct):
+    event_id: str
+    timestamp: int
+    code: int
+    reason: str
+
+
+class _Delta(Struct):
+    event_id: str
+    timestamp: int
+    twin: Mapping[str, Twin | None]
+    delta: Mapping[str, str]
+
+
+class _Document(Struct):
+    event_id: str
+    timestamp: int
+    twin: Mapping[str, Change]
+
+
+class _StateResult(Struct):
+    event_id: str
+    timestamp: int
+    device: DeviceState
+
+
+class _Members(Struct):
+    event_id: str
+    timestamp: int
+    devices: Sequence[Member]
+
+
+class Membership(Struct, frozen=True):
+    """Devices that came to a node or left it."""
+
+    event_id: str
+    timestamp: int
+    added_devices: Sequence[Member] | None
+    removed_devices: Sequence[Member] | None
+
+
+_encoder = msgspec.json.Encoder()
+_report = msgspec.json.Decoder(Report)
+_state = msgspec.json.Decoder(StateReport)
+_request = msgspec.json.Decoder(_Request)
+
+
+def parse_report(payload: bytes) -> Report:
+    """A `twin/update` payload. Raises TwinError 400 naming the field; values are checked by `value_problem`, not here."""
+    try:
+        return _report.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TwinError(BAD_REQUEST, _explain(error), event_id_of(payload)) from error
+
+
+def parse_state(payload: bytes) -> StateReport:
+    """A `state/update` payload. Raises TwinError 400."""
+    try:
+        report = _state.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TwinError(BAD_REQUEST, _explain(error), event_id_of(payload)) from error
+    if report.state not in STATES:
+        raise TwinError(BAD_REQUEST, f"state {report.state[:40]!r} is none of {', '.join(STATES)}", report.event_id)
+    return report
+
+
+def parse_request(payload: bytes) -> str:
+    """The event id of a `twin/get` or `membership/get` payload. Raises TwinError 400."""
+    try:
+        return _request.decode(payload).event_id
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise TwinError(BAD_REQUEST, _explain(error), event_id_of(payload)) from error
+
+
+def event_id_of(payload: bytes) -> str:
+    """The event id of a message, also where the rest of it cannot be read; empty when there is none."""
+    found = _EVENT_ID.search(payload[:MAX_VALUE])
+    return found[1].decode(errors="replace") if found else ""
+
+
+def value_problem(value: str) -> str | None:
+    """Why a value cannot be carried, whatever its type, or None. Its type is checked by `device.value_problem`."""
+    if len(value) * 4 > MAX_VALUE and (size := len(value.encode())) > MAX_VALUE:
+        return f"value of {size} bytes is longer than {MAX_VALUE}"
+    return None
+
+
+def name_problem(name: str) -> str | None:
+    """Why a string is no property name (protocol document, section 3), or None."""
+    if _NAME.fullmatch(name):
+        return None
+    return f"property name {name[:40]!r} is not 1 to 128 of a-z A-Z 0-9 - _ . , : / @ #"
+
+
+def result(event_id: str, timestamp: int, twins: Mapping[str, Twin | None], refused: TwinError | None = None) -> bytes:
+    """The payload of `twin/update/result` and `twin/get/result`; `refused` says what of the message was not taken."""
+    if refused is not None and twins:
+        return _encoder.encode(_PartlyRefused(event_id, timestamp, refused.code, refused.reason, twins))
+    if refused is not None:
+        return _encoder.encode(_Refused(event_id, timestamp, refused.code, refused.reason))
+    return _encoder.encode(_Result(event_id, timestamp, twins))
+
+
+def delta(event_id: str, timestamp: int, twins: Mapping[str, Twin | None], wanted: Mapping[str, str]) -> bytes:
+    """The payload of `twin/update/delta`: `wanted` is property -> desired value."""
+    return _encoder.encode(_Delta(event_id, timestamp, twins, wanted))
+
+
+def document(event_id: str, timestamp: int, changes: Mapping[str, Change]) -> bytes:
+    """The payload of `twin/update/document`."""
+    return _encoder.encode(_Document(event_id, timestamp, changes))
+
+
+def state_result(event_id: str, timestamp: int, state: DeviceState) -> bytes:
+    """The payload of `state/update/result`."""
+    return _encoder.encode(_StateResult(event_id, timestamp, state))
+
+
+def members(event_id: str, timestamp: int, devices: Sequence[Member]) -> bytes:
+    """The payload of `membership/get/result`."""
+    return _encoder.encode(_Members(event_id, timestamp, devices))
+
+
+def encode_membership(membership: Membership) -> bytes:
+    """The payload of `membership/updated`, and the content of the link's `membership` message."""
+    return _encoder.encode(membership)
+
+
+def updated_content(event_id: str, timestamp: int, twins: Mapping[str, Twin | None]) -> Raw:
+    """The link content of `twin/edge_updated`: the properties that changed on the edge."""
+    return Raw(_encoder.encode(_Result(event_id, timestamp, twins)))
+
+
+def state_content(event_id: str, timestamp: int, state: DeviceState) -> Raw:
+    """The link content of a device's `state/update`; a JSON text inside a string, as KubeEdge sends it."""
+    return Raw(_encoder.encode(state_result(event_id, timestamp, state).decode()))
+
+
+class UpdatedContent(Struct, frozen=True):
+    """What `updated_content` is read as, by `Message.read`."""
+
+    twin: dict[str, Twin | None]
+    event_id: str = ""
+    timestamp: int = 0
+
+
+class StateContent(Struct, frozen=True):
+    """What `state_content` is read as, by `Message.read`."""
+
+    device: DeviceState
+    event_id: str = ""
+    timestamp: int = 0
+
+
+def _explain(error: Exception) -> str:
+    return str(error)[:300]
