@@ -1,0 +1,31 @@
+"""The steps that bring a store's file from any earlier shape to today's; each and its record share one transaction."""
+
+import sqlite3
+
+_TABLE = "CREATE TABLE {} (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID"
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    tuple(_TABLE.format(table) for table in ("object", "twin", "device", "retained", "session", "queued")),
+)
+"""Statements of version 1, 2, …: append only. `PRAGMA user_version` says how many a file has had."""
+
+
+class MigrationError(Exception):
+    """The file was written by a newer release."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to the newest shape. Raises MigrationError for a file of a newer release."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(MIGRATIONS):
+        raise MigrationError(f"its shape is version {version}, this release knows up to {len(MIGRATIONS)}")
+    for number in range(version, len(MIGRATIONS)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in MIGRATIONS[number]:
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {number + 1}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
