@@ -38,15 +38,18 @@ def load(path: Path | None, type: type[T], overrides: Mapping[str, Any] | None =
     return parse(content, type, source)
 
 
-def parse(content: Any, type: type[T], source: str) -> T:
-    """A struct of `type` from plain objects, such as a YAML document read elsewhere; `source` names them in errors."""
+def parse(content: Any, type: type[T], source: str, *, strict: bool = True) -> T:
+    """A struct of `type` from plain objects, such as a YAML document read elsewhere; `source` names them in errors.
+
+    Without `strict`, numbers and booleans may also be written as strings.
+    """
     # Imported here: this module is part of the vocabulary, and only a process that reads a configuration needs the cost.
     from msgspec.inspect import type_info
 
     for at, unknown, known in _unknown_keys(content, type_info(type), ""):
         raise ConfigError(f"unknown key `{_join(at, unknown)}` in {source}{_hint(at, unknown, known)}")
     try:
-        return msgspec.convert(content, type, dec_hook=_decode)
+        return msgspec.convert(content, type, strict=strict, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise ConfigError(_located(str(error), source)) from error
 

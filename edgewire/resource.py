@@ -6,6 +6,8 @@ the node. An object outside any namespace has namespace `null`. Devices report o
 
 from typing import NamedTuple
 
+from msgspec import Struct
+
 DEVICE, DEVICE_MODEL, POD, CONFIGMAP, SECRET, NODE_STATUS = (
     "device",
     "devicemodel",
@@ -80,3 +82,20 @@ def parse_device_report(resource: str) -> tuple[str, str] | None:
     if parts[3] not in (TWIN_UPDATED, STATE_UPDATED):
         return None
     return f"{parts[1]}/{parts[2]}", parts[3]
+
+
+class ObjectMeta(Struct, frozen=True, rename="camel"):
+    """The metadata that says which version of an object this is."""
+
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+
+
+def version(metadata: ObjectMeta) -> str:
+    """Which version of an object somebody has, as far as the edge is concerned.
+
+    Kubernetes counts an object's edits of `spec` in `generation`; its resource version also moves with each status, which
+    is the edge's own doing. So it is `<uid>.<generation>` where there is a generation, else the resource version.
+    """
+    return f"{metadata.uid}.{metadata.generation}" if metadata.generation else metadata.resource_version

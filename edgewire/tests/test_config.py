@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec import Struct, field
 
-from edgewire.config import ConfigError, load, nearest
+from edgewire.config import ConfigError, load, nearest, parse
 
 
 class Broker(Struct, frozen=True):
@@ -131,3 +131,9 @@ def test_a_misspelt_option_is_refused_too() -> None:
 def test_nearest_gives_nothing_when_nothing_is_near() -> None:
     assert nearest("Voltage", ["voltage", "current"]) == "voltage"
     assert nearest("qqq", ["voltage", "current"]) is None
+
+
+def test_numbers_may_be_strings_where_strictness_is_waived() -> None:
+    assert parse({"port": "1884"}, Broker, "configData", strict=False).port == 1884
+    with pytest.raises(ConfigError, match="`port` in configData: expected `int`, got `str`"):
+        parse({"port": "1884"}, Broker, "configData")

@@ -1,0 +1,68 @@
+"""`edgecore [edgecore.yaml]`: the gateway's process. This file is its map."""
+
+import argparse
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+from edge_gateway.bus import Bus
+from edge_gateway.config import EdgeConfig
+from edge_gateway.edge_core import EdgeCore
+from edge_gateway.edge_hub import EdgeHub, Endpoint
+from edge_gateway.event_bus import EventBus
+from edge_gateway.machine import describe
+from edge_gateway.store import Store, StoreError
+from edge_gateway.store.sqlite import SqliteStore
+from edgewire.config import ConfigError, load
+from edgewire.service import Service, serve_until_signalled
+
+
+def main() -> None:
+    """Run EdgeCore until SIGINT or SIGTERM; exit 2 with one line when the configuration or the store is unusable."""
+    parser = argparse.ArgumentParser(
+        prog="edgecore", description="The gateway: broker, device twins, link to the cloud."
+    )
+    parser.add_argument("config", type=Path, nargs="?", help="edgecore.yaml; everything in it has a default")
+    try:
+        config = load(parser.parse_args().config, EdgeConfig)
+        logging.basicConfig(
+            level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+        )
+        asyncio.run(run(config))
+    except (ConfigError, StoreError) as error:
+        sys.exit(f"edgecore: {error}")
+
+
+async def run(config: EdgeConfig) -> None:
+    """Build the gateway's parts and serve them."""
+    store = SqliteStore(config.data_dir / "edge.db")
+    try:
+        bus, services = _broker(config, store)
+        core = EdgeCore(config.node, wanted=bus.wanted, machine=describe())
+        events = EventBus(core, store, bus)
+        events.open()
+        if config.broker.kind == "builtin":
+            events.define()
+        else:
+            bus.on_connected(events.define)  # type: ignore[attr-defined]
+        if config.cloud.url:
+            hub = EdgeHub(core, events.perform, _endpoint(config))
+            events.on_dirty(hub.mark)
+            services.append(hub)
+        await serve_until_signalled(*services)
+    finally:
+        await store.close()
+
+
+def _broker(config: EdgeConfig, store: Store) -> tuple[Bus, list[Service]]:
+    raise NotImplementedError
+
+
+def _endpoint(config: EdgeConfig) -> Endpoint:
+    folder, cloud = config.data_dir, config.cloud
+    return Endpoint(cloud.url.rstrip("/"), folder / cloud.ca, folder / cloud.certificate, folder / cloud.key)
+
+
+if __name__ == "__main__":
+    main()

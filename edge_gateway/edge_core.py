@@ -1,0 +1,188 @@
+"""EdgeCore's core: takes what the broker and the cloud say to MetaManager and DeviceTwin, and tells mappers their devices.
+
+Pure: every event gives `Effects`, which `Committer` carries out. Mappers learn of devices by retained messages, one an
+object and an index per protocol (`topics.mapper_device`, `topics.mapper_index`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
+
+from edge_gateway.device_twin import DeviceTwin
+from edge_gateway.effects import Effects, Publish
+from edge_gateway.meta_manager import MetaError, MetaManager
+from edge_gateway.store import Store
+from edgewire import message as wire
+from edgewire import resource, topics, twin
+from edgewire.device import Device, DeviceModel, MapperDevice
+from edgewire.message import Message
+from edgewire.resource import Resource
+from edgewire.twin import Membership, TwinError
+
+NODE_STATUS = "nodestatus"
+"""Key of the message that describes this machine."""
+_PUTS = (wire.INSERT, wire.UPDATE)
+
+_encoder = msgspec.json.Encoder()
+
+
+class EdgeCore:
+    """The state of one node."""
+
+    def __init__(self, node: str, *, wanted: Callable[[str], bool], machine: Mapping[str, object]) -> None:
+        """`wanted` says whether anyone listens to a topic; `machine` is what the Node object shall say of this machine."""
+        self.node = node
+        self._machine = machine
+        self._metas = MetaManager()
+        self._twins = DeviceTwin(wanted)
+        self._defined: dict[str, str] = {}
+
+    def restore(self, store: Store, now_ms: int) -> Effects:
+        """Come back as the store says."""
+        effects = Effects()
+        self._metas.restore(store.read("object"))
+        self._twins.restore(store.read("device"), store.read("twin"))
+        for device in self._metas.devices():
+            effects.add(self._twins.device_changed(device, self._metas.model_of(device), now_ms))
+        return effects
+
+    # From the broker
+
+    def from_broker(self, topic: str, payload: bytes | None, size: int, now_ms: int) -> Effects:
+        """A client published on one of `topics.GATEWAY_FILTERS`; `payload` is None when its `size` is too large."""
+        found = topics.device_topic(topic)
+        if found is not None:
+            id, kind = found
+            if kind == topics.UPDATE:
+                return self._twins.report(id, payload, now_ms, size)
+            if kind == topics.STATE:
+                return self._twins.state(id, payload, now_ms)
+            if kind == topics.GET:
+                return self._twins.get(id, payload, now_ms)
+        elif topics.node_of_membership_get(topic) == self.node:
+            return self._members(payload, now_ms)
+        return Effects()
+
+    def _members(self, payload: bytes | None, now_ms: int) -> Effects:
+        effects = Effects()
+        topic = topics.membership_result(self.node)
+        try:
+            event_id = twin.parse_request(payload or b"")
+            answer = twin.members(event_id, now_ms, self._twins.members())
+        except TwinError as error:
+            effects.refusals.append((self.node, error))
+            answer = twin.result(error.event_id, now_ms, {}, error)
+        effects.publishes.append(Publish(topic, answer))
+        return effects
+
+    # From the cloud
+
+    def from_cloud(self, message: Message, now_ms: int) -> Effects:
+        """The cloud sent an object. Raises MetaError or ResourceError for one that cannot be taken."""
+        name = resource.parse(message.resource)
+        if message.operation in _PUTS:
+            return self._put(name, bytes(message.content), now_ms)
+        if message.operation == wire.DELETE:
+            return self._remove(name, now_ms)
+        raise MetaError(f"operation {message.operation!r} on {name} is none of insert, update, delete")
+
+    def _put(self, name: Resource, content: bytes, now_ms: int) -> Effects:
+        effects = Effects()
+        before = self._metas.device(name.id) if name.type == resource.DEVICE else None
+        effects.changes.append(self._metas.put(name, content))
+        if name.type == resource.DEVICE and (device := self._metas.device(name.id)) is not None:
+            effects.add(self._twins.device_changed(device, self._metas.model_of(device), now_ms))
+            self._define([device], effects)
+            if before is None:
+                self._announce(now_ms, effects, added=device)
+        elif name.type == resource.DEVICE_MODEL:
+            self._model_changed(name.id, now_ms, effects)
+        return effects
+
+    def _model_changed(self, id: str, now_ms: int, effects: Effects) -> None:
+        devices = self._metas.devices_of(id)
+        for device in devices:
+            effects.add(self._twins.device_changed(device, self._metas.model_of(device), now_ms))
+        self._define(devices, effects)
+
+    def _remove(self, name: Resource, now_ms: int) -> Effects:
+        effects = Effects()
+        device = self._metas.device(name.id) if name.type == resource.DEVICE else None
+        effects.changes.append(self._metas.remove(name))
+        if device is not None:
+            effects.add(self._twins.device_removed(device.id))
+            protocol = self._defined.pop(device.id, None)
+            if protocol is not None:
+                effects.publishes.append(Publish(topics.mapper_device(protocol, device.id), b"", 1, True))
+                effects.publishes.append(self._index(protocol))
+            self._announce(now_ms, effects, removed=device)
+        return effects
+
+    def _announce(
+        self, now_ms: int, effects: Effects, added: Device | None = None, removed: Device | None = None
+    ) -> None:
+        membership = Membership(wire.new_id(), now_ms, _as_members(added), _as_members(removed))
+        topic = topics.membership_updated(self.node)
+        effects.publishes.append(Publish(topic, twin.encode_membership(membership)))
+
+    # To mappers
+
+    def definitions(self, retained: Iterable[str]) -> Iterator[Publish]:
+        """Everything mappers have to know, and the removal of what the broker still retains below it but should not."""
+        effects = Effects()
+        self._define(list(self._metas.devices()), effects)
+        current = {publish.topic for publish in effects.publishes}
+        yield from effects.publishes
+        for topic in retained:
+            if topic not in current:
+                yield Publish(topic, b"", 1, True)
+
+    def _define(self, devices: Iterable[Device], effects: Effects) -> None:
+        indexes = set()
+        for device in devices:
+            protocol = device.spec.protocol.protocol_name
+            before = self._defined.get(device.id)
+            model = self._metas.model_of(device)
+            if before is not None and before != protocol:
+                effects.publishes.append(Publish(topics.mapper_device(before, device.id), b"", 1, True))
+                indexes.add(before)
+                del self._defined[device.id]
+            if protocol and model is not None:
+                payload = _definition(device, model)
+                effects.publishes.append(Publish(topics.mapper_device(protocol, device.id), payload, 1, True))
+                if before != protocol:
+                    indexes.add(protocol)
+                self._defined[device.id] = protocol
+        effects.publishes += [self._index(protocol) for protocol in sorted(indexes)]
+
+    def _index(self, protocol: str) -> Publish:
+        devices = sorted(id for id, served in self._defined.items() if served == protocol)
+        payload = _encoder.encode({"devices": devices}) if devices else b""
+        return Publish(topics.mapper_index(protocol), payload, 1, True)
+
+    # To the cloud
+
+    def dirty_keys(self) -> list[str]:
+        """What a new connection has to bring to the cloud, in this order."""
+        return [resource.INVENTORY, NODE_STATUS, *self._twins.dirty_keys()]
+
+    def message_for(self, key: str, now_ms: int) -> Message | None:
+        """The newest message about one of `dirty_keys`, or None when the cloud knows all of it."""
+        if key == resource.INVENTORY:
+            return wire.build(wire.GET, key, {"objects": self._metas.inventory()}, source="edgehub")
+        if key == NODE_STATUS:
+            name = str(Resource(resource.NO_NAMESPACE, resource.NODE_STATUS, self.node))
+            return wire.build(wire.UPDATE, name, self._machine, source="edged")
+        return self._twins.message_for(key, now_ms)
+
+    def delivered(self, key: str) -> Effects:
+        """The cloud has what `message_for(key)` last said."""
+        return self._twins.delivered(key)
+
+
+def _definition(device: Device, model: DeviceModel) -> bytes:
+    return _encoder.encode(MapperDevice(device, model))
+
+
+def _as_members(device: Device | None) -> list[twin.Member] | None:
+    return None if device is None else [twin.Member(device.id, device.metadata.name)]

@@ -1,0 +1,87 @@
+"""EventBus: between the broker and the core. It makes effects durable first, and only then answers anybody.
+
+Backpressure: while more than `HIGH_WATER` reports wait for the disk the broker takes nothing from clients, so what is in
+memory stays bounded; nothing is lost, for nobody got a PUBACK.
+"""
+
+import logging
+from collections.abc import Callable
+
+from edge_gateway.bus import Bus, Inbound
+from edge_gateway.edge_core import EdgeCore
+from edge_gateway.effects import Effects
+from edge_gateway.store import Store
+from edgewire import topics
+from edgewire.message import now_ms
+
+log = logging.getLogger(__name__)
+
+HIGH_WATER, LOW_WATER = 4_000, 1_000
+
+_KINDS = (topics.UPDATE, topics.GET, topics.STATE)
+
+
+class EventBus:
+    """Carries out what the core wants, in the order store, broker, cloud."""
+
+    def __init__(self, core: EdgeCore, store: Store, bus: Bus) -> None:
+        self._core = core
+        self._store = store
+        self._bus = bus
+        self._mark: Callable[[list[str]], None] = _nobody
+        self._paused = False
+
+    def open(self) -> None:
+        """Restore the core and attach it, before any client can connect."""
+        self.perform(self._core.restore(self._store, now_ms()))
+        self._bus.attach(self._take, self._wants)
+
+    def on_dirty(self, mark: Callable[[list[str]], None]) -> None:
+        """Who is told what the cloud does not know yet."""
+        self._mark = mark
+
+    def define(self) -> None:
+        """Tell mappers all their devices: on every connection to a broker."""
+        for publish in self._core.definitions(self._bus.retained_topics(topics.MAPPER_PREFIX)):
+            self._bus.publish(publish.topic, publish.payload, qos=publish.qos, retain=publish.retain)
+
+    def perform(self, effects: Effects, then: Callable[[], None] | None = None) -> None:
+        """Make `effects` durable, then publish, mark for the cloud, and call `then`."""
+        for sender, refused in effects.refusals:
+            log.warning(
+                "< refused device=%s event_id=%s code=%d reason=%s",
+                sender,
+                refused.event_id,
+                refused.code,
+                refused.reason,
+            )
+        self._store.write(effects.changes, lambda: self._durable(effects, then))
+        if not self._paused and self._store.waiting() > HIGH_WATER:
+            self._paused = True
+            log.info("= clients paused until the store catches up waiting=%d", self._store.waiting())
+            self._bus.pause()
+
+    def _take(self, inbound: Inbound) -> None:
+        effects = self._core.from_broker(inbound.topic, inbound.payload, inbound.size, now_ms())
+        self.perform(effects, inbound.ack)
+
+    def _durable(self, effects: Effects, then: Callable[[], None] | None) -> None:
+        if then is not None:
+            then()
+        for topic, payload, qos, retain in effects.publishes:
+            self._bus.publish(topic, payload, qos=qos, retain=retain)
+        if effects.dirty:
+            self._mark(effects.dirty)
+        if self._paused and self._store.waiting() < LOW_WATER:
+            self._paused = False
+            self._bus.resume()
+
+    def _wants(self, topic: str) -> bool:
+        found = topics.device_topic(topic)
+        if found is not None:
+            return found[1] in _KINDS
+        return topics.node_of_membership_get(topic) == self._core.node
+
+
+def _nobody(keys: list[str]) -> None:
+    """Before EdgeHub runs nobody needs to know: it asks for everything when it connects."""

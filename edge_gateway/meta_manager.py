@@ -1,0 +1,107 @@
+"""MetaManager: the last known objects of this node as the cloud sent them, kept for the time without a cloud.
+
+A core. It stores any object; of Devices and DeviceModels it knows which belongs to which.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from edge_gateway.store import Change
+from edgewire import resource
+from edgewire.device import Device, DeviceError, DeviceModel, parse_device, parse_model
+from edgewire.resource import Resource
+
+
+class _Head(Struct):
+    metadata: resource.ObjectMeta
+
+
+_head = msgspec.json.Decoder(_Head)
+
+
+class MetaError(Exception):
+    """An object from the cloud that cannot be used; the text says why."""
+
+
+class Kept(NamedTuple):
+    """One object: which version it is, as `resource.version` says it, and its JSON."""
+
+    version: str
+    content: bytes
+
+
+class MetaManager:
+    """Objects by `<namespace>/<type>/<name>`."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, Kept] = {}
+        self._devices: dict[str, Device] = {}
+        self._models: dict[str, DeviceModel] = {}
+
+    def restore(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Take back what the store kept (table `object`)."""
+        for key, content in objects:
+            self._keep(resource.parse(key), content)
+
+    def put(self, name: Resource, content: bytes) -> Change:
+        """An object came or changed: what to write. Raises MetaError for an object that cannot be used."""
+        self._keep(name, content)
+        return ("object", str(name), content)
+
+    def remove(self, name: Resource) -> Change:
+        """An object is gone: what to write."""
+        self._objects.pop(str(name), None)
+        if name.type == resource.DEVICE:
+            self._devices.pop(name.id, None)
+        elif name.type == resource.DEVICE_MODEL:
+            self._models.pop(name.id, None)
+        return ("object", str(name), None)
+
+    def inventory(self) -> dict[str, str]:
+        """Object -> version, for the cloud to send the difference."""
+        return {key: kept.version for key, kept in self._objects.items()}
+
+    def devices(self) -> Iterator[Device]:
+        """Every device of the node."""
+        yield from self._devices.values()
+
+    def device(self, id: str) -> Device | None:
+        """The device `<namespace>/<name>`, or None."""
+        return self._devices.get(id)
+
+    def model_of(self, device: Device) -> DeviceModel | None:
+        """A device's model, or None while it is missing."""
+        return self._models.get(device.model_id)
+
+    def devices_of(self, model_id: str) -> list[Device]:
+        """The devices that name a model."""
+        return [device for device in self._devices.values() if device.model_id == model_id]
+
+    def _keep(self, name: Resource, content: bytes) -> None:
+        try:
+            version = resource.version(_head.decode(content).metadata)
+            if name.type == resource.DEVICE:
+                self._devices[name.id] = _check_device(parse_device(content), name)
+            elif name.type == resource.DEVICE_MODEL:
+                self._models[name.id] = _check_model(parse_model(content), name)
+        except (msgspec.DecodeError, DeviceError) as error:
+            raise MetaError(f"{name}: {error}") from error
+        self._objects[str(name)] = Kept(version, content)
+
+
+def _check_device(device: Device, name: Resource) -> Device:
+    if device.id != name.id:
+        raise MetaError(f"{name}: its metadata says {device.id}")
+    protocol = device.spec.protocol.protocol_name
+    if set(protocol) & set("/+#"):
+        raise MetaError(f"{name}: spec.protocol.protocolName {protocol!r} contains one of / + #")
+    return device
+
+
+def _check_model(model: DeviceModel, name: Resource) -> DeviceModel:
+    if model.id != name.id:
+        raise MetaError(f"{name}: its metadata says {model.id}")
+    return model
