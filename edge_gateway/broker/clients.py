@@ -1,0 +1,115 @@
+"""What the broker remembers of its clients: a session for each client id, kept in the store when it outlives its connection."""
+
+import logging
+
+from edge_gateway.broker.connection import Session
+from edge_gateway.broker.journal import Journal, SessionRow
+from edge_gateway.broker.limits import Limits
+from edge_gateway.broker.outbox import Outbox
+from edge_gateway.broker.router import Router
+from edge_gateway.broker.users import User, Users
+
+log = logging.getLogger(__name__)
+
+
+class Clients:
+    """The sessions by client id."""
+
+    def __init__(self, journal: Journal, router: Router, limits: Limits) -> None:
+        self._journal = journal
+        self._router = router
+        self._limits = limits
+        self._sessions: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, client_id: str) -> Session | None:
+        """The session of a client id."""
+        return self._sessions.get(client_id)
+
+    def load(self, users: Users | None) -> None:
+        """Take sessions and their queues from the store, as far as their users still exist and may subscribe to them."""
+        for client_id, row in self._journal.sessions():
+            self._restore(client_id, row, users)
+        for client_id, sequence, topic, payload, retain in self._journal.queued():
+            session = self._sessions.get(client_id)
+            if session is None:
+                self._journal.drop_queued(client_id, sequence)
+            else:
+                session.outbox.restore(sequence, topic, payload, retain)
+
+    def new(self, client_id: str, user: str | None, durable: bool) -> Session:
+        """A session without subscriptions, for a client id that has none."""
+        session = self._create(client_id, user, durable)
+        if durable:
+            self._save(session)
+        return session
+
+    def forget(self, session: Session) -> None:
+        """End a session: its subscriptions and all that waits for it."""
+        del self._sessions[session.client_id]
+        for name in session.subscriptions:
+            self._router.unsubscribe(session.outbox, name)
+        session.outbox.discard()
+        if session.outbox.durable:
+            self._journal.put_session(session.client_id, None)
+
+    def subscribe(self, session: Session, filters: list[tuple[str, int]], user: User | None) -> list[int | None]:
+        """Subscribe to each filter, at most at QoS 1: the QoS granted to each, None when it is refused."""
+        before = dict(session.subscriptions)
+        granted: list[int | None] = []
+        for name, asked in filters:
+            why = self._objection(session, name, user)
+            if why:
+                log.warning("subscription refused client=%r filter=%r reason=%s", session.client_id, name, why)
+                granted.append(None)
+                continue
+            qos = min(asked, 1)
+            session.subscriptions[name] = qos
+            self._router.subscribe(session.outbox, name, qos)
+            granted.append(qos)
+        self._save_if_changed(session, before)
+        return granted
+
+    def unsubscribe(self, session: Session, filters: list[str]) -> None:
+        """Forget each filter; one that was not subscribed to is no error."""
+        before = dict(session.subscriptions)
+        for name in filters:
+            if session.subscriptions.pop(name, None) is not None:
+                self._router.unsubscribe(session.outbox, name)
+        self._save_if_changed(session, before)
+
+    def _objection(self, session: Session, name: str, user: User | None) -> str | None:
+        if user is not None and not user.may_subscribe(name):
+            return f"user {user.name} may not"
+        if name not in session.subscriptions and len(session.subscriptions) >= self._limits.subscriptions:
+            return "too many subscriptions"
+        return None
+
+    def _restore(self, client_id: str, row: SessionRow, users: Users | None) -> None:
+        user = None
+        if users is not None:
+            user = users.find(row.user) if row.user is not None else None
+            if user is None:
+                log.warning("session dropped, its user is gone client=%r user=%s", client_id, row.user)
+                self._journal.put_session(client_id, None)
+                return
+        session = self._create(client_id, row.user, durable=True)
+        for name, qos in row.subscriptions.items():
+            if user is None or user.may_subscribe(name):
+                session.subscriptions[name] = qos
+                self._router.subscribe(session.outbox, name, qos)
+        self._save_if_changed(session, row.subscriptions)
+
+    def _create(self, client_id: str, user: str | None, durable: bool) -> Session:
+        outbox = Outbox(client_id, durable, self._journal, self._router.retained, self._limits)
+        session = self._sessions[client_id] = Session(client_id, user, outbox)
+        return session
+
+    def _save(self, session: Session) -> None:
+        self._journal.put_session(session.client_id, SessionRow(session.user, session.subscriptions))
+
+    def _save_if_changed(self, session: Session, before: dict[str, int]) -> None:
+        if session.outbox.durable and session.subscriptions != before:
+            self._save(session)

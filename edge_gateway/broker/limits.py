@@ -1,0 +1,47 @@
+"""What the broker lets its clients use. Every buffer and queue in it is bounded by one of these."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds; the defaults suit a Raspberry Pi with a few hundred devices."""
+
+    payload: int = 256 * 1024
+    """Bytes of the longest payload that is taken. Longer ones are skipped as they stream past, and acknowledged."""
+
+    queue: int = 1000
+    """QoS 1 messages that wait for one session, offline or slow. One more drops the oldest."""
+
+    queue_bytes: int = 8 * 1024 * 1024
+    """Bytes of payload that wait for one session, likewise."""
+
+    window: int = 32
+    """QoS 1 messages that one client may have unacknowledged; small, since a board keeps them in its socket buffer."""
+
+    send_buffer: int = 256 * 1024
+    """Bytes waiting to be read by one client, above which QoS 0 messages to it are dropped and QoS 1 messages queued."""
+
+    unacknowledged: int = 1000
+    """QoS 1 messages of one client without PUBACK yet, above which the broker stops reading from it."""
+
+    unacknowledged_bytes: int = 4 * 1024 * 1024
+    """Bytes of payload in those, likewise."""
+
+    connections: int = 2000
+    """Network connections at a time; one more is closed at once."""
+
+    sessions: int = 5000
+    """Sessions, connected or kept for offline clients. A client above it gets CONNACK 0x03."""
+
+    subscriptions: int = 1000
+    """Subscriptions of one session. One more gets SUBACK 0x80."""
+
+    retained: int = 20_000
+    """Topics with a retained message. A message to one more is delivered, but not retained."""
+
+    connect_timeout: float = 10.0
+    """Seconds that a new connection has for its CONNECT."""
+
+    linger: float = 5.0
+    """Seconds that a closed connection has to read what was sent to it."""

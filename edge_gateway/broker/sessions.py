@@ -1,0 +1,349 @@
+"""The broker's core: connections, sessions, subscriptions, last wills, keepalive. Bytes in, bytes out; no socket, no clock.
+
+The shell calls `opened`, `receive`, `lost` and `sweep` with the time in seconds. It is asked by `wake` to come for `touched`: the
+connections that have bytes to send, shall be held or are to be closed; the journal's changes go to the store on that occasion. A
+client's password is checked by `verify`, which answers when it likes: what the client sends meanwhile waits.
+
+    NEW --CONNECT--> CHECKING --password right--> READY --DISCONNECT, error, silence, takeover--> CLOSED
+     └──anonymous, or a password known already────┘
+
+A PUBACK goes out when the handler inside the gateway called `ack`, what must be kept is durable, and all earlier ones of the
+client are out. This is QoS 0 and 1: a subscription of QoS 2 is granted QoS 1, and a PUBLISH of QoS 2 closes its connection.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+from edge_gateway.broker.clients import Clients
+from edge_gateway.broker.connection import CHECKING, CLOSED, HANDLER, NEW, READY, STORE, Connection, Inbound, Session
+from edge_gateway.broker.errors import PacketError, UnexpectedPacket, UnsupportedProtocol
+from edge_gateway.broker.journal import Journal
+from edge_gateway.broker.limits import Limits
+from edge_gateway.broker.packets import (
+    ACCEPTED,
+    DISCONNECT,
+    IDENTIFIER_REJECTED,
+    NAMES,
+    NOT_AUTHORIZED,
+    PINGREQ,
+    PINGRESP,
+    PUBACK,
+    REFUSED,
+    SERVER_UNAVAILABLE,
+    UNACCEPTABLE_PROTOCOL,
+    UNSUBACK,
+    Ack,
+    Bare,
+    Connect,
+    Packet,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    encode_ack,
+    encode_bare,
+    encode_connack,
+    encode_suback,
+)
+from edge_gateway.broker.router import Router
+from edge_gateway.broker.users import User, Users
+from edge_gateway.store import Store
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Inbound], None]
+Verify = Callable[[str, bytes, Callable[[User | None], None]], None]
+
+
+class Core:
+    """Everything the broker decides."""
+
+    def __init__(
+        self, store: Store, users: Users | None, limits: Limits, wake: Callable[[], None], verify: Verify | None = None
+    ) -> None:
+        """Without `users` anybody may connect and use every topic. Without `verify` passwords are checked on the spot."""
+        self.journal = Journal(store, wake)
+        self.router = Router(self.journal, limits)
+        self.clients = Clients(self.journal, self.router, limits)
+        self.reading = True  # the shell reads from its clients; else their silence is not their fault
+        self._users = users
+        self._limits = limits
+        self._verify = verify or (lambda name, password, answer: answer(users.check(name, password) if users else None))
+        self._wake_shell = wake
+        self._handler: Handler | None = None
+        self._names: dict[bytes, str] = {}
+        self._connections: set[Connection] = set()
+        self._touched: list[Connection] = []
+
+    def attach(self, handler: Handler, wants: Callable[[str], bool]) -> None:
+        """Give `handler` each PUBLISH of a topic that it `wants`."""
+        self._handler = handler
+        self.router.attach(wants)
+
+    def load(self) -> None:
+        """Take sessions, their queues and the retained messages from the store."""
+        self.router.load()
+        self.clients.load(self._users)
+
+    def opened(self, address: str, now: float) -> Connection | None:
+        """A client connected: feed what it sends to `receive`. None when there are too many: close it."""
+        if len(self._connections) >= self._limits.connections:
+            log.warning("connection refused, there are too many address=%s limit=%d", address, self._limits.connections)
+            return None
+        connection = Connection(address, now, self._limits, self._names, self._touch)
+        self._connections.add(connection)
+        return connection
+
+    def receive(self, connection: Connection, data: bytes, now: float) -> None:
+        """Bytes came from a client."""
+        connection.last_seen = now
+        if connection.state == CLOSED:
+            return
+        try:
+            for packet in connection.decoder.feed(data):
+                self._handle(connection, packet)
+                if connection.state == CLOSED:
+                    return
+        except UnsupportedProtocol as error:
+            self._refuse(connection, UNACCEPTABLE_PROTOCOL, str(error))
+        except PacketError as error:
+            self._fail(connection, error)
+
+    def lost(self, connection: Connection) -> None:
+        """The network connection is gone."""
+        self._connections.discard(connection)
+        if connection.state != CLOSED:
+            self._close(connection, "connection lost")
+
+    def sweep(self, now: float) -> list[Connection]:
+        """Close who did not connect in time or fell silent [MQTT-3.1.2-24]; call it every second or so.
+
+        What comes back was closed a while ago and does not read its last bytes: cut it off.
+        """
+        lingering = []
+        for connection in list(self._connections):
+            if connection.state == CLOSED:
+                connection.deadline = min(connection.deadline, now + self._limits.linger)
+                if now >= connection.deadline:
+                    lingering.append(connection)
+            elif not self.reading or connection.held:
+                connection.last_seen = now
+            elif connection.state == NEW:
+                if now >= connection.deadline:
+                    self._close(connection, "no CONNECT in time")
+            elif connection.keepalive and now - connection.last_seen > 1.5 * connection.keepalive:
+                self._close(connection, f"silent for more than 1.5 times its keepalive of {connection.keepalive} s")
+        return lingering
+
+    def touched(self) -> list[Connection]:
+        """The connections that the shell must look at. Hands the journal's changes to the store first."""
+        self.journal.flush()
+        touched, self._touched = self._touched, []
+        return touched
+
+    def stop(self) -> None:
+        """The broker ends: connections that are lost from now on are not the clients' fault, so their wills stay unpublished."""
+        for connection in self._connections:
+            connection.will = None
+
+    # Packets.
+
+    def _handle(self, connection: Connection, packet: Packet) -> None:
+        if connection.state == READY:
+            if type(packet) is Publish:
+                self._publish(connection, packet)
+            else:
+                self._control(connection, packet)
+        elif connection.state == CHECKING:
+            connection.early.append(packet)
+        elif type(packet) is Connect:
+            self._connect(connection, packet)
+        else:
+            raise UnexpectedPacket("not a CONNECT")
+
+    def _control(self, connection: Connection, packet: Packet) -> None:
+        session = connection.session
+        assert session is not None
+        match packet:
+            case Ack(kind=kind) if kind == PUBACK:
+                session.outbox.acknowledge(packet.packet_id)
+            case Bare(kind=kind) if kind == PINGREQ:
+                connection.send(encode_bare(PINGRESP))
+            case Subscribe():
+                self._subscribe(connection, session, packet)
+            case Unsubscribe():
+                self._unsubscribe(connection, session, packet)
+            case Bare(kind=kind) if kind == DISCONNECT:
+                connection.will = None
+                self._close(connection, "DISCONNECT")
+            case Ack(kind=kind) | Bare(kind=kind):
+                raise UnexpectedPacket(f"{NAMES[kind]} has no place here")
+            case _:
+                raise UnexpectedPacket(f"{type(packet).__name__.upper()} has no place here")
+
+    def _publish(self, connection: Connection, packet: Publish) -> None:
+        topic = packet.topic
+        user = connection.user
+        if packet.qos == 2:
+            raise UnexpectedPacket(f"PUBLISH of QoS 2 to {topic!r}: this broker takes QoS 0 and 1")
+        if user is not None and not user.may_publish(topic):
+            if topic != connection.forbidden:
+                connection.forbidden = topic
+                log.warning("publish forbidden, dropped client=%r user=%s topic=%r", connection.name, user.name, topic)
+            if packet.qos:
+                connection.expect(Inbound(connection, topic, None, 0, 1, False, packet.packet_id, 0))
+            return
+        self._accept(connection, topic, packet.payload, packet.size, packet.qos, packet.retain, packet.packet_id)
+
+    def _accept(
+        self,
+        connection: Connection,
+        topic: str,
+        payload: bytes | None,
+        size: int,
+        qos: int,
+        retain: bool,
+        packet_id: int,
+    ) -> None:
+        """Route a client's message, or its will (then `packet_id` is 0), and acknowledge it when that is due."""
+        router = self.router
+        route = router.route(topic)
+        waits = HANDLER if route.wanted else 0
+        if payload is None:
+            if not waits:
+                log.warning("payload too long, dropped client=%r topic=%r bytes=%d", connection.name, topic, size)
+        elif (retain or route.targets) and router.deliver(route, topic, payload, qos, retain) and packet_id:
+            waits |= STORE
+        if not waits and not packet_id:
+            return
+        inbound = Inbound(connection, topic, payload, size, qos, retain, packet_id, waits)
+        if packet_id:
+            connection.expect(inbound)
+            if waits & STORE:
+                self.journal.after(inbound.stored)
+        if waits & HANDLER and self._handler is not None:
+            self._handler(inbound)
+
+    def _subscribe(self, connection: Connection, session: Session, packet: Subscribe) -> None:
+        granted = self.clients.subscribe(session, packet.filters, connection.user)
+        answer = encode_suback(packet.packet_id, bytes(REFUSED if qos is None else qos for qos in granted))
+        fresh = [(name, qos) for (name, _), qos in zip(packet.filters, granted, strict=True) if qos is not None]
+        self._answer(session, partial(self._subscribed, connection, answer, fresh))
+
+    def _unsubscribe(self, connection: Connection, session: Session, packet: Unsubscribe) -> None:
+        self.clients.unsubscribe(session, packet.filters)
+        self._answer(session, partial(self._subscribed, connection, encode_ack(UNSUBACK, packet.packet_id), []))
+
+    def _answer(self, session: Session, answer: Callable[[], None]) -> None:
+        """Answer at once, or for a session that outlives its connection when what it asked for is durable."""
+        if session.outbox.durable:
+            self.journal.after(answer)
+        else:
+            answer()
+
+    def _subscribed(self, connection: Connection, answer: bytes, fresh: list[tuple[str, int]]) -> None:
+        """Answer SUBSCRIBE, and let the retained messages follow [MQTT-3.3.1-6]; or answer UNSUBSCRIBE."""
+        if connection.state != READY or connection.session is None:
+            return
+        connection.send(answer)
+        for name, qos in fresh:
+            if topics := self.router.retained.matching(name):
+                connection.session.outbox.put_retained(topics, qos)
+
+    # Connecting.
+
+    def _connect(self, connection: Connection, packet: Connect) -> None:
+        connection.decoder.only = None
+        if not packet.client_id and not packet.clean:
+            self._refuse(connection, IDENTIFIER_REJECTED, "a persistent session needs a client id")
+            return
+        if self._users is None:
+            self._admit(connection, packet, None)
+            return
+        if packet.user is None or packet.password is None:
+            self._refuse(connection, NOT_AUTHORIZED, f"client {packet.client_id!r} gave no user and password")
+            return
+        known = self._users.remembered(packet.user, packet.password)
+        if known is not None:
+            self._admit(connection, packet, known)
+            return
+        connection.state = CHECKING
+        connection.touch()
+        self._verify(packet.user, packet.password, partial(self._verified, connection, packet))
+
+    def _verified(self, connection: Connection, packet: Connect, user: User | None) -> None:
+        if connection.state != CHECKING:
+            return
+        if user is None:
+            self._refuse(connection, NOT_AUTHORIZED, f"wrong user or password, user {packet.user!r}")
+            return
+        self._admit(connection, packet, user)
+        early, connection.early = connection.early, []
+        try:
+            for packet_then in early:
+                if connection.state == READY:
+                    self._handle(connection, packet_then)
+        except PacketError as error:
+            self._fail(connection, error)
+
+    def _admit(self, connection: Connection, packet: Connect, user: User | None) -> None:
+        """Give the client its session, taken over or new."""
+        client_id = packet.client_id or f"anonymous-{secrets.token_hex(8)}"
+        owner = user.name if user is not None else None
+        session = self.clients.get(client_id)
+        if session is not None and self._users is not None and session.user != owner:
+            self._refuse(connection, NOT_AUTHORIZED, f"client id {client_id!r} belongs to user {session.user}")
+            return
+        if session is not None and session.connection is not None:
+            self._close(session.connection, f"taken over from {connection.address}")
+            session = self.clients.get(client_id)
+        if session is not None and packet.clean:
+            self.clients.forget(session)
+            session = None
+        present = session is not None
+        if session is None:
+            if len(self.clients) >= self._limits.sessions:
+                self._refuse(connection, SERVER_UNAVAILABLE, f"there are {len(self.clients)} sessions already")
+                return
+            session = self.clients.new(client_id, owner, durable=not packet.clean)
+        connection.begin(packet, user, session)
+        connection.send(encode_connack(ACCEPTED, present))
+        session.outbox.attach(connection)
+
+    # Ending.
+
+    def _refuse(self, connection: Connection, code: int, why: str) -> None:
+        log.warning("client refused address=%s code=%d reason=%s", connection.address, code, why)
+        connection.send(encode_connack(code))
+        connection.close()
+
+    def _fail(self, connection: Connection, error: PacketError) -> None:
+        """The client broke the protocol: close, as the specification asks [MQTT-4.8.0-1]."""
+        log.warning("protocol error, closing client=%r error=%s: %s", connection.name, type(error).__name__, error)
+        self._close(connection, "protocol error")
+
+    def _close(self, connection: Connection, why: str) -> None:
+        """End a connection, whatever its state; without DISCONNECT its will is published [MQTT-3.1.2-8]."""
+        session = connection.session
+        log.info("client disconnected client=%r reason=%s", connection.name, why)
+        connection.close()
+        if session is None:
+            return
+        connection.session = None
+        session.connection = None
+        session.outbox.detach()
+        if not session.outbox.durable:
+            self.clients.forget(session)
+        will, connection.will = connection.will, None
+        if will is None:
+            return
+        if connection.user is not None and not connection.user.may_publish(will.topic):
+            log.warning("will forbidden, dropped client=%r topic=%r", connection.name, will.topic)
+            return
+        self._accept(connection, will.topic, will.payload, len(will.payload), min(will.qos, 1), will.retain, 0)
+
+    def _touch(self, connection: Connection) -> None:
+        if not self._touched:
+            self._wake_shell()
+        self._touched.append(connection)
