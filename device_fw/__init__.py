@@ -1,0 +1,1 @@
+"""The firmware of MicroPython boards, what differs from board to board, and the tools that put it there."""

@@ -1,0 +1,194 @@
+"""The agent: what a board reports, when, and what it does about desired values. No I/O, no clock.
+
+A shell feeds it with readings (`sample`), messages (`on_message`), the state of the link (`connected`, `disconnected`) and the
+time (`tick`, `set_clock`), carries out the actions it returns, and sends what `tick` hands out, one message at a time. It holds
+the newest reading of each property and nothing else, so a board that is cut off for a year needs no more memory than
+one that is not.
+
+- A property is reported when it moved by its dead band, together with the others that moved meanwhile; all of them are
+  reported on connecting, after `heartbeat_ms` without a full report, and again, ever later, after the gateway refused a report.
+- A desired value becomes an action; the property is reported once the output's own reading says so.
+- A desired value that cannot be followed is logged and answered with the current value, once: the gateway answers each report
+  with what still differs, and the two would go on for ever.
+
+Times are milliseconds: `now_ms` on the shell's monotonic clock, source times since 1970, or 0 while the board never learned the
+time; then the gateway's time counts.
+"""
+
+from edgewire import board, topics
+
+TYPE_CHECKING = False  # MicroPython has no typing
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from device_fw.firmware.properties import Property
+
+FIRST_RETRY_MS = 2000
+_REFUSALS_KEPT = 32  # names in one delta that need not be logged again
+
+
+class _Reading:
+    """The newest reading of a property, and what was last reported of it."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.sampled_ms = 0
+        self.reported: "str | None" = None
+        self.source_ms = 0
+        self.due = True
+
+
+class Agent:
+    """One device, `<namespace>/<name>`, and its properties by name."""
+
+    def __init__(
+        self, device: str, properties: "dict[str, Property]", log: "Callable[..., None]", heartbeat_ms: int = 60000
+    ) -> None:
+        self.device = device
+        self.reports_refused = 0
+        self.desired_refused = 0
+        self.subscriptions = (topics.of_device(device, topics.DELTA), topics.of_device(device, topics.RESULT))
+        self._properties = properties
+        self._log = log
+        self._heartbeat_ms = heartbeat_ms
+        self._readings: "dict[str, _Reading]" = {}
+        self._not_followed: "dict[str, str]" = {}
+        self._online = False
+        self._announce_ms: "int | None" = None
+        self._retry_ms = FIRST_RETRY_MS
+        self._full_ms = 0
+        self._epoch_ms: "int | None" = None
+        self._events = 0
+
+    def last_will(self) -> "tuple[str, str, int]":
+        """Topic, payload and QoS of what the broker shall say when the board is lost."""
+        return topics.of_device(self.device, topics.STATE), board.state("offline"), 1
+
+    def set_clock(self, now_ms: int, unix_ms: int) -> None:
+        """Tell what time it is. `unix_ms` counts since 1970; 0 says that nobody knows, and changes nothing."""
+        if unix_ms:
+            self._epoch_ms = unix_ms - now_ms
+
+    def connected(self, now_ms: int) -> None:
+        """The link is up and subscribed to `subscriptions`: the state and all values go out next."""
+        self._online = True
+        self._retry_ms = FIRST_RETRY_MS
+        self._announce_ms = now_ms
+
+    def disconnected(self) -> None:
+        """The link is down. What was on its way may be lost; the newest values go out on the next `connected`."""
+        self._online = False
+
+    def sample(self, name: str, value: "str | int | float | bool", now_ms: int) -> None:
+        """Take a reading. ValueError when the device has no such property or the value is no finite number."""
+        kind = self._properties.get(name)
+        if kind is None:
+            raise ValueError("no property " + name)
+        text = kind.text(value)
+        reading = self._readings.get(name)
+        if reading is None:
+            reading = self._readings[name] = _Reading()
+        if text != reading.text:
+            self._not_followed.pop(name, None)
+        reading.text = text
+        reading.sampled_ms = now_ms
+        if reading.reported is None or kind.moved(reading.reported, text):
+            reading.due = True
+
+    def on_message(self, topic: bytes, payload: bytes, now_ms: int) -> "list[tuple[str, str | int | float | bool]]":
+        """Take a message of `subscriptions`. Returns the outputs to set: (property, value). Never raises for what it says."""
+        try:
+            address = topics.device_topic(topic.decode())
+            if address == (self.device, topics.DELTA):
+                return self._obey(board.delta(payload))
+            if address == (self.device, topics.RESULT):
+                self._note_result(board.refusal(payload), now_ms)
+            else:
+                self._log("message_ignored", topic=topic)
+        except (ValueError, MemoryError) as error:  # a large document may not fit the board's heap
+            self._log("message_unreadable", topic=topic, bytes=len(payload), reason=error)
+        return []
+
+    def failed(self, name: str, value: "str | int | float | bool", reason: object) -> None:
+        """An action could not be carried out."""
+        self._not_follow(name, self._properties[name].text(value), reason)
+
+    def tick(self, now_ms: int) -> "tuple[str, str, int] | None":
+        """The next message to send: (topic, payload, QoS), or None. Ask again when it was acknowledged."""
+        if not self._online:
+            return None
+        if self._announce_ms is not None and now_ms >= self._announce_ms:
+            self._announce_ms = None
+            self._all_due(now_ms)
+            return (
+                topics.of_device(self.device, topics.STATE),
+                board.state("online", self._event(), self._unix(now_ms)),
+                1,
+            )
+        if now_ms - self._full_ms >= self._heartbeat_ms:
+            self._retry_ms = FIRST_RETRY_MS
+            self._all_due(now_ms)
+        values = {}
+        for name, reading in self._readings.items():
+            if reading.due:
+                values[name] = self._take(reading)
+        if not values:
+            return None
+        report = board.report(values, self._event(), self._unix(now_ms))
+        return topics.of_device(self.device, topics.UPDATE), report, 1
+
+    def _all_due(self, now_ms: int) -> None:
+        self._full_ms = now_ms
+        for reading in self._readings.values():
+            reading.due = True
+
+    def _take(self, reading: _Reading) -> "tuple[str, int]":
+        """Value and source time for a report. The time strictly increases, or the gateway would take it for a replay."""
+        if self._epoch_ms is not None:
+            reading.source_ms = max(self._epoch_ms + reading.sampled_ms, reading.source_ms + 1)
+        reading.reported = reading.text
+        reading.due = False
+        return reading.text, reading.source_ms
+
+    def _event(self) -> str:
+        self._events += 1
+        return str(self._events)
+
+    def _unix(self, now_ms: int) -> int:
+        return 0 if self._epoch_ms is None else self._epoch_ms + now_ms
+
+    def _obey(self, desired: "dict[str, str]") -> "list[tuple[str, str | int | float | bool]]":
+        actions = []
+        for name, text in desired.items():
+            kind = self._properties.get(name)
+            if kind is None:
+                self._not_follow(name, text, "no such property")
+            elif not kind.writable:
+                self._not_follow(name, text, "read only")
+            else:
+                try:
+                    actions.append((name, kind.parse(text)))
+                except ValueError as error:
+                    self._not_follow(name, text, error)
+        return actions
+
+    def _not_follow(self, name: str, text: str, reason: object) -> None:
+        self.desired_refused += 1
+        if self._not_followed.get(name) == text:
+            return
+        if len(self._not_followed) >= _REFUSALS_KEPT:
+            self._not_followed.clear()
+        self._not_followed[name] = text
+        self._log("desired_not_followed", property=name, desired=text[:64], reason=reason)
+        if name in self._readings:
+            self._readings[name].due = True
+
+    def _note_result(self, refusal: "tuple[str, int, str] | None", now_ms: int) -> None:
+        if refusal is None:
+            return
+        event, code, reason = refusal
+        self.reports_refused += 1
+        self._log("report_refused", event_id=event, code=code, reason=reason)
+        if self._announce_ms is None:  # perhaps the node does not know the device yet: say everything again, ever later
+            self._announce_ms = now_ms + self._retry_ms
+            self._retry_ms = min(self._heartbeat_ms, self._retry_ms * 2)

