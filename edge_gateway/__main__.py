@@ -5,8 +5,9 @@ import asyncio
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_gateway.bus import Bus
+from edge_gateway.broker.errors import BrokerError
 from edge_gateway.config import EdgeConfig
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.edge_hub import EdgeHub, Endpoint
@@ -16,6 +17,10 @@ from edge_gateway.store import Store, StoreError
 from edge_gateway.store.sqlite import SqliteStore
 from edgewire.config import ConfigError, load
 from edgewire.service import Service, serve_until_signalled
+
+if TYPE_CHECKING:
+    from edge_gateway.broker.server import Broker
+    from edge_gateway.external_broker import ExternalBroker
 
 
 def main() -> None:
@@ -30,7 +35,7 @@ def main() -> None:
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
         )
         asyncio.run(run(config))
-    except (ConfigError, StoreError) as error:
+    except (ConfigError, StoreError, BrokerError) as error:
         sys.exit(f"edgecore: {error}")
 
 
@@ -38,14 +43,15 @@ async def run(config: EdgeConfig) -> None:
     """Build the gateway's parts and serve them."""
     store = SqliteStore(config.data_dir / "edge.db")
     try:
-        bus, services = _broker(config, store)
-        core = EdgeCore(config.node, wanted=bus.wanted, machine=describe())
-        events = EventBus(core, store, bus)
-        events.open()
-        if config.broker.kind == "builtin":
-            events.define()
+        broker: Broker | ExternalBroker
+        if config.broker.kind == "external":
+            broker = _external_broker(config)
         else:
-            bus.on_connected(events.define)  # type: ignore[attr-defined]
+            broker = _builtin_broker(config, store)
+        core = EdgeCore(config.node, wanted=broker.wanted, machine=describe())
+        events = EventBus(core, store, broker)
+        events.open()
+        services: list[Service] = [broker]
         if config.cloud.url:
             hub = EdgeHub(core, events.perform, _endpoint(config))
             events.on_dirty(hub.mark)
@@ -55,8 +61,26 @@ async def run(config: EdgeConfig) -> None:
         await store.close()
 
 
-def _broker(config: EdgeConfig, store: Store) -> tuple[Bus, list[Service]]:
-    raise NotImplementedError
+def _builtin_broker(config: EdgeConfig, store: Store) -> "Broker":
+    from edge_gateway.broker.server import Broker
+    from edge_gateway.broker.users import load_users
+
+    settings = config.broker
+    users = load_users(config.data_dir / settings.users_file) if settings.users_file else None
+    return Broker(store, host=settings.host, port=settings.port, users=users)
+
+
+def _external_broker(config: EdgeConfig) -> "ExternalBroker":
+    from edge_gateway.external_broker import ExternalBroker
+
+    settings = config.broker.external
+    return ExternalBroker(
+        settings.host,
+        settings.port,
+        client_id=f"edgecore-{config.node}",
+        user=settings.user,
+        password=settings.password,
+    )
 
 
 def _endpoint(config: EdgeConfig) -> Endpoint:

@@ -26,6 +26,10 @@ class Bus(Protocol):
         """`handler` gets every PUBLISH on a topic that it `wants`."""
         ...
 
+    def on_connected(self, connected: Callable[[], None]) -> None:
+        """Whom to call each time the broker can be published to and its retained topics are known."""
+        ...
+
     def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
         """Publish from the gateway itself."""
         ...

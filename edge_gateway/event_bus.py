@@ -35,13 +35,14 @@ class EventBus:
         """Restore the core and attach it, before any client can connect."""
         self.perform(self._core.restore(self._store, now_ms()))
         self._bus.attach(self._take, self._wants)
+        self._bus.on_connected(self._define)
 
     def on_dirty(self, mark: Callable[[list[str]], None]) -> None:
         """Who is told what the cloud does not know yet."""
         self._mark = mark
 
-    def define(self) -> None:
-        """Tell mappers all their devices: on every connection to a broker."""
+    def _define(self) -> None:
+        """Tell mappers all their devices."""
         for publish in self._core.definitions(self._bus.retained_topics(topics.MAPPER_PREFIX)):
             self._bus.publish(publish.topic, publish.payload, qos=publish.qos, retain=publish.retain)
 

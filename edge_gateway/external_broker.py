@@ -76,7 +76,7 @@ class ExternalBroker:
         self._handler, self._wants = handler, wants
 
     def on_connected(self, connected: Callable[[], None]) -> None:
-        """Whom to call on every connection."""
+        """Whom to call on every connection, once the broker's retained topics are known."""
         self._connected = connected
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:

@@ -50,6 +50,7 @@ class Broker:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
         self._wires: dict[Connection, _Wire] = {}
+        self._connected: Callable[[], None] = lambda: None
 
     def attach(self, handler: Callable[[Inbound], None], wants: Callable[[str], bool]) -> None:
         """Give `handler` each PUBLISH of a topic that it `wants`; it must call `ack` on every one, sooner or later.
@@ -57,6 +58,10 @@ class Broker:
         `wants` is asked once a topic and remembered until subscriptions change. The messages also go to subscribers as usual.
         """
         self.core.attach(handler, wants)
+
+    def on_connected(self, connected: Callable[[], None]) -> None:
+        """Whom to call once clients can connect and what the store kept is back."""
+        self._connected = connected
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
         """Publish from the gateway itself, to subscribers only. Raises InvalidTopic."""
@@ -91,6 +96,7 @@ class Broker:
             "broker serves host=%s port=%d users=%s", self.host, self.port, "any" if self._users is None else "named"
         )
         try:
+            self._connected()
             self._wake()
             ready.set()
             while True:
