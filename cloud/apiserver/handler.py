@@ -1,0 +1,204 @@
+"""From an HTTP request to the core and back: who asks, what for, and the answer's bytes."""
+
+import hmac
+import logging
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from cloud.apiserver import bodies, discovery, metadata, openapi, requests, reviews, status
+from cloud.apiserver.listing import Lister
+from cloud.apiserver.objects import Objects, Written
+from cloud.apiserver.render import Renderer
+from cloud.apiserver.requests import Target
+from cloud.apiserver.resources import Resource
+from cloud.apiserver.status import ApiError
+from cloud.apiserver.storage import Storage
+from cloud.apiserver.streams import Streams
+
+log = logging.getLogger(__name__)
+
+_PUBLIC = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+_HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
+_JSON = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+
+
+class Handler:
+    """Answers every request of one server."""
+
+    def __init__(self, objects: Objects, storage: Storage, lister: Lister, streams: Streams, token: str) -> None:
+        self._objects = objects
+        self._storage = storage
+        self._lister = lister
+        self._streams = streams
+        self._bearer = f"Bearer {token}".encode()
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        try:
+            return await self._answer(request)
+        except ApiError as error:
+            log.debug(
+                "> error method=%s path=%s code=%d reason=%s", request.method, request.path, error.code, error.reason
+            )
+            headers = dict(_JSON)
+            if error.details and "retryAfterSeconds" in error.details:
+                headers["Retry-After"] = str(error.details["retryAfterSeconds"])
+            return web.Response(body=msgspec.json.encode(error.body()), status=error.code, headers=headers)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if path.split("/", 2)[1] not in ("healthz", "livez", "readyz", "version"):
+            self._authenticate(request)
+        target = requests.parse_path(path)
+        if target is None:
+            return self._answer_about_itself(request, path)
+        if (review := reviews.find(target)) is not None:
+            return _json(review(target, bodies.decode(await _body(request))), 201)
+        resource = self._objects.registry.find(target.group, target.version, target.plural)
+        if resource is None or (target.subresource and target.subresource not in resource.subresources):
+            raise status.no_such_path()
+        if bool(target.namespace) != resource.namespaced and (
+            target.namespace or target.name or request.method == "POST"
+        ):
+            raise status.no_such_path()
+        match request.method, bool(target.name):
+            case "GET" | "HEAD", _:
+                return await self._read(request, resource, target)
+            case ("POST", False) | ("PUT", True) | ("PATCH", True) if not (
+                request.method == "POST" and target.subresource
+            ):
+                return await self._write(request, resource, target)
+            case "DELETE", _ if not target.subresource:
+                return await self._delete(request, resource, target)
+        raise status.method_not_allowed()
+
+    def _authenticate(self, request: web.BaseRequest) -> None:
+        given = request.headers.get("Authorization", "")
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._bearer):
+            raise status.unauthorized()
+
+    def _answer_about_itself(self, request: web.BaseRequest, path: str) -> web.Response:
+        """Health, version, discovery and schemas."""
+        if request.method not in ("GET", "HEAD"):
+            raise status.method_not_allowed()
+        path = path.rstrip("/") or "/"
+        if path in _HEALTH or path.startswith(("/livez/", "/readyz/", "/healthz/")):
+            return web.Response(text="ok")
+        found: Any = None
+        accept = request.headers.get("Accept", "")
+        parts = path.strip("/").split("/")
+        registry = self._objects.registry
+        match parts:
+            case ["version"]:
+                found = discovery.VERSION
+            case ["api" | "apis"] if discovery.wants_aggregated(accept):
+                body = discovery.aggregated(registry, core=path == "/api")
+                return _json(body, content_type=discovery.AGGREGATED)
+            case ["api"]:
+                found = discovery.api_versions(request.host)
+            case ["apis"]:
+                found = discovery.group_list(registry)
+            case ["api", version]:
+                found = discovery.resource_list(registry, "", version)
+            case ["apis", group]:
+                found = discovery.group(registry, group)
+            case ["apis", group, version]:
+                found = discovery.resource_list(registry, group, version)
+            case ["openapi", *rest]:
+                found = openapi.document(registry, rest, accept)
+            case [""]:
+                found = {
+                    "paths": [
+                        "/api",
+                        "/apis",
+                        "/healthz",
+                        "/livez",
+                        "/openapi/v2",
+                        "/openapi/v3",
+                        "/readyz",
+                        "/version",
+                    ]
+                }
+        if found is None:
+            raise status.no_such_path()
+        return _json(found)
+
+    async def _read(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
+        query = request.query
+        form = requests.form(request.headers.get("Accept", ""), resource, query)
+        renderer = Renderer(resource, form, self._objects.now)
+        if requests.is_watch(query) and not target.subresource:
+            options = requests.watch_options(resource, query, target.name)
+            return await self._streams.watch(request, resource, target.namespace, renderer, options)
+        if target.name:
+            return _raw(renderer.one(self._objects.get(resource, target.namespace, target.name)))
+        page = self._lister.read(resource, target.namespace, requests.list_options(resource, query))
+        return _raw(renderer.many(page))
+
+    async def _write(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
+        """POST, PUT and PATCH."""
+        self._storage.check_room()
+        body = await _body(request)
+        query = request.query
+        options = requests.write_options(query)
+        form = requests.form(request.headers.get("Accept", ""), resource, query)
+        content_type = request.headers.get("Content-Type", "")
+        namespace, name = target.namespace, target.name
+        if request.method == "PATCH":
+            patch = requests.patch_media_type(content_type), body
+            written = self._objects.patch(resource, namespace, name, patch, options, target.subresource)
+        else:
+            requests.check_json(content_type)
+            obj = bodies.decode(body)
+            if request.method == "POST":
+                written = self._objects.create(resource, namespace, obj, options)
+            else:
+                written = self._objects.update(resource, namespace, name, obj, options, target.subresource)
+        await self._commit(written)
+        renderer = Renderer(resource, form, self._objects.now)
+        return _raw(renderer.one(written.stored), 201 if written.created else 200, written.warnings)
+
+    async def _delete(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
+        self._storage.check_room()
+        body = await _body(request)
+        query = request.query
+        options = requests.delete_options(query, body)
+        form = requests.form(request.headers.get("Accept", ""), resource, query)
+        renderer = Renderer(resource, form, self._objects.now)
+        if not target.name:
+            page = self._lister.read(resource, target.namespace, requests.list_options(resource, query))
+            deleted = self._objects.delete_all(resource, page.items, options)
+            if deleted is not None:
+                await self._commit(deleted)
+            return _raw(renderer.many(page))
+        written = self._objects.delete(resource, target.namespace, target.name, options)
+        await self._commit(written)
+        if not written.removed:
+            return _raw(renderer.one(written.stored))
+        uid = metadata.peek(written.stored).uid
+        return _json(status.success(target.name, resource.group, resource.plural, uid))
+
+    async def _commit(self, written: Written) -> None:
+        if written.transaction is not None:
+            await self._storage.write(written.transaction)
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise status.too_large_body(requests.BODY_LIMIT) from error
+
+
+def _json(body: Any, code: int = 200, content_type: str = "application/json") -> web.Response:
+    return web.Response(body=msgspec.json.encode(body), status=code, headers={**_JSON, "Content-Type": content_type})
+
+
+def _raw(body: bytes, code: int = 200, warnings: list[str] | None = None) -> web.Response:
+    response = web.Response(body=body, status=code, headers=_JSON)
+    for warning in warnings or ():
+        quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{quoted}"')
+    return response

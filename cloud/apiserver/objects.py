@@ -1,0 +1,316 @@
+"""Objects and their life: created, updated, patched, deleted, with uid, resourceVersion, generation and finalizers.
+
+Every write goes through the same gate (names, schema, preconditions), ends in a `Transaction` for the store, and is answered
+only when that is on disk. Nothing here waits: the shell hands `Written.transaction` to the store, and calls `committed` when
+it is there, which is also the moment when readers and watches see it.
+"""
+
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from cloud.apiserver import bodies, crds, metadata, patches, status
+from cloud.apiserver.deletion import DeleteOptions, Deletion
+from cloud.apiserver.drafts import Draft, index
+from cloud.apiserver.formats import format_time
+from cloud.apiserver.metadata import ObjectMeta
+from cloud.apiserver.resources import DEFINITIONS, NAMESPACES, Registry, Resource
+from cloud.apiserver.state import State, Stored, Transaction
+from cloud.apiserver.status import Cause
+from cloud.apiserver.watch import Event, Logs
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """The query parameters of a write."""
+
+    dry_run: bool = False
+    field_validation: str = "Warn"
+    """Strict, Warn or Ignore: what becomes of fields that the schema does not know."""
+
+
+@dataclass(slots=True)
+class Written:
+    """The outcome of a write."""
+
+    stored: Stored
+    transaction: Transaction | None = None
+    """To be on disk before the answer; None when nothing has to."""
+    created: bool = False
+    removed: bool = False
+    """Whether the object is gone with this write, and not merely marked for deletion."""
+    warnings: list[str] = field(default_factory=list)
+
+
+class Objects:
+    """All objects of one server."""
+
+    def __init__(
+        self,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_uid: Callable[[], str] = lambda: str(uuid.uuid4()),
+    ) -> None:
+        self.registry = Registry()
+        self.state = State()
+        self.logs = Logs()
+        self.now = now
+        self._new_uid = new_uid
+
+    def load(self, rows: Iterable[tuple[str, str, str, int, bytes]], revision: int) -> None:
+        """Start from the store: rows of (storage name, namespace, name, revision, JSON)."""
+        kept = [Stored(*row) for row in rows]
+        for stored in kept:
+            if stored.storage == DEFINITIONS:
+                self._serve(msgspec.json.decode(stored.data))
+        storages = self.registry.storages()
+        for stored in kept:
+            resource = storages.get(stored.storage)
+            if resource is not None:
+                index(resource, stored, msgspec.json.decode(stored.data))
+        self.state.load(kept, revision)
+        self.logs = Logs(self.state.revision)
+
+    def committed(self, transaction: Transaction) -> None:
+        """The store has a transaction: readers and watches see it from now on."""
+        self.state.commit(transaction)
+        for change in transaction.changes:
+            if change.after.storage == DEFINITIONS:
+                definition = msgspec.json.decode(change.after.data)
+                if change.removed:
+                    self.registry.replace_custom(*crds.defined(definition), ())
+                else:
+                    self._serve(definition)
+            self.logs.of(change.after.storage).publish(Event(change))
+
+    def rollback(self) -> None:
+        """The store could not keep what is pending: forget it."""
+        self.state.rollback()
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Stored:
+        """An object as committed. Raises ApiError 404."""
+        found = self.state.current(resource.storage, namespace, name)
+        if found is None:
+            raise status.not_found(resource.plural, resource.group, name)
+        return found
+
+    def create(self, resource: Resource, namespace: str, obj: Object, options: WriteOptions) -> Written:
+        """Store a new object. Raises ApiError 400, 403, 404, 409 or 422."""
+        bodies.check_kind(resource, obj)
+        meta, unknown = metadata.parse(obj)
+        bodies.check_place(meta, namespace)
+        if meta.resource_version:
+            raise status.bad_request("resourceVersion should not be set on objects to be created")
+        if not meta.name and meta.generate_name:
+            meta.name = meta.generate_name[:58] + bodies.random_suffix()
+        self._check_alive(resource, namespace, meta.name)
+        meta.namespace = namespace
+        meta.uid = self._new_uid()
+        meta.creation_timestamp = format_time(self.now())
+        meta.deletion_timestamp = meta.deletion_grace_period_seconds = None
+        meta.generation = 1 if resource.rules.counts_generations else 0
+        obj = bodies.assembled(resource, obj, meta)
+        if resource.custom and "status" in resource.subresources:
+            obj.pop("status", None)
+        resource.rules.on_create(obj)
+        causes, warnings = self._admit(resource, obj, None, unknown, options)
+        causes += metadata.validate(meta, resource.rules.label_name)
+        if causes:
+            raise status.invalid(resource.kind, resource.group, meta.name, causes)
+        if self.state.newest(resource.storage, namespace, meta.name) is not None:
+            raise status.already_exists(resource.plural, resource.group, meta.name)
+        draft = self._draft(options.dry_run)
+        stored = draft.put(resource, obj, None)
+        return Written(stored, draft.transaction, created=True, warnings=warnings)
+
+    def update(
+        self, resource: Resource, namespace: str, name: str, obj: Object, options: WriteOptions, subresource: str = ""
+    ) -> Written:
+        """Replace an object, or its status. Raises ApiError 400, 404, 409 or 422."""
+        bodies.check_kind(resource, obj)
+        meta, unknown = metadata.parse(obj)
+        bodies.check_place(meta, namespace)
+        if meta.name != name:
+            raise status.bad_request(
+                f"the name of the object ({meta.name}) does not match the name on the URL ({name})"
+            )
+        stored = self.state.newest(resource.storage, namespace, name)
+        if stored is None:
+            if resource.rules.create_on_update and not subresource:
+                return self.create(resource, namespace, obj, options)
+            raise status.not_found(resource.plural, resource.group, name)
+        if not meta.resource_version and not resource.rules.unconditional_update:
+            cause = Cause(
+                "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+            )
+            raise status.invalid(resource.kind, resource.group, name, [cause])
+        return self._replace(resource, stored, obj, meta, unknown, options, subresource)
+
+    def patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: tuple[str, bytes],
+        options: WriteOptions,
+        subresource: str = "",
+    ) -> Written:
+        """Lay a patch, (media type, document), over an object. Raises ApiError 400, 404, 409, 415 or 422."""
+        stored = self.state.newest(resource.storage, namespace, name)
+        if stored is None:
+            raise status.not_found(resource.plural, resource.group, name)
+        media_type, body = patch
+        shown = bodies.as_version(resource, msgspec.json.decode(stored.data))
+        obj = patches.apply(media_type, shown, bodies.decode(body, "patch"), resource.kind, not resource.custom)
+        bodies.check_kind(resource, obj)
+        meta, unknown = metadata.parse(obj)
+        if meta.name != name or meta.namespace != namespace:
+            raise status.bad_request("the name or the namespace of an object cannot be patched")
+        return self._replace(resource, stored, obj, meta, unknown, options, subresource)
+
+    def delete(self, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Written:
+        """Delete an object, or mark it for deletion while finalizers or its node hold it. Raises ApiError 403, 404, 409."""
+        stored = self.state.newest(resource.storage, namespace, name)
+        if stored is None:
+            raise status.not_found(resource.plural, resource.group, name)
+        options.check(resource, stored)
+        if options.dry_run:
+            return Written(stored, removed=not resource.rules.graceful)
+        draft = self._draft()
+        after, removed = self._deletion(draft).delete(resource, stored, options)
+        return Written(after, draft.transaction, removed=removed)
+
+    def delete_all(self, resource: Resource, chosen: Sequence[Stored], options: DeleteOptions) -> Written | None:
+        """Delete several objects in one transaction; None when there is nothing to delete."""
+        newest = [self.state.newest(s.storage, s.namespace, s.name) for s in chosen]
+        found = [stored for stored in newest if stored is not None]
+        for stored in found:
+            options.check(resource, stored)
+        if not found:
+            return None
+        draft = self._draft()
+        if not options.dry_run:
+            for stored in found:
+                self._deletion(draft).delete(resource, stored, options)
+        return Written(found[-1], None if options.dry_run else draft.transaction)
+
+    def expire(self) -> Transaction | None:
+        """Remove objects of kinds that do not last, such as events; None when there are none."""
+        draft = self._draft()
+        deletion = self._deletion(draft)
+        for resource in self.registry.storages().values():
+            if resource.rules.expires_after_s:
+                deletion.expire(resource)
+        return draft.transaction if draft.transaction and draft.transaction.changes else None
+
+    def _replace(
+        self,
+        resource: Resource,
+        stored: Stored,
+        obj: Object,
+        meta: ObjectMeta,
+        unknown: list[str],
+        options: WriteOptions,
+        subresource: str,
+    ) -> Written:
+        """The common end of update and patch: `obj`, of the resource's version, takes the place of `stored`."""
+        old: Object = msgspec.json.decode(stored.data)
+        old_meta, _ = metadata.parse(old)
+        if meta.uid and meta.uid != old_meta.uid:
+            why = f"Precondition failed: UID in precondition: {meta.uid}, UID in object meta: {old_meta.uid}"
+            raise status.conflict(resource.plural, resource.group, stored.name, why)
+        if meta.resource_version and meta.resource_version != str(stored.revision):
+            raise status.modified(resource.plural, resource.group, stored.name)
+        if subresource == "status" and resource.custom:
+            meta = old_meta
+        metadata.keep_system_fields(meta, old_meta)
+        meta.resource_version = old_meta.resource_version
+        obj = bodies.assembled(resource, obj, meta)
+        obj = bodies.with_status(obj, old, resource, subresource)
+        if not subresource:
+            resource.rules.on_update(obj, old)
+        known = old if resource.schema is not None and stored.schema is resource.schema else None
+        causes, warnings = self._admit(resource, obj, old, unknown, options, known)
+        causes += metadata.validate(meta, False) + metadata.validate_update(meta, old_meta)
+        if causes:
+            raise status.invalid(resource.kind, resource.group, stored.name, causes)
+        if bodies.equal(obj, old):
+            waits = Transaction() if self.state.is_pending(stored) else None
+            return Written(stored, waits, warnings=warnings)
+        if resource.rules.counts_generations and subresource != "status" and bodies.spec_changed(resource, obj, old):
+            obj["metadata"]["generation"] = old_meta.generation + 1
+        draft = self._draft(options.dry_run)
+        if old_meta.deletion_timestamp:
+            after, removed = self._deletion(draft).settle(resource, stored, obj)
+            return Written(after, draft.transaction, removed=removed, warnings=warnings)
+        after = draft.put(resource, obj, stored)
+        return Written(after, draft.transaction, warnings=warnings)
+
+    def _admit(
+        self,
+        resource: Resource,
+        obj: Object,
+        old: Object | None,
+        unknown: list[str],
+        options: WriteOptions,
+        known: Object | None = None,
+    ) -> tuple[list[Cause], list[str]]:
+        """Causes against an object, and warnings. Raises ApiError 400 for unknown fields when validation is strict."""
+        causes: list[Cause] = []
+        if resource.storage == DEFINITIONS:
+            crds.complete(obj, self.now())
+            causes += crds.validate(obj, old, self.registry)
+        if resource.schema is not None:
+            report = resource.schema.admit(obj, known)
+            causes += report.causes
+            unknown = unknown + report.unknown
+        strict = [f'unknown field "{path}"' for path in unknown] if resource.custom else []
+        if strict and options.field_validation == "Strict":
+            listed = ", ".join(strict)
+            raise status.bad_request(
+                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+                f"strict decoding error: {listed}"
+            )
+        return causes + resource.rules.validate(obj, old), strict if options.field_validation != "Ignore" else []
+
+    def _check_alive(self, resource: Resource, namespace: str, name: str) -> None:
+        """Raise ApiError when the namespace or the definition is missing or about to go."""
+        if resource.custom:
+            definition = self.state.newest(DEFINITIONS, "", resource.storage)
+            if definition is None:
+                raise status.no_such_path()
+            if metadata.peek(definition).deletion_timestamp:
+                raise status.method_not_allowed()
+        if not namespace:
+            return
+        found = self.state.newest(NAMESPACES, "", namespace)
+        if found is None:
+            raise status.not_found("namespaces", "", namespace)
+        if metadata.peek(found).deletion_timestamp:
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            cause = Cause("NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace")
+            raise status.forbidden(resource.plural, resource.group, name, why, [cause])
+
+    def _draft(self, dry_run: bool = False) -> Draft:
+        return Draft(self.state, dry_run)
+
+    def _deletion(self, draft: Draft) -> Deletion:
+        return Deletion(self.registry, self.state, draft, self.now)
+
+    def _serve(self, definition: Object) -> None:
+        group, plural = crds.defined(definition)
+        before = {(r.version): r for r in self.registry if r.custom and r.group == group and r.plural == plural}
+        served = crds.resources_of(definition)
+        self.registry.replace_custom(group, plural, tuple(_reused(r, before.get(r.version)) for r in served))
+
+
+def _reused(resource: Resource, before: Resource | None) -> Resource:
+    """The resource with the schema compiled before, when that has not changed: what was admitted under it stays admitted."""
+    if before is None or before.openapi != resource.openapi:
+        return resource
+    return replace(resource, schema=before.schema)

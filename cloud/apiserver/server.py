@@ -1,0 +1,112 @@
+"""The embedded Kubernetes API as a service: opens its data, listens, writes the kubeconfig, and stops in order."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from cloud.apiserver import pki
+from cloud.apiserver.handler import Handler
+from cloud.apiserver.listing import Lister
+from cloud.apiserver.objects import Objects, WriteOptions
+from cloud.apiserver.requests import BODY_LIMIT
+from cloud.apiserver.storage import Storage
+from cloud.apiserver.streams import Streams
+
+log = logging.getLogger(__name__)
+
+NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+"""Namespaces that are always there."""
+EXPIRE_EVERY_S = 60.0
+KEEPALIVE_S = 3600.0
+"""Idle connections are kept longer than any client keeps them, so that none is closed under a request."""
+STOP_S = 1.0
+"""Seconds that requests under way get to finish when the server stops."""
+
+
+class ApiServer:
+    """Serves the Kubernetes API from one data folder."""
+
+    name = "apiserver"
+
+    def __init__(self, data: Path, host: str = "127.0.0.1", port: int = 6443, hosts: Sequence[str] = ()) -> None:
+        """`hosts` are further names and addresses for the certificate; port 0 takes a free one."""
+        self._data = data
+        self._host = host
+        self._port = port
+        self._hosts = (*hosts, host) if host not in ("", "0.0.0.0", "::") else tuple(hosts)
+        self.kubeconfig = data / "kubeconfig"
+        """Written once the server listens; deleted when it starts, so that its presence means it is there."""
+        self.url = ""
+        """https://…, once it listens."""
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Serve until cancelled. Raises StorageError when the data folder cannot be used, OSError when the port cannot."""
+        objects = Objects()
+        storage = Storage(self._data, objects.committed, objects.rollback)
+        objects.load(*storage.open())
+        try:
+            self.kubeconfig.unlink(missing_ok=True)
+            storage.start()
+            await _create_namespaces(objects, storage)
+            await self._serve(objects, storage, ready)
+        finally:
+            storage.close()
+
+    async def _serve(self, objects: Objects, storage: Storage, ready: asyncio.Event) -> None:
+        identity = pki.ensure(self._data, self._hosts)
+        lister = Lister(objects.state, objects.now)
+        streams = Streams(objects, lister)
+        handler = Handler(objects, storage, lister, streams, identity.token)
+        server = _HttpServer(handler, handler_cancellation=True, keepalive_timeout=KEEPALIVE_S, access_log=None)
+        runner = web.ServerRunner(server)
+        await runner.setup()
+        try:
+            context = identity.ssl_context()
+            site = web.TCPSite(runner, self._host, self._port, ssl_context=context, shutdown_timeout=STOP_S)
+            await site.start()
+            self.url = _url(self._host, runner.addresses[0][1])
+            pki.write_kubeconfig(self.kubeconfig, self.url, identity)
+            log.info("listening url=%s kubeconfig=%s", self.url, self.kubeconfig)
+            ready.set()
+            await _expire(objects, storage)
+        finally:
+            streams.close()
+            await runner.cleanup()
+            log.info("stopped url=%s", self.url)
+
+
+class _HttpServer(web.Server):
+    """aiohttp's server without its router, and with the API's limit for bodies."""
+
+    def _make_request(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        loop = asyncio.get_running_loop()
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=BODY_LIMIT)
+
+
+async def _create_namespaces(objects: Objects, storage: Storage) -> None:
+    resource = objects.registry.find("", "v1", "namespaces")
+    assert resource is not None
+    for name in NAMESPACES:
+        if objects.state.newest(resource.storage, "", name) is None:
+            written = objects.create(resource, "", {"metadata": {"name": name}}, WriteOptions())
+            if written.transaction is not None:
+                await storage.write(written.transaction)
+
+
+async def _expire(objects: Objects, storage: Storage) -> None:
+    """Remove what does not last, for ever."""
+    while True:
+        await asyncio.sleep(EXPIRE_EVERY_S)
+        transaction = objects.expire()
+        if transaction is not None:
+            await storage.write(transaction)
+
+
+def _url(host: str, port: int) -> str:
+    if host in ("", "0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"

@@ -1,0 +1,204 @@
+"""The objects on disk: SQLite in WAL mode, one writer thread, group commit.
+
+`write` returns when its transaction is on disk (`synchronous=FULL`: an fsync a commit); whatever waits meanwhile goes into the
+next commit together. Transactions are announced to `on_committed` in order, in the event loop, before `write` returns.
+Only one process may use a data folder: it holds a lock on it.
+"""
+
+import asyncio
+import fcntl
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from cloud.apiserver.state import Change, Transaction
+from cloud.apiserver.status import ApiError, internal, too_many_requests
+
+log = logging.getLogger(__name__)
+
+QUEUE_LIMIT = 4096
+"""Transactions that wait for the disk before writes are refused with 429."""
+BATCH_LIMIT = 512
+"""Transactions in one commit at most."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS objects (
+    storage TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (storage, namespace, name)
+);
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO meta VALUES ('format', 1), ('revision', 1);
+"""
+_PUT = """
+INSERT INTO objects VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (storage, namespace, name) DO UPDATE SET revision = excluded.revision, data = excluded.data
+"""
+_REMOVE = "DELETE FROM objects WHERE storage = ? AND namespace = ? AND name = ?"
+_REVISION = "UPDATE meta SET value = ? WHERE key = 'revision'"
+
+Row = tuple[str, str, str, int, bytes]
+
+
+class StorageError(ApiError):
+    """The data folder cannot be used: locked by another server, of a newer format, or unreadable."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(500, "InternalError", message)
+
+
+class _Waiting(NamedTuple):
+    epoch: int
+    transaction: Transaction
+    future: "asyncio.Future[None]"
+
+
+class Storage:
+    """One data folder."""
+
+    def __init__(
+        self, folder: Path, on_committed: Callable[[Transaction], None], on_failed: Callable[[], None]
+    ) -> None:
+        """`on_failed` is called when a commit failed: everything pending is then lost and was answered so."""
+        self._folder = folder
+        self._on_committed = on_committed
+        self._on_failed = on_failed
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._epoch = 0
+        self._lock: IO[bytes] | None = None
+        self._thread: threading.Thread | None = None
+        self._db: sqlite3.Connection | None = None
+
+    def open(self) -> tuple[list[Row], int]:
+        """Lock the folder and read everything: rows and the revision. Raises StorageError."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (self._folder / "lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise StorageError(f"{self._folder} is in use by another server") from error
+        self._lock = lock
+        try:
+            self._db = db = sqlite3.connect(
+                self._folder / "objects.db", isolation_level=None, check_same_thread=False, cached_statements=16
+            )
+            db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("PRAGMA journal_size_limit=16777216")
+            db.executescript(_SCHEMA)
+            rows = list(db.execute("SELECT storage, namespace, name, revision, data FROM objects"))
+            facts = dict(db.execute("SELECT key, value FROM meta"))
+        except sqlite3.Error as error:
+            self.close()
+            raise StorageError(f"{self._folder / 'objects.db'} cannot be read: {error}") from error
+        if facts["format"] != 1:
+            self.close()
+            raise StorageError(
+                f"{self._folder / 'objects.db'} was written by a newer version (format {facts['format']})"
+            )
+        return rows, facts["revision"]
+
+    def start(self) -> None:
+        """Start the writer; call it in the event loop that `write` is called in."""
+        loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, args=(loop,), name="apiserver-storage", daemon=True)
+        self._thread.start()
+
+    def check_room(self) -> None:
+        """Raise ApiError 429 when too many writes wait for the disk; call it before a change is made."""
+        if self._waiting >= QUEUE_LIMIT:
+            raise too_many_requests(1)
+
+    async def write(self, transaction: Transaction) -> None:
+        """Return when the transaction, and all before it, are on disk. Raises ApiError 500 when they cannot be kept."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting += 1
+        self._queue.put(_Waiting(self._epoch, transaction, future))
+        await future
+
+    def close(self) -> None:
+        """Write what waits, and close the folder."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join()
+            self._thread = None
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The writer thread."""
+        lost_epoch = -1
+        while (batch := self._next_batch()) is not None:
+            good = [waiting for waiting in batch if waiting.epoch > lost_epoch]
+            error: sqlite3.Error | None = None
+            try:
+                self._commit([change for waiting in good for change in waiting.transaction.changes])
+            except sqlite3.Error as caught:
+                error = caught
+                lost_epoch = max(waiting.epoch for waiting in batch)
+            lost = batch if error is not None else [waiting for waiting in batch if waiting not in good]
+            loop.call_soon_threadsafe(self._settle, [] if error is not None else good, lost, error)
+
+    def _next_batch(self) -> list[_Waiting] | None:
+        first = self._queue.get()
+        if first is None:
+            return None
+        batch = [first]
+        while len(batch) < BATCH_LIMIT and not self._queue.empty():
+            following = self._queue.get()
+            if following is None:
+                self._queue.put(None)
+                break
+            batch.append(following)
+        return batch
+
+    def _commit(self, changes: list[Change]) -> None:
+        if not changes or self._db is None:
+            return
+        last = {(c.after.storage, c.after.namespace, c.after.name): c for c in changes}
+        removed = [name for name, change in last.items() if change.removed]
+        kept = [(*name, c.revision, c.after.data) for name, c in last.items() if not c.removed]
+        db = self._db
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            if kept:
+                db.executemany(_PUT, kept)
+            if removed:
+                db.executemany(_REMOVE, removed)
+            db.execute(_REVISION, (changes[-1].revision,))
+            db.execute("COMMIT")
+        except sqlite3.Error:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise
+
+    def _settle(self, kept: list[_Waiting], lost: list[_Waiting], error: sqlite3.Error | None) -> None:
+        """In the event loop: announce what is on disk, fail what is not, and answer both."""
+        self._waiting -= len(kept) + len(lost)
+        for waiting in kept:
+            self._on_committed(waiting.transaction)
+            if not waiting.future.done():
+                waiting.future.set_result(None)
+        if error is not None:
+            log.error("commit failed transactions=%d error=%s", len(lost), error)
+            self._epoch += 1
+            self._on_failed()
+        for waiting in lost:
+            if not waiting.future.done():
+                waiting.future.set_exception(
+                    internal(f"the change could not be stored: {error or 'an earlier one failed'}")
+                )

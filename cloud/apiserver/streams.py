@@ -1,0 +1,130 @@
+"""Watches over HTTP: one line of JSON an event, chunked, until the client, its timeout or the server ends it."""
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from aiohttp import web
+
+from cloud.apiserver import status
+from cloud.apiserver.listing import Lister, ListOptions, parse_version
+from cloud.apiserver.objects import Objects
+from cloud.apiserver.render import Renderer
+from cloud.apiserver.requests import WatchOptions
+from cloud.apiserver.resources import Resource
+from cloud.apiserver.status import ApiError
+from cloud.apiserver.watch import Watch
+
+BOOKMARK_S = 60.0
+"""Seconds between bookmarks of a watch that asked for them."""
+MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1800.0, 3600.0
+"""Bounds of a watch's life where the client names none; chosen at random between them, so that watches do not end together."""
+
+_HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
+
+
+class Streams:
+    """The running watches of one server."""
+
+    def __init__(self, objects: Objects, lister: Lister, bookmark_s: float = BOOKMARK_S) -> None:
+        self._objects = objects
+        self._lister = lister
+        self._bookmark_s = bookmark_s
+        self._running: set[_Stream] = set()
+        self._closing = False
+
+    def close(self) -> None:
+        """End every watch, and refuse new ones: the server stops."""
+        self._closing = True
+        for stream in self._running:
+            stream.end()
+
+    async def watch(
+        self, request: web.BaseRequest, resource: Resource, namespace: str, renderer: Renderer, options: WatchOptions
+    ) -> web.StreamResponse:
+        """Serve one watch to its end. Raises ApiError 400, 410 or 504 before its first byte."""
+        if self._closing:
+            raise ApiError(503, "ServiceUnavailable", "the server is stopping")
+        first, after = self._start(resource, namespace, renderer, options)
+        log = self._objects.logs.of(resource.storage)
+        watch = log.subscribe(namespace, options.selector, after)
+        stream = _Stream(watch, renderer, lambda: self._objects.state.revision)
+        self._running.add(stream)
+        try:
+            response = web.StreamResponse(headers=_HEADERS)
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+            timeout = options.timeout_s or random.uniform(MIN_TIMEOUT_S, MAX_TIMEOUT_S)
+            await stream.run(response, first, timeout, self._bookmark_s if options.bookmarks else None)
+        except (TimeoutError, ConnectionError):
+            pass  # the client went away
+        finally:
+            log.unsubscribe(watch)
+            self._running.discard(stream)
+        return response
+
+    def _start(
+        self, resource: Resource, namespace: str, renderer: Renderer, options: WatchOptions
+    ) -> tuple[bytes, int]:
+        """The lines a watch begins with, and the revision it goes on from."""
+        revision = self._objects.state.revision
+        asked = options.resource_version
+        version = parse_version(asked) if asked else 0
+        if version > revision:
+            raise status.too_large_version(version, revision)
+        if version and not options.initial_events:
+            return b"", version
+        page = self._lister.read(resource, namespace, ListOptions(selector=options.selector))
+        lines = [renderer.initial(stored) for stored in page.items]
+        if options.initial_events and options.bookmarks:
+            lines.append(renderer.bookmark(revision, initial_events_end=True))
+        return b"".join(lines), revision
+
+
+class _Stream:
+    """One watch and its connection."""
+
+    def __init__(self, watch: Watch, renderer: Renderer, revision: Callable[[], int]) -> None:
+        self._watch = watch
+        self._renderer = renderer
+        self._revision = revision
+        self._awake = asyncio.Event()
+        self._ended = False
+        watch.wake = self._awake.set
+
+    def end(self) -> None:
+        """End after what waits is written."""
+        self._ended = True
+        self._awake.set()
+
+    async def run(self, response: web.StreamResponse, first: bytes, timeout_s: float, bookmark_s: float | None) -> None:
+        """Write events until the end."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        bookmark_at = loop.time() + bookmark_s if bookmark_s is not None else until
+        if first:
+            await response.write(first)
+        while True:
+            await self._write_waiting(response)
+            now = loop.time()
+            if self._ended or self._watch.overflowed or now >= until:
+                break
+            if now >= bookmark_at and bookmark_s is not None:
+                await response.write(self._renderer.bookmark(self._revision()))
+                bookmark_at = now + bookmark_s
+            await self._wait(min(until, bookmark_at) - now)
+        if bookmark_s is not None and not self._watch.overflowed:
+            await response.write(self._renderer.bookmark(self._revision()))
+        await response.write_eof()
+
+    async def _write_waiting(self, response: web.StreamResponse) -> None:
+        self._awake.clear()
+        while waiting := self._watch.take():
+            await response.write(b"".join([self._renderer.event(delivery) for delivery in waiting]))
+
+    async def _wait(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(seconds, 0.001)):
+                await self._awake.wait()
+        except TimeoutError:
+            pass
