@@ -1,0 +1,1 @@
+"""Mappers: what turns the devices of a protocol (Modbus) into twins, over MQTT."""

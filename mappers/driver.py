@@ -1,0 +1,146 @@
+"""What a driver is to the framework, and what can go wrong with one.
+
+A driver serves one bus (a Modbus server, a serial line, a Bluetooth adapter), knows nothing of MQTT, cycles, scaling or
+reporting, and is never called twice at the same time: the framework takes the devices of a bus in turn. `Drivers` reads the
+protocol's part of a Device and makes a driver for each bus.
+
+    MapperError                 base of everything this package raises
+    ├── DefinitionError         a Device or DeviceModel that cannot be used; names the field; the user's to correct
+    ├── ValueRefused            a desired value that cannot be written; says why
+    └── DriverError             reading or writing failed
+        ├── BusDown             nothing on the bus can be reached: the framework closes, waits and opens again
+        ├── NoAnswer            this device did not answer in time; others on the bus may
+        ├── Refused             the device answered and said no, with the protocol's reason
+        └── BadAnswer           the device answered something that makes no sense; nothing of it is used
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from msgspec import Struct, field
+
+from edgewire import config
+from edgewire.device import ModelProperty
+
+Value: TypeAlias = bool | int | float | str | bytes
+"""What a driver reads: the register's own value, unscaled."""
+
+Wanted: TypeAlias = bool | Decimal | str | bytes
+"""What a driver is asked to write: unscaled; every number comes as an exact Decimal, not rounded to what is held there."""
+
+T = TypeVar("T")
+
+
+class MapperError(Exception):
+    """Base of the errors of this package."""
+
+
+class DefinitionError(MapperError):
+    """A Device or DeviceModel that cannot be used; the text names the field and is meant for its author."""
+
+
+class ValueRefused(MapperError):
+    """A desired value that cannot be written; the text is the reason, without property and value."""
+
+
+class DriverError(MapperError):
+    """Reading or writing failed; the text says what was asked and what came back."""
+
+
+class BusDown(DriverError):
+    """Nothing on the bus can be reached."""
+
+
+class NoAnswer(DriverError):
+    """The device did not answer in time."""
+
+
+class Refused(DriverError):
+    """The device answered, and refused; the text names the protocol's code."""
+
+
+class BadAnswer(DriverError):
+    """The device's answer makes no sense, so nothing of it is used."""
+
+
+class Driver(Protocol):
+    """Reads and writes the devices of one bus. Every method has its own deadline and raises DriverError."""
+
+    async def open(self) -> None:
+        """Make the bus usable. Raises BusDown. Called again after BusDown and `close`."""
+        ...
+
+    async def read(self, visitors: Sequence[Any]) -> Sequence[Value | DriverError]:
+        """Read properties of one device: a value or what went wrong, for each visitor in order.
+
+        Raises NoAnswer or BusDown when the device or the bus is out of reach, at the first sign of it: what is left of
+        the read is given up, so that a dead device costs its bus one timeout.
+        """
+        ...
+
+    async def write(self, visitor: Any, value: Wanted) -> None:
+        """Write one property. Raises ValueRefused when it cannot hold the value, Refused when the device says no."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the bus. Never raises; harmless when it is not open."""
+        ...
+
+
+class VisitorKeys(Struct, frozen=True, kw_only=True):
+    """The keys of a visitor's `configData` that mean the same in every protocol; a driver's own struct inherits them."""
+
+    scale: Decimal = Decimal(1)
+    """value = register * scale + valueOffset, exactly, in decimal arithmetic."""
+    value_offset: Decimal = field(default=Decimal(0), name="valueOffset")
+    """`offset` is KubeEdge's name for a register's address, hence this one."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("scale", self.scale), ("valueOffset", self.value_offset)):
+            if not value.is_finite() or abs(value.adjusted()) > 100:
+                raise ValueError(f"`{name}` must be a finite number")
+        if not self.scale:
+            raise ValueError("`scale` must not be 0")
+
+
+class Drivers(Protocol):
+    """Describes one protocol's part of a Device, and makes its drivers."""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol's name, as in a Device's `protocol.protocolName`."""
+        ...
+
+    @property
+    def address_type(self) -> type[Any]:
+        """The struct that a Device's `protocol.configData` is read into: where the device is."""
+        ...
+
+    @property
+    def visitor_type(self) -> type[VisitorKeys]:
+        """The struct that a property's `visitors.configData` is read into."""
+        ...
+
+    def bus(self, address: Any) -> Hashable:
+        """The bus a device is on. Devices with equal buses share a driver and take turns; `str` of it stands in logs."""
+        ...
+
+    def visitor(self, address: Any, keys: Any, model: ModelProperty) -> Any:
+        """How one property is reached, in a form the driver reads fast. Raises DefinitionError."""
+        ...
+
+    def driver(self, bus: Any) -> Driver:
+        """A driver for a bus; does not open it."""
+        ...
+
+
+def read_config(content: Mapping[str, Any], type: type[T], where: str) -> T:
+    """A struct of `type` from a `configData`, whose numbers may also be written as strings, as KubeEdge's users do.
+
+    Raises DefinitionError naming the key, and the nearest known one for a key that `type` lacks.
+    """
+    try:
+        return config.parse(content, type, where, strict=False)
+    except config.ConfigError as error:
+        raise DefinitionError(str(error)) from error

@@ -1,0 +1,72 @@
+"""Between the broker and the mapper's core: messages in, outputs into the outbox and out as far as the broker keeps up.
+
+It is the `Handler` of the MQTT connection and the one place that all three meet: what a message changes is told the poller,
+what the poller read is told the gateway.
+"""
+
+import time
+from collections.abc import Sequence
+
+from edgewire import topics
+
+from .mapped import Output
+from .mapper import Effect, Ignore, Listen, Mapper
+from .mqtt import BrokerConfig, MqttConnection
+from .outbox import Outbox
+from .poller import Poller
+
+
+class Exchange:
+    """Wires a mapper to its broker and its buses. `poller` and `connection` are the services to run."""
+
+    def __init__(self, mapper: Mapper, broker: BrokerConfig) -> None:
+        self._mapper = mapper
+        self._outbox = Outbox()
+        self._up = False
+        self.poller = Poller(mapper, self._tell)
+        self.connection = MqttConnection(broker, f"mapper-{mapper.drivers.protocol}", self)
+
+    def filters(self) -> list[str]:
+        """What to subscribe to when a connection begins."""
+        return self._mapper.filters()
+
+    def connected(self) -> None:
+        """The connection is up: tell the states again, and what waited."""
+        self._up = True
+        self._apply(self._mapper.reconnected())
+
+    def received(self, topic: str, payload: bytes) -> None:
+        """A definition, the index, or a desired value."""
+        self._apply(self._mapper.received(topic, payload, time.monotonic()))
+        self.poller.follow()
+
+    def acknowledged(self, device: str) -> None:
+        """The gateway has a device's publication on its disk; the next may go."""
+        self._outbox.acknowledged(device)
+        self._pump()
+
+    def disconnected(self) -> None:
+        """What was on its way waits again."""
+        self._up = False
+        self._outbox.lost()
+
+    def _tell(self, outputs: Sequence[Output]) -> None:
+        for output in outputs:
+            self._outbox.put(output)
+        self._pump()
+
+    def _apply(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Listen):
+                self.connection.subscribe(topics.of_device(effect.device, topics.DELTA))
+            elif isinstance(effect, Ignore):
+                self.connection.unsubscribe(topics.of_device(effect.device, topics.DELTA))
+                self._outbox.forget(effect.device)
+            else:
+                self._outbox.put(effect)
+        self._pump()
+
+    def _pump(self) -> None:
+        if self._up:
+            for publication in self._outbox.take():
+                self.connection.publish(publication.device, publication.topic, publication.payload)

@@ -1,0 +1,299 @@
+"""One device as its mapper sees it: when it wants its bus, what to report of what was read, what to write of what is desired.
+
+No clock and no I/O: whoever owns the bus asks `due_at`, lets the device `begin` a turn, does its writes and reads through the
+driver, and says how they ended. What is to be told the gateway comes back as `Output`s.
+
+A desired value waits here, the newest of each property, until the device is online. It is written, read back, and what was read
+is reported. When the register then holds something else (it is coarser, or the device refuses), that is reported too, and the
+same value is not tried again before `RETRY_REFUSED_S`: the gateway repeats what it desires with every report that differs.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from edgewire import backoff
+from edgewire.device import same_value
+
+from . import values
+from .driver import DriverError, Value, ValueRefused, Wanted
+from .plan import Plan, Point, Settings
+
+log = logging.getLogger(__name__)
+
+RETRY_REFUSED_S = 60.0
+"""After a device refused a value, or held another, how long the same desired value is not written again."""
+
+SHED_LOG_S = 60.0
+"""A device that cannot be polled as often as defined says so at most this often."""
+
+
+class Report(Struct, frozen=True):
+    """Values for a device's twin: property -> (value, source time in ms since 1970)."""
+
+    device: str
+    values: dict[str, tuple[str, int]]
+
+
+class State(Struct, frozen=True):
+    """A device's state: online, offline or unhealthy."""
+
+    device: str
+    state: str
+
+
+Output: TypeAlias = Report | State
+
+
+class Write(Struct, frozen=True):
+    """A desired value on its way to the device."""
+
+    point: Point
+    desired: str
+    value: Wanted
+
+
+class _Last:
+    """What is known of one property."""
+
+    __slots__ = ("error", "forced", "raw", "reported_at", "source_ms", "text")
+
+    def __init__(self) -> None:
+        self.raw: Value | None = None
+        self.text: str | None = None
+        self.reported_at = float("-inf")
+        self.source_ms = 0
+        self.forced = False
+        self.error = ""
+
+    def forget(self) -> None:
+        """The value must be read and reported anew."""
+        self.raw = self.text = None
+        self.forced = True
+
+
+class _Settled(Struct):
+    """A desired value that was written or refused, and until when it is not tried again."""
+
+    desired: str
+    until: float
+    seen: bool = False
+    """Whether what the device holds instead was logged."""
+
+
+class MappedDevice:
+    """One device with a usable definition."""
+
+    def __init__(
+        self, id: str, plan: Plan, settings: Settings, now: float, draw: Callable[[], float] = random.random
+    ) -> None:
+        self.id = id
+        self.plan = plan
+        self.state = ""
+        """The state last told the gateway; empty before the first."""
+        self._settings = settings
+        self._draw = draw
+        self._last: dict[str, _Last] = {}
+        self._pending: dict[str, str] = {}
+        self._settled: dict[str, _Settled] = {}
+        self._due: dict[float, float] = {}  # collect cycle -> when its points are due
+        self._misses = 0
+        self._retry_at: float | None = None
+        self._probes = self._new_probes()
+        self._shed = 0
+        self._shed_logged_at = float("-inf")
+        self.follow(plan, now)
+
+    def follow(self, plan: Plan, now: float) -> None:
+        """Go on by a changed plan for the same address: points that are the same objects keep what is known of them."""
+        before = {p.name: p for p in self.plan.points}
+        for point in plan.points:
+            if point.name not in self._last or before.get(point.name) is not point:
+                self._settled.pop(point.name, None)
+                self._last.setdefault(point.name, _Last()).forget()
+        names = {p.name for p in plan.points}
+        withdrawn = self.plan.wanted - plan.wanted
+        self._last = {n: last for n, last in self._last.items() if n in names}
+        self._pending = {n: d for n, d in self._pending.items() if n in names - withdrawn}
+        self._due = {p.collect_s: self._due.get(p.collect_s, now) for p in plan.points}
+        self.plan = plan
+
+    def due_at(self) -> float:
+        """When the device wants its bus next, on the clock that `now` is of; infinite for one without anything to read."""
+        if self._retry_at is not None:
+            return self._retry_at
+        if self.state == "online" and (self._pending or any(last.forced for last in self._last.values())):
+            return float("-inf")
+        return min(self._due.values(), default=float("inf"))
+
+    def want(self, desired: dict[str, str]) -> None:
+        """Take in desired values; the newest of each property waits until it can be written."""
+        for name, value in desired.items():
+            if name in self._last:
+                self._pending[name] = value
+            else:
+                log.warning("< desired value of an unknown property device=%s property=%s", self.id, name)
+
+    def writes(self, now: float) -> list[Write]:
+        """What is to be written now; empty unless the device is online. What cannot be written is refused here."""
+        if self.state != "online" or not self._pending:
+            return []
+        found = []
+        for point in self.plan.points:
+            desired = self._pending.pop(point.name, None)
+            if desired is None or not self._worth_writing(point, desired, now):
+                continue
+            try:
+                found.append(Write(point, desired, _value_to_write(point, desired)))
+            except ValueRefused as error:
+                self.refused(point, desired, str(error), float("inf"))
+        return found
+
+    def reads(self, now: float) -> list[Point]:
+        """The points to read now: those whose cycle is over, and those written or refused just before.
+
+        All of them when the device did not answer last time.
+        """
+        if self._retry_at is not None:
+            return list(self.plan.points)
+        cycles = {cycle for cycle, due in self._due.items() if due <= now}
+        return [p for p in self.plan.points if p.collect_s in cycles or self._last[p.name].forced]
+
+    def wrote(self, write: Write, now: float) -> None:
+        """A write succeeded; the property is read back next."""
+        log.info("> written device=%s property=%s value=%s", self.id, write.point.name, write.desired)
+        self._settled[write.point.name] = _Settled(write.desired, now + RETRY_REFUSED_S)
+        self._last[write.point.name].forget()
+
+    def unwritten(self, writes: Sequence[Write]) -> None:
+        """The device went away before these were written: they wait again, unless something newer does."""
+        for write in writes:
+            self._pending.setdefault(write.point.name, write.desired)
+
+    def refused(self, point: Point, desired: str, reason: str, until: float) -> None:
+        """A desired value cannot be written; the actual value is read and reported. Not tried again before `until`."""
+        log.warning(
+            "< desired value refused device=%s property=%s value=%s reason=%s",
+            self.id, point.name, _short(desired), reason,
+        )  # fmt: skip
+        self._settled[point.name] = _Settled(desired, until, seen=True)
+        self._last[point.name].forget()
+
+    def answered(
+        self, points: Sequence[Point], results: Sequence[Value | DriverError], now: float, now_ms: int
+    ) -> list[Output]:
+        """The device answered a read; `results` stand in the order of `points`."""
+        self._advance(now, on_time=self.state == "online" and not self._misses)
+        self._misses, self._retry_at = 0, None
+        changed: dict[str, tuple[str, int]] = {}
+        failures = 0
+        for point, result in zip(points, results, strict=True):
+            last = self._last.get(point.name)
+            if last is None:
+                continue  # the definition changed meanwhile
+            try:
+                if self._take(point, last, result, now):
+                    last.source_ms = max(now_ms, last.source_ms + 1)
+                    last.reported_at = now
+                    changed[point.name] = (last.text or "", last.source_ms)
+            except DriverError as error:
+                failures += 1
+                self._property_failed(point, last, error)
+        out = self._enter("unhealthy" if points and failures == len(points) else "online")
+        return [*out, Report(self.id, changed)] if changed else out
+
+    def missed(self, error: DriverError, now: float, *, bus_down: bool = False) -> list[Output]:
+        """The device did not answer; after `attempts` misses, or at once when its whole bus is down, it is offline."""
+        self._misses += 1
+        if self._misses < self._settings.attempts and not bus_down and self.state != "offline":
+            self._retry_at = now
+            return []
+        if self.state != "offline":
+            log.warning("= device offline device=%s error=%s", self.id, error)
+            self._probes = self._new_probes()
+        # The bus's own task waits before it opens a bus that is down.
+        self._retry_at = now if bus_down else now + max(next(self._probes), min(self._due, default=0.0))
+        return self._enter("offline")
+
+    def reconnected(self) -> list[Output]:
+        """The broker was away: the gateway may not know the state, and answers it with what it desires."""
+        return [State(self.id, self.state)] if self.state else []
+
+    def _take(self, point: Point, last: _Last, result: Value | DriverError, now: float) -> bool:
+        """Note what was read; whether it is to be reported."""
+        if isinstance(result, DriverError):
+            raise result
+        if last.error:
+            log.info("= property readable again device=%s property=%s", self.id, point.name)
+            last.error = ""
+        overdue = last.forced or now - last.reported_at >= point.report_s
+        if result == last.raw and type(result) is type(last.raw) and not overdue:
+            return False
+        text = values.text(result, point.type, point.scaling)
+        changed = text != last.text
+        last.raw, last.text, last.forced = result, text, False
+        if point.name in self._settled:
+            self._read_back(point, text)
+        return changed or overdue
+
+    def _read_back(self, point: Point, text: str) -> None:
+        settled = self._settled[point.name]
+        if same_value(text, settled.desired, point.type):
+            del self._settled[point.name]
+        elif not settled.seen:
+            log.warning(
+                "< device holds another value than desired device=%s property=%s desired=%s held=%s",
+                self.id, point.name, _short(settled.desired), _short(text),
+            )  # fmt: skip
+        settled.seen = True
+
+    def _worth_writing(self, point: Point, desired: str, now: float) -> bool:
+        held = self._last[point.name].text
+        if held is not None and same_value(held, desired, point.type):
+            return False
+        settled = self._settled.get(point.name)
+        return settled is None or settled.desired != desired or now >= settled.until
+
+    def _property_failed(self, point: Point, last: _Last, error: DriverError) -> None:
+        last.forced = False  # else it is asked for without a pause; its cycle comes
+        last.raw = last.text = None
+        if str(error) != last.error:
+            log.warning("= property unreadable device=%s property=%s error=%s", self.id, point.name, error)
+            last.error = str(error)
+
+    def _enter(self, state: str) -> list[Output]:
+        if state == self.state:
+            return []
+        if state == "online":
+            log.info("= device online device=%s", self.id)
+        self.state = state
+        return [State(self.id, state)]
+
+    def _advance(self, now: float, *, on_time: bool) -> None:
+        """Set the next due times, in phase; cycles that are over already are left out, and counted if it is the bus's fault."""
+        for cycle, due in self._due.items():
+            if due <= now:
+                late = int((now - due) // cycle)
+                self._shed += late if on_time else 0
+                self._due[cycle] = due + (late + 1) * cycle
+        if self._shed and now - self._shed_logged_at >= SHED_LOG_S:
+            log.warning(
+                "= bus too slow, cycles left out device=%s bus=%s cycles=%d", self.id, self.plan.bus, self._shed
+            )
+            self._shed, self._shed_logged_at = 0, now
+
+    def _new_probes(self) -> Iterator[float]:
+        return backoff.delays(limit_s=self._settings.probe_limit_s, draw=self._draw)
+
+
+def _value_to_write(point: Point, desired: str) -> Wanted:
+    if not point.writable:
+        raise ValueRefused("the property is ReadOnly")
+    return values.parse(desired, point.type, point.scaling, point.minimum, point.maximum)
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) <= 40 else value[:37] + "...")

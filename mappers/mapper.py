@@ -1,0 +1,199 @@
+"""A mapper's core: which devices it serves, what it is told of them, and which of them share a bus.
+
+Definitions, the index of devices and desired values come in as MQTT topic and payload; `Output`s for the gateway and the set
+of buses come out. A device is served while the index names it and its definition can be used; one whose definition cannot is
+reported unhealthy, with one log line that names the field, and harms nobody else. A definition that comes again unchanged
+changes nothing; a changed one restarts the properties that changed, and the device only when its address did.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Hashable
+
+import msgspec
+from msgspec import Struct
+
+from edgewire import board, topics
+from edgewire.device import DeviceError, MapperDevice, parse_mapper_device
+
+from .driver import DefinitionError, DriverError, Drivers
+from .mapped import MappedDevice, Output, State
+from .plan import Plan, Settings, make_plan
+
+log = logging.getLogger(__name__)
+
+
+class Listen(Struct, frozen=True):
+    """Subscribe to the desired values of a device."""
+
+    device: str
+
+
+class Ignore(Struct, frozen=True):
+    """A device is served no more: unsubscribe, and drop what waits to be sent for it."""
+
+    device: str
+
+
+Effect = Output | Listen | Ignore
+"""What taking in a message leads to."""
+
+
+class _Index(Struct, frozen=True):
+    devices: list[str]
+
+
+class _Definition(Struct):
+    """The newest definition of a device that was sent, usable or not."""
+
+    content: MapperDevice
+    plan: Plan | None
+
+
+class Mapper:
+    """The devices of one protocol, by id and by bus."""
+
+    def __init__(
+        self, drivers: Drivers, settings: Settings | None = None, draw: Callable[[], float] = random.random
+    ) -> None:
+        self.drivers = drivers
+        self._settings = settings or Settings()
+        self._draw = draw
+        self._indexed: set[str] = set()
+        self._definitions: dict[str, _Definition] = {}
+        self._served: dict[str, MappedDevice] = {}
+        self._unusable: set[str] = set()
+        self._on_bus: dict[Hashable, list[MappedDevice]] = {}
+
+    def filters(self) -> list[str]:
+        """What to subscribe to on every new session with the broker."""
+        devices = (topics.of_device(id, topics.DELTA) for id in self._served)
+        return [*topics.mapper_filters(self.drivers.protocol), *devices]
+
+    def received(self, topic: str, payload: bytes, now: float) -> list[Effect]:
+        """Take in a message. Whatever is wrong with it costs one log line."""
+        try:
+            about = topics.device_of_mapper_topic(topic)
+            if about is not None:
+                return self._told(about[1], payload, now) if about[0] == self.drivers.protocol else []
+            device = topics.device_topic(topic)
+            if device is not None and device[1] == topics.DELTA:
+                self._desired(device[0], payload)
+        except (DeviceError, ValueError) as error:  # msgspec's and json's errors are ValueErrors
+            log.warning("< message refused topic=%s reason=%s", topic, error)
+        return []
+
+    def reconnected(self) -> list[Effect]:
+        """A new session with the broker: tell the states again; definitions are about to come again."""
+        self._definitions = {id: d for id, d in self._definitions.items() if id in self._indexed}
+        out: list[Effect] = []
+        for device in self._served.values():
+            out += device.reconnected()
+        return [*out, *(State(id, "unhealthy") for id in sorted(self._unusable))]
+
+    def buses(self) -> set[Hashable]:
+        """The buses that have devices now."""
+        return set(self._on_bus)
+
+    def on_bus(self, bus: Hashable) -> list[MappedDevice]:
+        """The devices of a bus."""
+        return self._on_bus.get(bus, [])
+
+    def serves(self, device: MappedDevice) -> bool:
+        """Whether a device is still the one served under its id; a turn may outlast it."""
+        return self._served.get(device.id) is device
+
+    def bus_of(self, device: str) -> Hashable | None:
+        """The bus of a device that is served, else None."""
+        served = self._served.get(device)
+        return None if served is None else served.plan.bus
+
+    def next_on(self, bus: Hashable) -> tuple[MappedDevice, float] | None:
+        """The device of a bus that is due first, and when."""
+        first = min(self.on_bus(bus), key=MappedDevice.due_at, default=None)
+        return None if first is None else (first, first.due_at())
+
+    def bus_down(self, bus: Hashable, error: DriverError, now: float) -> list[Output]:
+        """Nothing on a bus can be reached."""
+        return [out for device in self.on_bus(bus) for out in device.missed(error, now, bus_down=True)]
+
+    def _told(self, device: str | None, payload: bytes, now: float) -> list[Effect]:
+        if device is None:
+            devices = msgspec.json.decode(payload, type=_Index).devices if payload else []
+            return self._reindex(set(devices), now)
+        if not payload:
+            self._definitions.pop(device, None)
+            return self._drop(device)
+        content = parse_mapper_device(payload)
+        if content.device.id != device:
+            raise ValueError(f"the definition is of {content.device.id}")
+        known = self._definitions.get(device)
+        if known is not None and _same(known.content, content):
+            return []
+        self._definitions[device] = _Definition(content, known.plan if known is not None else None)
+        return self._serve(device, now, known) if device in self._indexed else []
+
+    def _reindex(self, devices: set[str], now: float) -> list[Effect]:
+        out: list[Effect] = []
+        for id in sorted(self._indexed - devices):
+            out += self._drop(id)
+        added, self._indexed = devices - self._indexed, devices
+        for id in sorted(added):
+            if id in self._definitions:
+                out += self._serve(id, now, None)
+        return out
+
+    def _serve(self, id: str, now: float, before: _Definition | None) -> list[Effect]:
+        definition = self._definitions[id]
+        old = (before.content, before.plan) if before is not None and before.plan is not None else None
+        try:
+            plan = make_plan(definition.content, self.drivers, self._settings, old)
+        except DefinitionError as error:
+            return self._refuse(id, error)
+        definition.plan = plan
+        self._unusable.discard(id)
+        served = self._served.get(id)
+        if served is not None and served.plan.address == plan.address:
+            if set(served.plan.points) != set(plan.points):
+                log.info("= device changed device=%s properties=%d", id, len(plan.points))
+            served.follow(plan, now)
+            return []
+        self._remove(id)
+        log.info("= device added device=%s bus=%s properties=%d", id, plan.bus, len(plan.points))
+        self._served[id] = device = MappedDevice(id, plan, self._settings, now, self._draw)
+        self._on_bus.setdefault(plan.bus, []).append(device)
+        return [Listen(id)]
+
+    def _refuse(self, id: str, error: DefinitionError) -> list[Effect]:
+        log.warning("< device cannot be used device=%s reason=%s", id, error)
+        self._definitions[id].plan = None
+        self._remove(id)
+        self._unusable.add(id)
+        return [Ignore(id), State(id, "unhealthy")]
+
+    def _drop(self, id: str) -> list[Effect]:
+        self._unusable.discard(id)
+        if not self._remove(id):
+            return []
+        log.info("= device removed device=%s", id)
+        return [Ignore(id)]
+
+    def _remove(self, id: str) -> bool:
+        device = self._served.pop(id, None)
+        if device is None:
+            return False
+        neighbours = self._on_bus[device.plan.bus]
+        neighbours.remove(device)
+        if not neighbours:
+            del self._on_bus[device.plan.bus]
+        return True
+
+    def _desired(self, id: str, payload: bytes) -> None:
+        device = self._served.get(id)
+        if device is not None:
+            device.want(board.delta(payload))
+
+
+def _same(one: MapperDevice, other: MapperDevice) -> bool:
+    """Whether two definitions ask for the same; versions and statuses do not count."""
+    return one.device.spec == other.device.spec and one.model.spec == other.model.spec

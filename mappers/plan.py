@@ -1,0 +1,160 @@
+"""What a mapper is to do for one device, worked out from its Device and DeviceModel and checked before anything is read.
+
+Every mistake is a DefinitionError that names the field.
+"""
+
+from collections.abc import Hashable
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from edgewire.config import nearest
+from edgewire.device import FLOATS, INTEGER, TYPES, MapperDevice, ModelProperty, Property
+
+from .driver import DefinitionError, Drivers, read_config
+from .values import Scaling
+
+MAXIMUM_CYCLE_MS = 31 * 24 * 3600 * 1000
+"""The longest collect or report cycle, a month: longer ones are mistaken units."""
+
+
+class Settings(Struct, frozen=True):
+    """What holds for every device of a mapper where its definition does not say otherwise."""
+
+    collect_cycle_s: float = 1.0
+    """Between two reads of a property."""
+    report_cycle_s: float = 60.0
+    """Between two reports of an unchanged value."""
+    attempts: int = 2
+    """Reads a device may leave unanswered before it counts as offline."""
+    probe_limit_s: float = 30.0
+    """The longest wait between two attempts to reach a device that is offline."""
+
+    def __post_init__(self) -> None:
+        if self.collect_cycle_s <= 0 or self.report_cycle_s <= 0 or self.probe_limit_s <= 0 or self.attempts < 1:
+            raise ValueError("cycles, `attempts` and `probe_limit_s` must be above 0")
+
+
+class Point(Struct, frozen=True, eq=False):
+    """One property of one device, as it is polled and written. A new one is made whenever its definition changes."""
+
+    name: str
+    type: str
+    """The model's type: INT, FLOAT, DOUBLE, STRING, BOOLEAN or BYTES."""
+    writable: bool
+    minimum: Decimal | None
+    maximum: Decimal | None
+    scaling: Scaling
+    collect_s: float
+    report_s: float
+    visitor: Any
+    """The driver's own."""
+
+
+class Plan(Struct, frozen=True, eq=False):
+    """How a device is reached, and its points."""
+
+    address: Any
+    """The driver's own; a device whose address changes starts anew."""
+    bus: Hashable
+    points: tuple[Point, ...]
+    wanted: frozenset[str]
+    """The properties whose Device resource names a desired value."""
+
+
+def make_plan(
+    definition: MapperDevice, drivers: Drivers, settings: Settings, before: tuple[MapperDevice, Plan] | None = None
+) -> Plan:
+    """The plan of a device. Raises DefinitionError.
+
+    Points that are defined as they were `before` are taken over as they are, so that they can be told from changed ones.
+    """
+    spec = definition.device.spec
+    address = read_config(spec.protocol.config_data, drivers.address_type, "Device spec.protocol.configData")
+    kept = _kept(definition, before) if before is not None else {}
+    seen: set[str] = set()
+    points = []
+    for p in spec.properties:
+        if p.name in seen:
+            raise DefinitionError(f"Device property {p.name!r} is defined twice")
+        seen.add(p.name)
+        if not p.visitors.config_data:
+            continue  # a property of the twin only: nothing of the device is behind it
+        points.append(kept.get(p.name) or _point(p, definition, address, drivers, settings))
+    wanted = frozenset(p.name for p in spec.properties if p.desired is not None and p.desired.value)
+    return Plan(address, drivers.bus(address), tuple(points), wanted)
+
+
+def _kept(definition: MapperDevice, before: tuple[MapperDevice, Plan]) -> dict[str, Point]:
+    old, plan = before
+    if old.device.spec.protocol != definition.device.spec.protocol:
+        return {}
+    known = {point.name: point for point in plan.points}
+    was = {p.name: p for p in old.device.spec.properties}
+    return {
+        p.name: known[p.name]
+        for p in definition.device.spec.properties
+        if p.name in known and _same(p, was[p.name]) and old.model.property(p.name) == definition.model.property(p.name)
+    }
+
+
+def _same(one: Property, other: Property) -> bool:
+    return msgspec.structs.replace(one, desired=None) == msgspec.structs.replace(other, desired=None)
+
+
+def _point(p: Property, definition: MapperDevice, address: Any, drivers: Drivers, settings: Settings) -> Point:
+    where = f"Device property {p.name!r}"
+    model = _model_property(p.name, definition)
+    keys = read_config(p.visitors.config_data, drivers.visitor_type, f"{where} visitors.configData")
+    try:
+        visitor = drivers.visitor(address, keys, model)
+    except DefinitionError as error:
+        raise DefinitionError(f"{where} visitors.configData: {error}") from error
+    numeric = model.type == INTEGER or model.type in FLOATS
+    return Point(
+        name=p.name,
+        type=model.type,
+        writable=model.writable,
+        minimum=_limit(model.minimum, "minimum", model) if numeric else None,
+        maximum=_limit(model.maximum, "maximum", model) if numeric else None,
+        scaling=Scaling(keys.scale, keys.value_offset),
+        collect_s=_cycle(p.collect_cycle, "collectCycle", where) or settings.collect_cycle_s,
+        report_s=_cycle(p.report_cycle, "reportCycle", where) or settings.report_cycle_s,
+        visitor=visitor,
+    )
+
+
+def _model_property(name: str, definition: MapperDevice) -> ModelProperty:
+    model = definition.model
+    found = model.property(name)
+    if found is None:
+        near = nearest(name, [p.name for p in model.spec.properties])
+        hint = f": did you mean {near!r}?" if near else ""
+        raise DefinitionError(f"Device property {name!r} is not declared in device model {model.metadata.name!r}{hint}")
+    where = f"DeviceModel {model.metadata.name!r} property {name!r}"
+    if found.type not in TYPES:
+        near = nearest(found.type, sorted(TYPES))
+        raise DefinitionError(f"{where}: unknown type {found.type!r}" + (f": did you mean {near!r}?" if near else ""))
+    if found.type == "STREAM":
+        raise DefinitionError(f"{where}: a STREAM cannot be polled")
+    return found
+
+
+def _limit(text: str, name: str, model: ModelProperty) -> Decimal | None:
+    if not text:
+        return None
+    try:
+        limit = Decimal(text)
+    except InvalidOperation:
+        limit = Decimal("NaN")
+    if not limit.is_finite():
+        raise DefinitionError(f"DeviceModel property {model.name!r}: {name} {text[:40]!r} is not a number")
+    return limit
+
+
+def _cycle(milliseconds: int, name: str, where: str) -> float:
+    if not 0 <= milliseconds <= MAXIMUM_CYCLE_MS:
+        raise DefinitionError(f"{where}: {name} must lie between 0 and {MAXIMUM_CYCLE_MS} ms")
+    return milliseconds / 1000

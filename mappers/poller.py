@@ -1,0 +1,143 @@
+"""Takes the devices of each bus in turn through its driver: one task a bus, one call at a time on it.
+
+The device that is due first goes first, so that an overloaded bus serves all its devices alike, and one that is dead costs its
+neighbours one timeout before it is left alone for a while. Buses know nothing of each other. A turn under way is never cut
+short for a changed definition, because a request given up half way leaves an answer on the wire for the next one to trip over;
+only a bus that is not needed any more is cancelled, and closed with it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable, Sequence
+
+from edgewire import backoff
+
+from .driver import BusDown, Driver, DriverError, NoAnswer, ValueRefused
+from .mapped import RETRY_REFUSED_S, MappedDevice, Output
+from .mapper import Mapper
+
+log = logging.getLogger(__name__)
+
+BUS_RETRY_LIMIT_S = 30.0
+"""The longest wait before a bus that is down is opened again."""
+
+
+class Poller:
+    """Runs the buses of a mapper; a service."""
+
+    name = "poller"
+
+    def __init__(self, mapper: Mapper, emit: Callable[[Sequence[Output]], None]) -> None:
+        """`emit` is called in the event loop with what is to be told the gateway."""
+        self._mapper = mapper
+        self._emit = emit
+        self._tasks: dict[Hashable, asyncio.Task[None]] = {}
+        self._wakes: dict[Hashable, asyncio.Event] = {}
+        self._running = False
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Serve the mapper's buses until cancelled."""
+        self._running = True
+        try:
+            self.follow()
+            ready.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self._running = False
+            stopped = list(self._tasks.values())
+            for task in stopped:
+                task.cancel()
+            await asyncio.gather(*stopped, return_exceptions=True)
+            self._tasks.clear()
+
+    def follow(self) -> None:
+        """The mapper's devices or what is desired of them changed: start and stop buses, and let each look again."""
+        if not self._running:
+            return
+        wanted = self._mapper.buses()
+        for bus in self._tasks.keys() - wanted:
+            self._tasks.pop(bus).cancel()
+            del self._wakes[bus]
+        for bus in wanted - self._tasks.keys():
+            self._wakes[bus] = asyncio.Event()
+            self._tasks[bus] = asyncio.create_task(self._supervise(bus, self._wakes[bus]), name=f"bus {bus}")
+        for wake in self._wakes.values():
+            wake.set()
+
+    async def _supervise(self, bus: Hashable, wake: asyncio.Event) -> None:
+        """Keep a bus served, whatever its driver does."""
+        for delay in backoff.delays(limit_s=BUS_RETRY_LIMIT_S):
+            try:
+                await self._serve(bus, wake)
+            except Exception as error:
+                log.exception("= driver failed bus=%s", bus)
+                failure = DriverError(f"the driver failed: {error!r}")
+                self._emit(self._mapper.bus_down(bus, failure, time.monotonic()))
+            await asyncio.sleep(delay)
+
+    async def _serve(self, bus: Hashable, wake: asyncio.Event) -> None:
+        driver = self._mapper.drivers.driver(bus)
+        delays = backoff.delays(limit_s=BUS_RETRY_LIMIT_S)
+        try:
+            while True:
+                try:
+                    await driver.open()
+                    while True:
+                        device = await self._first_due(bus, wake)
+                        if await self._turn(driver, device):
+                            delays = backoff.delays(limit_s=BUS_RETRY_LIMIT_S)
+                except BusDown as error:
+                    self._emit(self._mapper.bus_down(bus, error, time.monotonic()))
+                    await driver.close()
+                    await asyncio.sleep(next(delays))
+        finally:
+            await driver.close()
+
+    async def _first_due(self, bus: Hashable, wake: asyncio.Event) -> MappedDevice:
+        while True:
+            wake.clear()
+            first = self._mapper.next_on(bus)
+            now = time.monotonic()
+            if first is not None and first[1] <= now:
+                await asyncio.sleep(0)  # a driver that never waits must not hold up the others
+                return first[0]
+            wait_s = None if first is None or first[1] == float("inf") else first[1] - now
+            try:
+                async with asyncio.timeout(wait_s):
+                    await wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _turn(self, driver: Driver, device: MappedDevice) -> bool:
+        """One device's writes, then its reads; whether it answered. Raises BusDown."""
+        try:
+            await self._write(driver, device)
+            points = device.reads(time.monotonic())
+            if not points:
+                return True
+            results = await driver.read([point.visitor for point in points])
+        except NoAnswer as error:
+            self._told(device, device.missed(error, time.monotonic()))
+            return False
+        self._told(device, device.answered(points, results, time.monotonic(), time.time_ns() // 1_000_000))
+        return True
+
+    async def _write(self, driver: Driver, device: MappedDevice) -> None:
+        writes = device.writes(time.monotonic())
+        for number, write in enumerate(writes):
+            try:
+                await driver.write(write.point.visitor, write.value)
+            except (NoAnswer, BusDown):
+                device.unwritten(writes[number:])
+                raise
+            except ValueRefused as error:
+                device.refused(write.point, write.desired, str(error), float("inf"))
+            except DriverError as error:
+                device.refused(write.point, write.desired, str(error), time.monotonic() + RETRY_REFUSED_S)
+            else:
+                device.wrote(write, time.monotonic())
+
+    def _told(self, device: MappedDevice, outputs: list[Output]) -> None:
+        if outputs and self._mapper.serves(device):
+            self._emit(outputs)

@@ -1,0 +1,239 @@
+"""Values on their way between a register and a twin, where every value is a string.
+
+A `Codec` turns bytes into a typed value and back, with a precompiled `struct`; a `Scaling` turns what a register holds into
+the unit a user reads; `text` and `parse` go between values and the strings of a twin, by the device model's type.
+
+Numbers stay exact. Integers of 64 bits never pass through a float. Scaling is decimal arithmetic on the scale as it is
+written, so 214 at scale 0.1 is `21.4`, not 21.400000000000002, and keeps the scale's decimals: 210 is `21.0`. A float32 is
+read as the shortest decimal that names it, `21.4`, not the 21.399999618530273 that its widening to a float64 gives.
+"""
+
+import struct
+from collections.abc import Callable
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from operator import itemgetter
+
+from msgspec import Struct
+
+from edgewire.device import BOOLEAN, FLOATS, INTEGER, value_problem
+
+from .driver import BadAnswer, Value, ValueRefused, Wanted
+
+_INTEGERS = {"int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q"}
+_FLOATS = {"float32": "f", "float64": "d"}
+FIXED = {
+    "bool": 1,
+    **{name: struct.calcsize(f">{code}") // 2 for name, code in {**_INTEGERS, **_FLOATS}.items()},
+}
+"""Registers (of 16 bits) that each type of fixed width takes."""
+
+OPEN = frozenset({"string", "bytes"})
+"""The types as wide as one says."""
+
+# Wide enough for a uint64 times any scale of practical length without rounding.
+_EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
+_LARGEST_EXPONENT = 400  # beyond float64, and cheap to compute with
+_single = struct.Struct(">f")
+
+
+class Codec:
+    """One type in one byte order: bytes of `registers` 16-bit registers, big-endian, to a value and back."""
+
+    __slots__ = ("_order", "_struct", "registers", "type")
+
+    def __init__(self, type: str, registers: int, *, swap_bytes: bool = False, swap_registers: bool = False) -> None:
+        """`swap_bytes` exchanges the two bytes of every register; `swap_registers` puts the last register first."""
+        self.type = type
+        self.registers = registers
+        swap_registers = swap_registers and registers > 1
+        little = swap_bytes and (swap_registers or registers == 1) and type not in OPEN
+        code = _INTEGERS.get(type) or _FLOATS.get(type) or ("H" if type == "bool" else f"{registers * 2}s")
+        self._struct = struct.Struct(("<" if little else ">") + code)
+        mixed = (swap_bytes or swap_registers) and not little
+        self._order = _order(registers, swap_bytes, swap_registers) if mixed else None
+
+    def decode(self, data: bytes, at: int = 0) -> Value:
+        """The value whose first byte is `data[at]`. Raises BadAnswer when the bytes are no text, or too few."""
+        if self._order is not None:
+            data, at = bytes(self._order(data[at : at + 2 * self.registers])), 0
+        try:
+            (value,) = self._struct.unpack_from(data, at)
+            if self.type == "float32":
+                return shortest(value)
+            if self.type == "string":
+                return str(value.rstrip(b"\0 ").decode())
+        except (struct.error, IndexError) as error:
+            raise BadAnswer(f"too few bytes for {self.type}") from error
+        except UnicodeDecodeError as error:
+            raise BadAnswer("not UTF-8 text") from error
+        return bool(value) if self.type == "bool" else value
+
+    def encode(self, value: Wanted) -> bytes:
+        """The bytes that hold a value; numbers are rounded to the nearest that can be held. Raises ValueRefused."""
+        data = self._struct.pack(self._fitting(value))
+        return data if self._order is None else bytes(self._order(data))
+
+    def _fitting(self, value: Wanted) -> int | float | bytes:
+        if self.type == "string":
+            return self._padded(value.encode() if isinstance(value, str) else str(value).encode())
+        if self.type == "bytes":
+            if not isinstance(value, bytes) or len(value) != 2 * self.registers:
+                raise ValueRefused(f"must be exactly {2 * self.registers} bytes")
+            return value
+        number = _number(value)
+        if self.type in _FLOATS:
+            return self._fitting_float(number)
+        return self._fitting_integer(number)
+
+    def _padded(self, data: bytes) -> bytes:
+        if len(data) > 2 * self.registers:
+            raise ValueRefused(f"{len(data)} bytes long, there is room for {2 * self.registers}")
+        return data
+
+    def _fitting_float(self, number: Decimal) -> float:
+        value = float(number)
+        try:
+            self._struct.pack(value)
+        except OverflowError as error:
+            raise ValueRefused(f"does not fit {self.type}") from error
+        if value in (float("inf"), float("-inf")):
+            raise ValueRefused(f"does not fit {self.type}")
+        return value
+
+    def _fitting_integer(self, number: Decimal) -> int:
+        value = int(number.to_integral_value(ROUND_HALF_EVEN, _EXACT)) if number.adjusted() < 40 else 10**40
+        low, high = _range(self.type)
+        if not low <= value <= high:
+            raise ValueRefused(f"does not fit {self.type} ({low} to {high})")
+        return value
+
+
+class Scaling(Struct, frozen=True):
+    """What a register holds to what a user reads: value = raw * scale + offset, in exact decimal arithmetic."""
+
+    scale: Decimal = Decimal(1)
+    offset: Decimal = Decimal(0)
+
+    @property
+    def identity(self) -> bool:
+        """Whether values pass unchanged."""
+        return self.scale == 1 and self.offset == 0
+
+    def apply(self, raw: float) -> Decimal:
+        """The scaled value of what a register holds."""
+        number = Decimal(raw) if isinstance(raw, int) else Decimal(repr(raw))
+        scaled = _EXACT.multiply(number, self.scale)
+        return _EXACT.add(scaled, self.offset) if self.offset else scaled
+
+    def remove(self, value: Decimal) -> Decimal:
+        """What a register would hold for a scaled value; not rounded to what it can hold."""
+        return _EXACT.divide(_EXACT.subtract(value, self.offset), self.scale)
+
+
+def text(value: Value, type: str, scaling: Scaling) -> str:
+    """A value as a twin carries it, by the model's type. Scaling concerns numbers only; a BYTES value is hexadecimal.
+
+    A fraction in an INT property is rounded half to even. Raises BadAnswer for a number that an INT cannot express.
+    """
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, str):
+        return value
+    if type == BOOLEAN:
+        return "true" if value else "false"
+    if isinstance(value, bool):
+        return str(int(value)) if type == INTEGER or type in FLOATS else ("true" if value else "false")
+    if scaling.identity:
+        if isinstance(value, float) and type != INTEGER:
+            return repr(value)
+        number = Decimal(value) if isinstance(value, float) else None
+        return str(value) if number is None else _rounded(number)
+    number = scaling.apply(value)
+    return _rounded(number) if type == INTEGER else _plain(number)
+
+
+def parse(text: str, type: str, scaling: Scaling, minimum: Decimal | None, maximum: Decimal | None) -> Wanted:
+    """What to write for a twin's string. Raises ValueRefused for one that is no value of the type, or outside the limits."""
+    problem = value_problem(text, type)
+    if problem is not None:
+        raise ValueRefused(problem)
+    if type == BOOLEAN:
+        return text.lower() in ("true", "1")
+    if type == "BYTES":
+        return _unhexed(text)
+    if type != INTEGER and type not in FLOATS:
+        return text
+    number = _decimal(text)
+    if minimum is not None and number < minimum:
+        raise ValueRefused(f"below the minimum {minimum}")
+    if maximum is not None and number > maximum:
+        raise ValueRefused(f"above the maximum {maximum}")
+    return scaling.remove(number)
+
+
+def shortest(value: float) -> float:
+    """The float whose decimal form is the shortest that names the same float32 as `value` does."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return value
+    exact = _single.pack(value)
+    for digits in (6, 7, 8):
+        near = float(f"{value:.{digits}g}")
+        try:
+            if _single.pack(near) == exact:
+                return near
+        except OverflowError:  # rounded up beyond the largest float32
+            continue
+    return float(f"{value:.9g}")
+
+
+def _number(value: Wanted) -> Decimal:
+    if isinstance(value, Decimal):
+        return value
+    if isinstance(value, bool):
+        return Decimal(int(value))
+    if isinstance(value, str):
+        return _decimal(value)
+    raise ValueRefused("not a number")
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation as error:
+        raise ValueRefused("not a number") from error
+    if not number.is_finite() or abs(number.adjusted()) > _LARGEST_EXPONENT:
+        raise ValueRefused("not a finite number")
+    return number
+
+
+def _range(type: str) -> tuple[int, int]:
+    if type == "bool":
+        return 0, 1
+    bits = 16 * FIXED[type]
+    return (0, (1 << bits) - 1) if type.startswith("u") else (-(1 << bits - 1), (1 << bits - 1) - 1)
+
+
+def _order(registers: int, swap_bytes: bool, swap_registers: bool) -> Callable[[bytes], tuple[int, ...]]:
+    """Picks the bytes of a value in big-endian order; its own inverse."""
+    words = range(registers - 1, -1, -1) if swap_registers else range(registers)
+    return itemgetter(*(2 * word + byte for word in words for byte in ((1, 0) if swap_bytes else (0, 1))))
+
+
+def _rounded(number: Decimal) -> str:
+    if not number.is_finite():
+        raise BadAnswer(f"{number} is not an integer")
+    return str(int(number.to_integral_value(ROUND_HALF_EVEN, _EXACT)))
+
+
+def _plain(number: Decimal) -> str:
+    """Without an exponent, unless that took more than 20 digits."""
+    if not number:
+        number = abs(number)
+    return format(number, "f") if not number.is_finite() or -20 <= number.adjusted() <= 20 else str(number)
+
+
+def _unhexed(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as error:
+        raise ValueRefused("not hexadecimal bytes") from error
