@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from cloud.apiserver import bodies, discovery, metadata, openapi, requests, reviews, status
+from cloud.apiserver import discovery, metadata, openapi, requests, reviews, status
 from cloud.apiserver.listing import Lister
 from cloud.apiserver.objects import Objects, Written
 from cloud.apiserver.render import Renderer
@@ -55,7 +55,9 @@ class Handler:
         if target is None:
             return self._answer_about_itself(request, path)
         if (review := reviews.find(target)) is not None:
-            return _json(review(target, bodies.decode(await _body(request))), 201)
+            return _json(
+                review(target, requests.decode_body(request.headers.get("Content-Type", ""), await _body(request))), 201
+            )
         resource = self._objects.registry.find(target.group, target.version, target.plural)
         if resource is None or (target.subresource and target.subresource not in resource.subresources):
             raise status.no_such_path()
@@ -147,11 +149,10 @@ class Handler:
         content_type = request.headers.get("Content-Type", "")
         namespace, name = target.namespace, target.name
         if request.method == "PATCH":
-            patch = requests.patch_media_type(content_type), body
+            patch = requests.media_type(content_type), body
             written = self._objects.patch(resource, namespace, name, patch, options, target.subresource)
         else:
-            requests.check_json(content_type)
-            obj = bodies.decode(body)
+            obj = requests.decode_body(content_type, body)
             if request.method == "POST":
                 written = self._objects.create(resource, namespace, obj, options)
             else:
@@ -164,7 +165,7 @@ class Handler:
         self._storage.check_room()
         body = await _body(request)
         query = request.query
-        options = requests.delete_options(query, body)
+        options = requests.delete_options(query, request.headers.get("Content-Type", ""), body)
         form = requests.form(request.headers.get("Accept", ""), resource, query)
         renderer = Renderer(resource, form, self._objects.now)
         if not target.name:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cloud.apiserver import selectors, status
+from cloud.apiserver import bodies, protobuf, selectors, status
 from cloud.apiserver.deletion import DeleteOptions
 from cloud.apiserver.listing import ListOptions
 from cloud.apiserver.objects import WriteOptions
@@ -104,11 +104,21 @@ def write_options(query: Query) -> WriteOptions:
     return WriteOptions(_dry_run(query.get("dryRun", "")), validation)
 
 
-def delete_options(query: Query, body: bytes) -> DeleteOptions:
+def decode_body(content_type: str, body: bytes) -> Any:
+    """The object in a body, JSON or protobuf. Raises ApiError 400 or 415."""
+    media = media_type(content_type)
+    if media == protobuf.MEDIA_TYPE:
+        return protobuf.decode(body)
+    if media not in ("", "application/json", "*/*", "application/octet-stream"):
+        raise status.unsupported_media_type(("application/json", protobuf.MEDIA_TYPE))
+    return bodies.decode(body)
+
+
+def delete_options(query: Query, content_type: str, body: bytes) -> DeleteOptions:
     """The options of a DELETE, from its body and its query. Raises ApiError 400."""
     try:
-        options = msgspec.json.decode(body, type=DeleteOptions) if body.strip() else DeleteOptions()
-    except msgspec.DecodeError as error:
+        options = msgspec.convert(decode_body(content_type, body), DeleteOptions) if body.strip() else DeleteOptions()
+    except msgspec.ValidationError as error:
         raise status.bad_request(f"the delete options cannot be read: {error}") from error
     if "gracePeriodSeconds" in query:
         options.grace_period_seconds = _number(query, "gracePeriodSeconds")
@@ -137,16 +147,9 @@ def form(accept: str, resource: Resource, query: Query) -> Form:
     raise status.not_acceptable("application/json")
 
 
-def patch_media_type(content_type: str) -> str:
-    """The media type of a patch, without parameters."""
+def media_type(content_type: str) -> str:
+    """The media type in a Content-Type, without its parameters."""
     return content_type.partition(";")[0].strip()
-
-
-def check_json(content_type: str) -> None:
-    """Raise ApiError 415 for a body that is not JSON."""
-    media = patch_media_type(content_type)
-    if media not in ("", "application/json", "*/*", "application/octet-stream"):
-        raise status.unsupported_media_type(("application/json",))
 
 
 def _dry_run(value: str) -> bool:

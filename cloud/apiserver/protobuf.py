@@ -1,0 +1,198 @@
+"""Protobuf bodies of the kinds that kubectl sends so by itself (`kubectl create configmap`, `kubectl drain`), read into objects.
+
+Answers are always JSON, which those clients accept. The envelope and field numbers are those of k8s.io/apimachinery's
+`runtime.Unknown` and of the `generated.proto` files beside the API types.
+"""
+
+import base64
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from cloud.apiserver import status
+from cloud.apiserver.formats import format_time
+
+MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
+_MAGIC = b"k8s\x00"
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+Read = Callable[[Any], Any]
+Message = dict[int, tuple[str, Read, bool]]
+"""Field number -> (JSON name, reader, whether it repeats)."""
+
+
+def decode(body: bytes) -> Any:
+    """The object in a protobuf body. Raises ApiError 400 for a body that cannot be read, 415 for a kind not known here."""
+    if not body.startswith(_MAGIC):
+        raise status.bad_request("the object provided is not a Kubernetes protobuf message")
+    try:
+        envelope = _read(_ENVELOPE, body[len(_MAGIC) :])
+        type_meta = envelope.get("typeMeta", {})
+        message = _KINDS.get(type_meta.get("kind", ""))
+        if message is None:
+            raise status.unsupported_media_type(("application/json",))
+        return type_meta | _read(message, envelope.get("raw", b""))
+    except (IndexError, ValueError, OverflowError) as error:
+        raise status.bad_request(f"the object provided cannot be read as protobuf: {error}") from error
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        number, wire = key >> 3, key & 7
+        value: Any
+        if wire == _VARINT:
+            value, at = _varint(data, at)
+        elif wire == _BYTES:
+            length, at = _varint(data, at)
+            value = data[at : at + length]
+            if len(value) != length:
+                raise ValueError("message ends within a field")
+            at += length
+        elif wire in (_FIXED32, _FIXED64):
+            value = None
+            at += 4 if wire == _FIXED32 else 8
+        else:
+            raise ValueError(f"wire type {wire}")
+        yield number, value
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("number too long")
+
+
+def _read(message: Message, data: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for number, value in _fields(data):
+        known = message.get(number)
+        if known is None:
+            continue
+        name, read, repeated = known
+        made = read(value)
+        if not repeated:
+            found[name] = made
+        elif isinstance(made, dict) and read in (_text_map, _bytes_map):
+            found.setdefault(name, {}).update(made)
+        else:
+            found.setdefault(name, []).append(made)
+    return {name: value for name, value in found.items() if value != ""}
+
+
+def _text(value: Any) -> str:
+    return bytes(value).decode()
+
+
+def _number(value: Any) -> int:
+    return int(value) - (1 << 64) if value >= 1 << 63 else int(value)
+
+
+def _entry(value: Any) -> tuple[str, bytes]:
+    pair = dict(_fields(value))
+    return _text(pair.get(1, b"")), pair.get(2, b"")
+
+
+def _text_map(value: Any) -> dict[str, str]:
+    key, content = _entry(value)
+    return {key: content.decode()}
+
+
+def _bytes_map(value: Any) -> dict[str, str]:
+    key, content = _entry(value)
+    return {key: base64.b64encode(content).decode()}
+
+
+def _time(value: Any) -> str | None:
+    seconds = dict(_fields(value)).get(1)
+    return None if seconds is None else format_time(datetime.fromtimestamp(_number(seconds), UTC))
+
+
+def _message(message: Message) -> Read:
+    return lambda value: _read(message, value)
+
+
+def _one(name: str, read: Read = _text) -> tuple[str, Read, bool]:
+    return name, read, False
+
+
+def _many(name: str, read: Read = _text) -> tuple[str, Read, bool]:
+    return name, read, True
+
+
+_ENVELOPE: Message = {
+    1: _one("typeMeta", _message({1: _one("apiVersion"), 2: _one("kind")})),
+    2: _one("raw", bytes),
+}
+_OWNER: Message = {
+    1: _one("kind"),
+    3: _one("name"),
+    4: _one("uid"),
+    5: _one("apiVersion"),
+    6: _one("controller", bool),
+    7: _one("blockOwnerDeletion", bool),
+}
+_META: Message = {
+    1: _one("name"),
+    2: _one("generateName"),
+    3: _one("namespace"),
+    5: _one("uid"),
+    6: _one("resourceVersion"),
+    7: _one("generation", _number),
+    8: _one("creationTimestamp", _time),
+    9: _one("deletionTimestamp", _time),
+    10: _one("deletionGracePeriodSeconds", _number),
+    11: _many("labels", _text_map),
+    12: _many("annotations", _text_map),
+    13: _many("ownerReferences", _message(_OWNER)),
+    14: _many("finalizers"),
+}
+_metadata = _one("metadata", _message(_META))
+_REFERENCE: Message = {
+    1: _one("kind"),
+    2: _one("namespace"),
+    3: _one("name"),
+    4: _one("uid"),
+    5: _one("apiVersion"),
+    6: _one("resourceVersion"),
+    7: _one("fieldPath"),
+}
+_DELETE_OPTIONS: Message = {
+    1: _one("gracePeriodSeconds", _number),
+    2: _one("preconditions", _message({1: _one("uid"), 2: _one("resourceVersion")})),
+    4: _one("propagationPolicy"),
+    5: _many("dryRun"),
+}
+_KINDS: dict[str, Message] = {
+    "Namespace": {1: _metadata, 2: _one("spec", _message({1: _many("finalizers")}))},
+    "ConfigMap": {
+        1: _metadata,
+        2: _many("data", _text_map),
+        3: _many("binaryData", _bytes_map),
+        4: _one("immutable", bool),
+    },
+    "Secret": {
+        1: _metadata,
+        2: _many("data", _bytes_map),
+        3: _one("type"),
+        4: _many("stringData", _text_map),
+        5: _one("immutable", bool),
+    },
+    "ServiceAccount": {
+        1: _metadata,
+        2: _many("secrets", _message(_REFERENCE)),
+        3: _many("imagePullSecrets", _message({1: _one("name")})),
+        4: _one("automountServiceAccountToken", bool),
+    },
+    "DeleteOptions": _DELETE_OPTIONS,
+    "SelfSubjectReview": {1: _metadata},
+    "SelfSubjectAccessReview": {1: _metadata},
+}
