@@ -4,10 +4,14 @@ Unknown keys are let through: a newer cloud may send more than this gateway know
 the field, so that the message can stand in a Device's conditions and be acted on.
 """
 
+import math
 from typing import Any
 
 import msgspec
 from msgspec import Struct, field
+
+from edgewire import twin
+from edgewire.message import UNREADABLE
 
 GROUP = "devices.kubeedge.io"
 VERSION = "v1beta1"
@@ -19,6 +23,7 @@ TYPES = frozenset({"INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES", "STRE
 
 _TRUE = frozenset({"true", "1"})
 _FALSE = frozenset({"false", "0"})
+_FLOAT_CHARACTERS = frozenset("0123456789+-.eEinftyaINFTYA")  # digits, exponent, inf, infinity, nan
 
 
 class DeviceError(Exception):
@@ -148,6 +153,7 @@ class MapperDevice(Struct, frozen=True):
     model: DeviceModel
 
 
+_encoder = msgspec.json.Encoder()
 _device = msgspec.json.Decoder(Device)
 _model = msgspec.json.Decoder(DeviceModel)
 _mapper_device = msgspec.json.Decoder(MapperDevice)
@@ -157,7 +163,7 @@ def parse_device(content: bytes | msgspec.Raw) -> Device:
     """A Device from its JSON. Raises DeviceError naming the field at fault."""
     try:
         return _device.decode(content)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise DeviceError(f"Device: {error}") from error
 
 
@@ -165,7 +171,7 @@ def parse_model(content: bytes | msgspec.Raw) -> DeviceModel:
     """A DeviceModel from its JSON. Raises DeviceError naming the field at fault."""
     try:
         return _model.decode(content)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise DeviceError(f"DeviceModel: {error}") from error
 
 
@@ -173,13 +179,13 @@ def parse_mapper_device(payload: bytes) -> MapperDevice:
     """What a `topics.mapper_device` topic carries. Raises DeviceError naming the field at fault."""
     try:
         return _mapper_device.decode(payload)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise DeviceError(f"mapper device: {error}") from error
 
 
-def encode_mapper_device(device: bytes | msgspec.Raw, model: bytes | msgspec.Raw) -> bytes:
-    """The payload of a `topics.mapper_device` topic, from both resources' JSON."""
-    return b'{"device":' + bytes(device) + b',"model":' + bytes(model) + b"}"
+def encode_mapper_device(definition: MapperDevice) -> bytes:
+    """The payload of a `topics.mapper_device` topic."""
+    return _encoder.encode(definition)
 
 
 def problems(device: Device, model: DeviceModel) -> list[str]:
@@ -191,11 +197,17 @@ def problems(device: Device, model: DeviceModel) -> list[str]:
         if of_model is None:
             found.append(f"property {p.name!r} is not declared in device model {model.metadata.name!r}")
         elif p.desired is not None and p.desired.value:
-            if not of_model.writable:
-                found.append(f"property {p.name!r} is ReadOnly and has a desired value")
-            elif (why := value_problem(p.desired.value, of_model.type)) is not None:
+            why = desired_problem(p.desired.value, of_model)
+            if why is not None:
                 found.append(f"desired value of property {p.name!r}: {why}")
     return found
+
+
+def desired_problem(value: str, of_model: ModelProperty) -> str | None:
+    """Why a value cannot be desired of a property, or None when it can."""
+    if not of_model.writable:
+        return "the property is ReadOnly"
+    return twin.value_problem(value) or value_problem(value, of_model.type) or _range_problem(value, of_model)
 
 
 def value_problem(value: str, type: str) -> str | None:
@@ -214,12 +226,24 @@ def same_value(one: str, other: str, type: str) -> bool:
     if one == other:
         return True
     if type in FLOATS and _is_float(one) and _is_float(other):
-        return float(one) == float(other)
+        return float(one) == float(other) or (math.isnan(float(one)) and math.isnan(float(other)))
     if type == INTEGER and _is_integer(one) and _is_integer(other):
         return int(one) == int(other)
     if type == BOOLEAN:
-        return (one.lower() in _TRUE) == (other.lower() in _TRUE) and {one.lower(), other.lower()} <= _TRUE | _FALSE
+        return {one.lower(), other.lower()} <= _TRUE or {one.lower(), other.lower()} <= _FALSE
     return False
+
+
+def _range_problem(value: str, of_model: ModelProperty) -> str | None:
+    """A limit that is no number limits nothing: the model's own mistake is not a device's."""
+    if of_model.type != INTEGER and of_model.type not in FLOATS:
+        return None
+    number = int(value) if of_model.type == INTEGER else float(value)
+    if _is_float(of_model.minimum) and number < float(of_model.minimum):
+        return f"{_short(value)} is below the minimum {of_model.minimum}"
+    if _is_float(of_model.maximum) and number > float(of_model.maximum):
+        return f"{_short(value)} is above the maximum {of_model.maximum}"
+    return None
 
 
 def _is_integer(value: str) -> bool:
@@ -228,8 +252,8 @@ def _is_integer(value: str) -> bool:
 
 
 def _is_float(value: str) -> bool:
-    if "_" in value:
-        return False
+    if not _FLOAT_CHARACTERS.issuperset(value):
+        return False  # `float` also takes blanks, underscores and other alphabets' digits, which no device means
     try:
         float(value)
     except ValueError:

@@ -6,17 +6,22 @@ A message offered stays in flight until the peer answers it, is sent again every
 connection after `resend_limit` repeats. `send` is for what needs no answer.
 
 The caller feeds frames to `receive`, calls `tick` when `next_tick` says so, acts on the events of both, and writes
-`frames()` whenever it has called anything else. A link lives as long as its connection: what the peer did not
-acknowledge is offered again on the next one. Times are seconds of any monotonic clock.
+`frames()` whenever it has called anything else. Towards a peer that does not read, at most `OUTGOING_LIMIT` messages wait to
+be written; the oldest make room, which costs nothing but time: what is unacknowledged on either side is sent again. A link
+lives as long as its connection: what the peer did not acknowledge is offered again on the next one. Times are seconds of
+any monotonic clock.
 
 Events: Received, Delivered, Refused, Undelivered, PeerSilent.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgewire import message as wire
 from edgewire.message import Message, MessageError
+
+OUTGOING_LIMIT = 4096
 
 Make = Callable[[], Message | None]
 
@@ -99,7 +104,7 @@ class Link:
         self._waiting: dict[str, Make] = {}
         self._flights: dict[str, _Flight] = {}
         self._flying: set[str] = set()
-        self._outgoing: list[Message] = []
+        self._outgoing: deque[Message] = deque(maxlen=OUTGOING_LIMIT)
 
     def offer(self, key: str, make: Make) -> None:
         """An object has something new for the peer. `make` builds its newest message when it is its turn, or None."""
@@ -110,7 +115,7 @@ class Link:
         self._waiting.pop(key, None)
 
     def send(self, message: Message) -> None:
-        """Send a message that needs no answer."""
+        """Send a message that needs no answer, and may be lost."""
         self._outgoing.append(message)
 
     def acknowledge(self, message: Message) -> None:
@@ -169,14 +174,15 @@ class Link:
 
     def frames(self, now: float) -> list[bytes]:
         """What is to be written now, in order."""
-        if self._waiting and len(self._flights) < self._window:
-            self._launch(now)
-        outgoing, self._outgoing = self._outgoing, []
-        return [wire.encode(message) for message in outgoing]
+        self._launch(now)
+        frames = [wire.encode(message) for message in self._outgoing]
+        self._outgoing.clear()
+        return frames
 
     def _launch(self, now: float) -> None:
-        for key in [key for key in self._waiting if key not in self._flying]:
-            if len(self._flights) >= self._window:
+        while len(self._flights) < self._window:
+            key = next((key for key in self._waiting if key not in self._flying), None)
+            if key is None:
                 return
             message = self._waiting.pop(key)()
             if message is not None:

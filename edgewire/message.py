@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Raw, Struct, field
 
+from edgewire import resource as resources
+
 INSERT, UPDATE, DELETE, GET = "insert", "update", "delete", "get"
 RESPONSE, ERROR, KEEPALIVE, UPLOAD = "response", "error", "keepalive", "upload"
 
@@ -18,6 +20,9 @@ GROUP_RESOURCE, GROUP_TWIN = "resource", "twin"
 
 MAX_FRAME = 4 * 1024 * 1024
 """Bytes of the largest frame either side takes: Kubernetes objects are limited to 1.5 MiB (etcd's default)."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What msgspec raises on bytes from elsewhere: no JSON, not of the type, no UTF-8, nested too deep."""
 
 T = TypeVar("T")
 
@@ -50,10 +55,10 @@ class Message(Struct, frozen=True, kw_only=True):
         content = bytes(self.content)
         try:
             if content.startswith(b'"') and type is not str:
-                content = msgspec.json.decode(content, type=str).encode()
+                return msgspec.json.decode(msgspec.json.decode(content, type=str), type=type)
             return msgspec.json.decode(content, type=type)
-        except msgspec.DecodeError as error:
-            raise MessageError(f"content of {self.operation} {self.resource}: {error}", self.id) from error
+        except UNREADABLE as error:
+            raise MessageError(f"content of {self.operation} {self.resource[:200]}: {error}", self.id) from error
 
 
 class Refusal(Struct, frozen=True):
@@ -71,11 +76,12 @@ class _Header(Struct, omit_defaults=True, rename={"id": "msg_id", "parent_id": "
     sync: bool = False
 
 
-class _Route(Struct):
-    source: str
-    group: str
+class _Route(Struct, kw_only=True):
+    # A Go peer leaves empty strings out (`omitempty` in beehive's model/message.go). Without an operation it is no route.
+    source: str = ""
+    group: str = ""
     operation: str
-    resource: str
+    resource: str = ""
 
 
 class _IdOnly(Struct):
@@ -132,7 +138,7 @@ def build(
 
 def acknowledgement(message: Message) -> Message:
     """The `response` that says a message is safe: where KubeEdge's peer looks for it (recorded samples)."""
-    twin = message.operation == UPDATE and message.resource.startswith("device/")
+    twin = message.operation == UPDATE and resources.parse_device_report(message.resource) is not None
     return Message(
         id=new_id(),
         parent_id=message.id,
@@ -162,7 +168,7 @@ def refusal(parent_id: str, resource: str, code: int, reason: str, *, source: st
 def encode(message: Message) -> bytes:
     """The frame of a message, line feed included."""
     header = _Header(message.id, message.parent_id, message.timestamp, message.resource_version, message.sync)
-    route = _Route(message.source, message.group, message.operation, message.resource)
+    route = _Route(source=message.source, group=message.group, operation=message.operation, resource=message.resource)
     return _encoder.encode(_Frame(header, route, message.content)) + b"\n"
 
 
@@ -172,7 +178,7 @@ def decode(frame: bytes | str) -> Message:
         raise MessageError(f"frame of {len(frame)} characters is longer than {MAX_FRAME}")
     try:
         wire = _decoder.decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise MessageError(f"frame: {error}", _id_of(frame)) from error
     header, route = wire.header, wire.route
     return Message(
@@ -192,5 +198,5 @@ def decode(frame: bytes | str) -> Message:
 def _id_of(frame: bytes | str) -> str:
     try:
         return _header_decoder.decode(frame).header.id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return ""

@@ -11,9 +11,12 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from edgewire.board import DESIRED, REPORTED, STATES
+from edgewire.message import UNREADABLE
 
 MAX_VALUE = 4096
 """UTF-8 bytes of the longest value of a property."""
+MAX_REASON = 500
+"""Characters of the longest `reason` of a refusal."""
 
 BAD_REQUEST, NOT_FOUND, TOO_LARGE = 400, 404, 413
 
@@ -82,9 +85,9 @@ class Change(Struct, frozen=True):
 class Report(Struct, frozen=True):
     """What a device sent on `twin/update`; a property that is None shall be deleted."""
 
+    twin: dict[str, Twin | None]
     event_id: str = ""
     timestamp: int = 0
-    twin: dict[str, Twin | None] = {}
 
 
 class StateReport(Struct, frozen=True):
@@ -110,6 +113,12 @@ class Member(Struct, frozen=True, omit_defaults=True):
     name: str
     state: str = ""
     last_online: str = ""
+
+
+class _RawReport(Struct):
+    twin: dict[str, Raw]
+    event_id: str = ""
+    timestamp: int = 0
 
 
 class _Request(Struct):
@@ -173,24 +182,29 @@ class Membership(Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _report = msgspec.json.Decoder(Report)
+_raw_report = msgspec.json.Decoder(_RawReport)
+_property = msgspec.json.Decoder(Twin | None)
 _state = msgspec.json.Decoder(StateReport)
 _request = msgspec.json.Decoder(_Request)
 
 
-def parse_report(payload: bytes) -> Report:
-    """A `twin/update` payload. Raises TwinError 400 naming the field; values are checked by `value_problem`, not here."""
+def parse_report(payload: bytes) -> tuple[Report, list[TwinError]]:
+    """A `twin/update` payload: the properties that can be read, and an error for each that cannot.
+
+    Raises TwinError 400 for what is no report at all. Values are checked by `value_problem`, not here.
+    """
     try:
-        return _report.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TwinError(BAD_REQUEST, _explain(error), event_id_of(payload)) from error
+        return _report.decode(payload), []
+    except UNREADABLE:
+        return _readable_part(payload)
 
 
 def parse_state(payload: bytes) -> StateReport:
     """A `state/update` payload. Raises TwinError 400."""
     try:
         report = _state.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TwinError(BAD_REQUEST, _explain(error), event_id_of(payload)) from error
+    except UNREADABLE as error:
+        raise _bad_request(error, event_id_of(payload)) from error
     if report.state not in STATES:
         raise TwinError(BAD_REQUEST, f"state {report.state[:40]!r} is none of {', '.join(STATES)}", report.event_id)
     return report
@@ -200,8 +214,8 @@ def parse_request(payload: bytes) -> str:
     """The event id of a `twin/get` or `membership/get` payload. Raises TwinError 400."""
     try:
         return _request.decode(payload).event_id
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise TwinError(BAD_REQUEST, _explain(error), event_id_of(payload)) from error
+    except UNREADABLE as error:
+        raise _bad_request(error, event_id_of(payload)) from error
 
 
 def event_id_of(payload: bytes) -> str:
@@ -284,5 +298,20 @@ class StateContent(Struct, frozen=True):
     timestamp: int = 0
 
 
-def _explain(error: Exception) -> str:
-    return str(error)[:300]
+def _readable_part(payload: bytes) -> tuple[Report, list[TwinError]]:
+    try:
+        raw = _raw_report.decode(payload)
+    except UNREADABLE as error:
+        raise _bad_request(error, event_id_of(payload)) from error
+    readable: dict[str, Twin | None] = {}
+    errors = []
+    for name, value in raw.twin.items():
+        try:
+            readable[name] = _property.decode(value)
+        except UNREADABLE as error:
+            errors.append(_bad_request(error, raw.event_id, f"property {name[:128]!r}: "))
+    return Report(readable, raw.event_id, raw.timestamp), errors
+
+
+def _bad_request(error: Exception, event_id: str, of: str = "") -> TwinError:
+    return TwinError(BAD_REQUEST, f"{of}{error}"[:MAX_REASON], event_id)
