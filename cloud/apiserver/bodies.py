@@ -18,7 +18,7 @@ def decode(body: bytes, what: str = "object") -> Any:
     """The JSON value of a body. Raises ApiError 400."""
     try:
         return msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise status.bad_request(f"the {what} provided cannot be read as JSON: {error}") from error
 
 

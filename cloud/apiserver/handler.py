@@ -19,7 +19,8 @@ from cloud.apiserver.streams import Streams
 
 log = logging.getLogger(__name__)
 
-_PUBLIC = frozenset({"/healthz", "/livez", "/readyz", "/version"})
+_PUBLIC = frozenset({"healthz", "livez", "readyz", "version"})
+"""First parts of paths that need no token."""
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
 
@@ -37,7 +38,10 @@ class Handler:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         try:
-            return await self._answer(request)
+            try:
+                return await self._answer(request)
+            except RecursionError as error:
+                raise status.bad_request("the object provided is nested too deeply") from error
         except ApiError as error:
             log.debug(
                 "> error method=%s path=%s code=%d reason=%s", request.method, request.path, error.code, error.reason
@@ -49,32 +53,33 @@ class Handler:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
-        if path.split("/", 2)[1] not in ("healthz", "livez", "readyz", "version"):
+        if path.split("/", 2)[1] not in _PUBLIC:
             self._authenticate(request)
         target = requests.parse_path(path)
         if target is None:
             return self._answer_about_itself(request, path)
         if (review := reviews.find(target)) is not None:
-            return _json(
-                review(target, requests.decode_body(request.headers.get("Content-Type", ""), await _body(request))), 201
-            )
+            body = requests.decode_body(_content_type(request), await _body(request))
+            return _json(review(target, body), 201)
+        resource = self._resource(target, request.method)
+        match request.method, bool(target.name), bool(target.subresource):
+            case "GET" | "HEAD", _, _:
+                return await self._read(request, resource, target)
+            case ("POST", False, False) | ("PUT" | "PATCH", True, _):
+                return await self._write(request, resource, target)
+            case "DELETE", _, False:
+                return await self._delete(request, resource, target)
+        raise status.method_not_allowed()
+
+    def _resource(self, target: Target, method: str) -> Resource:
+        """The resource type of a target. Raises ApiError 404 where there is none, or not in this scope."""
         resource = self._objects.registry.find(target.group, target.version, target.plural)
         if resource is None or (target.subresource and target.subresource not in resource.subresources):
             raise status.no_such_path()
-        if bool(target.namespace) != resource.namespaced and (
-            target.namespace or target.name or request.method == "POST"
-        ):
+        everywhere = resource.namespaced and not target.name and method in ("GET", "HEAD")
+        if bool(target.namespace) != resource.namespaced and not everywhere:
             raise status.no_such_path()
-        match request.method, bool(target.name):
-            case "GET" | "HEAD", _:
-                return await self._read(request, resource, target)
-            case ("POST", False) | ("PUT", True) | ("PATCH", True) if not (
-                request.method == "POST" and target.subresource
-            ):
-                return await self._write(request, resource, target)
-            case "DELETE", _ if not target.subresource:
-                return await self._delete(request, resource, target)
-        raise status.method_not_allowed()
+        return resource
 
     def _authenticate(self, request: web.BaseRequest) -> None:
         given = request.headers.get("Authorization", "")
@@ -146,7 +151,7 @@ class Handler:
         query = request.query
         options = requests.write_options(query)
         form = requests.form(request.headers.get("Accept", ""), resource, query)
-        content_type = request.headers.get("Content-Type", "")
+        content_type = _content_type(request)
         namespace, name = target.namespace, target.name
         if request.method == "PATCH":
             patch = requests.media_type(content_type), body
@@ -165,7 +170,7 @@ class Handler:
         self._storage.check_room()
         body = await _body(request)
         query = request.query
-        options = requests.delete_options(query, request.headers.get("Content-Type", ""), body)
+        options = requests.delete_options(query, _content_type(request), body)
         form = requests.form(request.headers.get("Accept", ""), resource, query)
         renderer = Renderer(resource, form, self._objects.now)
         if not target.name:
@@ -184,6 +189,10 @@ class Handler:
     async def _commit(self, written: Written) -> None:
         if written.transaction is not None:
             await self._storage.write(written.transaction)
+
+
+def _content_type(request: web.BaseRequest) -> str:
+    return request.headers.get("Content-Type", "")
 
 
 async def _body(request: web.BaseRequest) -> bytes:

@@ -107,7 +107,7 @@ class Objects:
         if meta.resource_version:
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         if not meta.name and meta.generate_name:
-            meta.name = meta.generate_name[:58] + bodies.random_suffix()
+            meta.name = self._generated_name(resource, namespace, meta.generate_name)
         self._check_alive(resource, namespace, meta.name)
         meta.namespace = namespace
         meta.uid = self._new_uid()
@@ -161,12 +161,13 @@ class Objects:
         subresource: str = "",
     ) -> Written:
         """Lay a patch, (media type, document), over an object. Raises ApiError 400, 404, 409, 415 or 422."""
+        media_type, body = patch
+        patches.check(media_type, not resource.custom)
         stored = self.state.newest(resource.storage, namespace, name)
         if stored is None:
             raise status.not_found(resource.plural, resource.group, name)
-        media_type, body = patch
         shown = bodies.as_version(resource, msgspec.json.decode(stored.data))
-        obj = patches.apply(media_type, shown, bodies.decode(body, "patch"), resource.kind, not resource.custom)
+        obj = patches.apply(media_type, shown, bodies.decode(body, "patch"), resource.kind)
         bodies.check_kind(resource, obj)
         meta, unknown = metadata.parse(obj)
         if meta.name != name or meta.namespace != namespace:
@@ -277,6 +278,15 @@ class Objects:
                 f"strict decoding error: {listed}"
             )
         return causes + resource.rules.validate(obj, old), strict if options.field_validation != "Ignore" else []
+
+    def _generated_name(self, resource: Resource, namespace: str, prefix: str) -> str:
+        """A name that is free, or, after a few unlucky draws, one that is not and will be refused."""
+        name = ""
+        for _ in range(8):
+            name = prefix[:58] + bodies.random_suffix()
+            if self.state.newest(resource.storage, namespace, name) is None:
+                break
+        return name
 
     def _check_alive(self, resource: Resource, namespace: str, name: str) -> None:
         """Raise ApiError when the namespace or the definition is missing or about to go."""

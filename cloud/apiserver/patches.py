@@ -10,24 +10,28 @@ from cloud.apiserver import status, strategic
 MERGE = "application/merge-patch+json"
 JSON = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
-APPLY = "application/apply-patch+yaml"
 
 
-def apply(media_type: str, document: dict[str, Any], patch: Any, kind: str, built_in: bool) -> dict[str, Any]:
+def check(media_type: str, built_in: bool) -> None:
+    """Raise ApiError 415 unless this kind takes patches of this media type."""
+    accepted = (JSON, MERGE, STRATEGIC) if built_in else (JSON, MERGE)
+    if media_type not in accepted:
+        raise status.unsupported_media_type(accepted)
+
+
+def apply(media_type: str, document: dict[str, Any], patch: Any, kind: str) -> dict[str, Any]:
     """The document with a patch laid over it; shares parts with both.
 
-    `kind` chooses the merge keys of a strategic merge patch, which only built-in kinds know. Raises ApiError: 400 for a
-    patch of the wrong shape, 415 for a media type that this kind does not take, 422 for a JSON patch that does not apply.
+    The media type has passed `check`; `kind` chooses the merge keys of a strategic merge patch. Raises ApiError: 400 for a
+    patch of the wrong shape, 422 for a JSON patch that does not apply.
     """
     if media_type == JSON:
         return _json_patch(document, patch)
     if not isinstance(patch, dict):
         raise status.bad_request("error decoding patch: a merge patch must be a JSON object")
-    if media_type == MERGE:
-        return {**merge(document, patch)}
-    if media_type == STRATEGIC and built_in:
+    if media_type == STRATEGIC:
         return strategic.merge(document, patch, kind)
-    raise status.unsupported_media_type((JSON, MERGE, STRATEGIC) if built_in else (JSON, MERGE))
+    return {**merge(document, patch)}
 
 
 def merge(document: Any, patch: Any) -> Any:

@@ -199,6 +199,8 @@ class _Node:
                     report.causes.append(fields.duplicate(f"{path}[{index}]", item))
 
     def _unique_keys(self, value: list[Any], path: str, report: Report) -> None:
+        if len(self.keys) == 1 and _distinct(value, self.keys[0]):
+            return
         seen: set[tuple[Any, ...]] = set()
         for index, item in enumerate(value):
             if not isinstance(item, dict):
@@ -236,6 +238,12 @@ def _copy(value: Any) -> Any:
     if isinstance(value, list):
         return [_copy(sub) for sub in value]
     return value
+
+
+def _distinct(items: list[Any], key: str) -> bool:
+    """The common case, fast: every item has a string of its own under the key."""
+    found = {item.get(key) for item in items if item.__class__ is dict and item.get(key).__class__ is str}
+    return len(found) == len(items)
 
 
 def _hashable(value: Any) -> Any:

@@ -170,6 +170,3 @@ class Logs:
         if log is None:
             log = self._logs[storage] = Log(self._floor)
         return log
-
-    def __iter__(self) -> "Iterable[Log]":
-        return iter(self._logs.values())
