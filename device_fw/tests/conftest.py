@@ -94,7 +94,7 @@ def on_micropython(flash: Path, tmp_path: Path) -> RunOnMicroPython:
 
     async def run(code: str, *, port: int, **options: object) -> list[str]:
         script = tmp_path / "script.py"
-        options = {"timeout_ms": 500, **options}
+        options = {"timeout_ms": 300, **options}
         script.write_text(_PRELUDE.format(port=port, options=options) + code)
         process = await asyncio.create_subprocess_exec(
             *micropython_board.command(str(script)),

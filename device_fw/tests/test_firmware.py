@@ -1,0 +1,98 @@
+"""The assembling of a board's files, with the real umqtt.simple; PyPI is asked only when the cache is empty."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from device_fw.tests.conftest import CACHE, ROOT
+from device_fw.tools import firmware
+from device_fw.tools.firmware import FirmwareError
+
+CONFIG = {"name": "default/b1", "host": "gateway"}
+NOWHERE = "http://127.0.0.1:1/simple/"
+
+
+def test_a_board_gets_its_files_and_no_others(tmp_path: Path, umqtt: Path) -> None:
+    files = firmware.assemble(tmp_path, CONFIG, umqtt)
+    assert sorted(files) == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    tops = {path.parts[0] for path in files}
+    assert tops == {"main.py", "config.json", "device_fw", "edgewire", "umqtt"}
+    assert {path.name for path in files if path.parts[0] == "edgewire"} == {"__init__.py", "topics.py", "board.py"}
+    assert not any("tests" in path.parts or "tools" in path.parts for path in files)
+
+
+def test_what_runs_on_the_board_is_what_the_tests_saw(tmp_path: Path, umqtt: Path) -> None:
+    firmware.assemble(tmp_path, CONFIG, umqtt)
+    for part in ("edgewire/topics.py", "edgewire/board.py", "device_fw/firmware/agent.py"):
+        assert (tmp_path / part).read_bytes() == (ROOT / part).read_bytes()
+
+
+def test_the_configuration_is_completed_and_replaced_at_the_next_call(tmp_path: Path, umqtt: Path) -> None:
+    firmware.assemble(tmp_path, CONFIG, umqtt)
+    firmware.assemble(tmp_path, {**CONFIG, "port": 1884}, umqtt)
+    found = json.loads((tmp_path / "config.json").read_text())
+    assert (found["name"], found["port"], found["heartbeat_ms"]) == ("default/b1", 1884, 60000)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"hots": "gateway"}, "unknown key hots; known are .*host"),
+        ({"name": "b1"}, "'b1' is not <namespace>/<name>"),
+        ({"port": "1883"}, "key port: '1883' is no int"),
+        ({"board": "toaster"}, "no board 'toaster'; known are .*unix"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_before_anything_is_written(
+    tmp_path: Path, umqtt: Path, change: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(FirmwareError, match=reason):
+        firmware.assemble(tmp_path / "board", {**CONFIG, **change}, umqtt)
+    assert not (tmp_path / "board").exists()
+
+
+def test_umqtt_comes_from_the_cache_without_a_network(umqtt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", NOWHERE)
+    path = firmware.umqtt_simple(CACHE)
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == firmware.UMQTT_SHA256
+
+
+def test_without_network_and_cache_the_error_names_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", NOWHERE)
+    with pytest.raises(FirmwareError, match=r"micropython-umqtt\.simple==1\.3\.4 cannot be fetched"):
+        firmware.umqtt_simple(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_changed_file_in_the_cache_is_refused(tmp_path: Path, umqtt: Path) -> None:
+    path = tmp_path / f"umqtt-simple-{firmware.UMQTT_VERSION}.py"
+    path.write_bytes(umqtt.read_bytes() + b"\n")
+    with pytest.raises(FirmwareError, match="delete it to have it fetched again"):
+        firmware.umqtt_simple(tmp_path)
+
+
+def test_the_command_line_assembles_a_folder(tmp_path: Path, umqtt: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    line = [sys.executable, "-m", "device_fw.tools.firmware", str(tmp_path / "config.json"), str(tmp_path / "board")]
+    done = subprocess.run(
+        [*line, "--cache", str(CACHE)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "board/main.py").is_file()
+
+
+def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path: Path, umqtt: Path) -> None:
+    (tmp_path / "config.json").write_text('{"name": "b1"')
+    line = [sys.executable, "-m", "device_fw.tools.firmware", str(tmp_path / "config.json"), str(tmp_path / "board")]
+    done = subprocess.run(
+        [*line, "--cache", str(CACHE)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "config.json" in done.stderr
