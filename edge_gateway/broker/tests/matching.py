@@ -1,0 +1,41 @@
+"""Which filter matches which topic: examples of the specification, section 4.7, and of the gateway's own topics."""
+
+MATCHES = [
+    ("sport/tennis/player1/#", "sport/tennis/player1"),
+    ("sport/tennis/player1/#", "sport/tennis/player1/ranking"),
+    ("sport/tennis/player1/#", "sport/tennis/player1/score/wimbledon"),
+    ("sport/#", "sport"),
+    ("#", "sport/tennis"),
+    ("#", "/"),
+    ("sport/tennis/+", "sport/tennis/player1"),
+    ("sport/+", "sport/"),
+    ("+/+", "/finance"),
+    ("/+", "/finance"),
+    ("+", "finance"),
+    ("+/tennis/#", "sport/tennis"),
+    ("a//b", "a//b"),
+    ("a/+/b", "a//b"),
+    ("ACCOUNTS", "ACCOUNTS"),
+    ("Zähler/+", "Zähler/größe"),
+    ("$hw/#", "$hw/events/device/default/s1/twin/update"),
+    ("$hw/events/device/+/+/twin/update", "$hw/events/device/default/s1/twin/update"),
+    ("$hw/events/device/default/s1/twin/update/delta", "$hw/events/device/default/s1/twin/update/delta"),
+    ("$ke/events/+/default/#", "$ke/events/device/default/s1/data/update"),
+]
+
+MISSES = [
+    ("sport/tennis/+", "sport/tennis/player1/ranking"),
+    ("sport/+", "sport"),
+    ("+", "/finance"),
+    ("ACCOUNTS", "Accounts"),
+    ("a", "a/"),
+    ("/a", "a"),
+    ("a/b", "a"),
+    ("a", "a/b"),
+    ("a/b/#", "a"),
+    ("#", "$hw/events/device/default/s1/twin/update"),
+    ("+/events/device/default/s1/twin/update", "$hw/events/device/default/s1/twin/update"),
+    ("+/#", "$ke/events/device/default/s1/data/update"),
+    ("$hw/events/device/+/twin/update", "$hw/events/device/default/s1/twin/update"),
+    ("$hw/events/device/+/+/twin/update", "$hw/events/device/default/s1/twin/update/result"),
+]
