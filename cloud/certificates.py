@@ -1,0 +1,211 @@
+"""The link's certificates: a CA of our own, one certificate for the hub, one for each node; ECDSA P-256, PEM files.
+
+    ca.crt ca.key                  the CA; its key stays here
+    server.crt server.key          what CloudHub shows: every name and address nodes reach it by
+    nodes/<node>.crt .key          what a node shows: CN `system:node:<node>`, O `system:nodes`, as KubeEdge's
+
+The `ensure_` functions make what is missing, would expire within `RENEW_BEFORE`, is not of this CA, or does not name all it
+should; else they leave the files alone. Keys are readable by their owner only. From a shell:
+
+    python -m cloud.certificates FOLDER --host cloud.example.org --node edge1
+"""
+
+import argparse
+import ipaddress
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from cloud import CloudError
+
+log = logging.getLogger(__name__)
+
+NODE_PREFIX = "system:node:"
+"""What a node's name follows in its certificate's common name."""
+NODES_GROUP = "system:nodes"
+
+CA_LIFE = timedelta(days=3650)
+LIFE = timedelta(days=365)
+RENEW_BEFORE = timedelta(days=30)
+_CLOCK_SKEW = timedelta(hours=1)
+
+
+class CertificateError(CloudError):
+    """A certificate or key file that cannot be used; the text names it."""
+
+
+class Pair(NamedTuple):
+    """The files of a certificate and its private key."""
+
+    certificate: Path
+    key: Path
+
+
+def ensure_ca(folder: Path) -> Pair:
+    """The CA of a folder, made when there is none. It is never replaced: every certificate hangs on it."""
+    pair = Pair(folder / "ca.crt", folder / "ca.key")
+    if not pair.certificate.exists():
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow CA")])
+        builder = _builder(name, name, key.public_key(), CA_LIFE)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        _write(pair, key, builder.sign(key, hashes.SHA256()))
+    return pair
+
+
+def ensure_server(folder: Path, hosts: Sequence[str]) -> Pair:
+    """The hub's certificate for these names and addresses, in `server.crt` and `server.key`."""
+    pair = Pair(folder / "server.crt", folder / "server.key")
+    names = [_general_name(host) for host in hosts]
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hedgerow cloudcore")])
+    _ensure(folder, pair, subject, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    return pair
+
+
+def ensure_node(folder: Path, node: str) -> Pair:
+    """The client certificate of a node, in `nodes/<node>.crt` and `.key`: copy both and `ca.crt` to the node."""
+    pair = Pair(folder / "nodes" / f"{node}.crt", folder / "nodes" / f"{node}.key")
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, NODES_GROUP),
+            x509.NameAttribute(NameOID.COMMON_NAME, NODE_PREFIX + node),
+        ]
+    )
+    _ensure(folder, pair, subject, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+    return pair
+
+
+def _ensure(
+    folder: Path, pair: Pair, subject: x509.Name, purpose: x509.ObjectIdentifier, names: list[x509.GeneralName]
+) -> None:
+    authority = ensure_ca(folder)
+    ca = _certificate(authority.certificate)
+    if _good(pair, ca, names):
+        return
+    key = ec.generate_private_key(ec.SECP256R1())
+    builder = _builder(subject, ca.subject, key.public_key(), LIFE)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    issuer = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer)
+    builder = builder.add_extension(identifier, critical=False)
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    _write(pair, key, builder.sign(_private_key(authority.key), hashes.SHA256()))
+
+
+def _good(pair: Pair, ca: x509.Certificate, names: list[x509.GeneralName]) -> bool:
+    if not pair.certificate.exists() or not pair.key.exists():
+        return False
+    certificate = _certificate(pair.certificate)
+    if certificate.not_valid_after_utc - RENEW_BEFORE < datetime.now(UTC):
+        return False
+    try:
+        certificate.verify_directly_issued_by(ca)
+        held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value if names else ()
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        return False
+    return set(names) <= set(held) and _private_key(pair.key).public_key() == certificate.public_key()
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, life: timedelta
+) -> x509.CertificateBuilder:
+    now = datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + life)
+    )
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CertificateError(f"certificate {path}: {error}") from error
+
+
+def _private_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise CertificateError(f"key {path}: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CertificateError(f"key {path}: not an elliptic-curve key")
+    return key
+
+
+def _write(pair: Pair, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    pair.certificate.parent.mkdir(parents=True, exist_ok=True)
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    # The key first: whoever finds the certificate finds its key too.
+    _replace(pair.key, key.private_bytes(*form), 0o600)
+    _replace(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    log.info("certificate made file=%s until=%s", pair.certificate, certificate.not_valid_after_utc.date())
+
+
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def main(arguments: Iterable[str] | None = None) -> None:
+    """Make the certificates of a folder from a shell."""
+    parser = argparse.ArgumentParser(prog="python -m cloud.certificates", description="Make the link's certificates.")
+    parser.add_argument("folder", type=Path, help="where the files go")
+    parser.add_argument("--host", action="append", default=[], help="a name or address nodes reach cloudcore by")
+    parser.add_argument("--node", action="append", default=[], help="a node that gets a client certificate")
+    options = parser.parse_args(None if arguments is None else list(arguments))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    ensure_ca(options.folder)
+    if options.host:
+        ensure_server(options.folder, options.host)
+    for node in options.node:
+        ensure_node(options.folder, node)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""A Node as Kubernetes knows it and as its edge reports it: what to create, and what to patch. No I/O."""
+
+import re
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+EDGE_LABEL = "node-role.kubernetes.io/edge"
+"""Marks the nodes that are cloudcore's; others are not touched."""
+HOSTNAME_LABEL, ARCH_LABEL, OS_LABEL = "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os"
+
+READY, TRUE, UNKNOWN = "Ready", "True", "Unknown"
+
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+# uname's words to Go's, which Kubernetes uses.
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
+
+
+class Address(Struct, frozen=True):
+    """Where a node is reached; `type` is Kubernetes' word."""
+
+    address: str
+    type: str = "InternalIP"
+
+
+class NodeReport(Struct, frozen=True):
+    """What an edge says of its node; everything may be missing."""
+
+    hostname: str = ""
+    arch: str = ""
+    os: str = ""
+    kernel: str = ""
+    os_image: str = ""
+    edgecore_version: str = ""
+    cpus: int = 0
+    memory_bytes: int = 0
+    addresses: list[str | Address] = []
+
+
+class _Metadata(Struct, rename="camel"):
+    name: str
+    uid: str = ""
+    resource_version: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+class _Status(Struct, rename="camel"):
+    conditions: list[dict[str, Any]] = []
+    addresses: list[dict[str, Any]] = []
+    capacity: dict[str, Any] = field(default_factory=dict)
+    node_info: dict[str, Any] = field(default_factory=dict)
+
+
+class NodeObject(Struct):
+    """A Node resource, as far as it concerns cloudcore."""
+
+    metadata: _Metadata
+    status: _Status = field(default_factory=_Status)
+
+    @property
+    def is_edge(self) -> bool:
+        """Whether it is one of ours."""
+        return EDGE_LABEL in self.metadata.labels
+
+    @property
+    def ready(self) -> str:
+        """The status of its Ready condition, or empty."""
+        return str(next((c.get("status", "") for c in self.status.conditions if c.get("type") == READY), ""))
+
+
+_node = msgspec.json.Decoder(NodeObject)
+_encoder = msgspec.json.Encoder()
+
+
+def parse(raw: bytes) -> NodeObject | None:
+    """A Node from its JSON, or None when it is none."""
+    try:
+        return _node.decode(raw)
+    except msgspec.DecodeError:
+        return None
+
+
+def new_node(name: str, report: NodeReport | None) -> bytes:
+    """The Node to create."""
+    labels = {EDGE_LABEL: "", HOSTNAME_LABEL: name, **labels_of(report)}
+    return _encoder.encode({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
+
+
+def labels_of(report: NodeReport | None) -> dict[str, str]:
+    """The labels that follow from a report."""
+    if report is None:
+        return {}
+    labels = {
+        HOSTNAME_LABEL: report.hostname,
+        ARCH_LABEL: _ARCHITECTURES.get(report.arch, report.arch),
+        OS_LABEL: report.os.lower(),
+    }
+    return {name: value for name, value in labels.items() if _LABEL.fullmatch(value)}
+
+
+def label_patch(node: NodeObject, report: NodeReport | None) -> bytes | None:
+    """The merge patch that gives a Node its labels, or None when it has them."""
+    labels = labels_of(report)
+    missing = {name: value for name, value in labels.items() if node.metadata.labels.get(name) != value}
+    return _encoder.encode({"metadata": {"labels": missing}}) if missing else None
+
+
+def status_patch(
+    node: NodeObject, ready: tuple[str, str, str] | None, report: NodeReport | None, now: str
+) -> bytes | None:
+    """The merge patch of a Node's status, or None when it says all that already.
+
+    `ready` is the Ready condition's status, reason and message, None to leave it; `now` is RFC 3339.
+    """
+    changes: dict[str, Any] = {}
+    if ready is not None and ready[0] != node.ready:
+        others = [c for c in node.status.conditions if c.get("type") != READY]
+        status, reason, message = ready
+        times = {"lastHeartbeatTime": now, "lastTransitionTime": now}
+        condition = {"type": READY, "status": status, "reason": reason, "message": message, **times}
+        changes["conditions"] = [*others, condition]
+    if report is not None:
+        info, capacity, addresses = _node_info(report), _capacity(report), _addresses(report)
+        if any(node.status.node_info.get(name) != value for name, value in info.items()):
+            changes["nodeInfo"] = info
+        if any(node.status.capacity.get(name) != value for name, value in capacity.items()):
+            changes["capacity"] = changes["allocatable"] = capacity
+        if addresses and addresses != node.status.addresses:
+            changes["addresses"] = addresses
+    return _encoder.encode({"status": changes}) if changes else None
+
+
+def _node_info(report: NodeReport) -> dict[str, str]:
+    # The API requires every one of these; cloudcore knows nothing of the empty ones.
+    return {
+        "architecture": _ARCHITECTURES.get(report.arch, report.arch),
+        "bootID": "",
+        "containerRuntimeVersion": "",
+        "kernelVersion": report.kernel,
+        "kubeProxyVersion": "",
+        "kubeletVersion": report.edgecore_version,
+        "machineID": "",
+        "operatingSystem": report.os.lower(),
+        "osImage": report.os_image,
+        "systemUUID": "",
+    }
+
+
+def _capacity(report: NodeReport) -> dict[str, str]:
+    capacity = {"pods": "0"}  # nothing is scheduled to a node that runs no pods
+    if report.cpus > 0:
+        capacity["cpu"] = str(report.cpus)
+    if report.memory_bytes > 0:
+        capacity["memory"] = f"{report.memory_bytes // 1024}Ki"
+    return capacity
+
+
+def _addresses(report: NodeReport) -> list[dict[str, str]]:
+    found = [Address(a) if isinstance(a, str) else a for a in report.addresses]
+    if report.hostname:
+        found.append(Address(report.hostname, "Hostname"))
+    return [{"type": a.type, "address": a.address} for a in found]

@@ -1,0 +1,114 @@
+"""Kubernetes objects as the controllers see them, and what a list-watch says about them.
+
+Controllers are told of an object by `Added`, `Modified`, `Deleted`, and by `Synced` once everything that exists has been
+told. `Object` reads a few fields of the metadata and keeps the JSON as the API server sent it, so that it travels on to a
+node byte for byte.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Raw, Struct
+
+from cloud import CloudError
+
+
+class ObjectError(CloudError):
+    """What the API server sent is no Kubernetes object."""
+
+
+class ResourceType(NamedTuple):
+    """A type of object in the API: `prefix` is `/api/v1` or `/apis/<group>/<version>`."""
+
+    prefix: str
+    plural: str
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of an object, of its subresource, or of all objects when neither name nor namespace is given."""
+        parts = [self.prefix]
+        if namespace:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/".join(parts)
+
+
+DEVICES = ResourceType("/apis/devices.kubeedge.io/v1beta1", "devices")
+DEVICE_MODELS = ResourceType("/apis/devices.kubeedge.io/v1beta1", "devicemodels")
+NODES = ResourceType("/api/v1", "nodes")
+NAMESPACES = ResourceType("/api/v1", "namespaces")
+LEASES = ResourceType("/apis/coordination.k8s.io/v1", "leases")
+DEFINITIONS = ResourceType("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions")
+
+
+class Object(Struct, frozen=True):
+    """One object at one version."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    """The resourceVersion."""
+    generation: int
+    """Counts changes of the spec; a change of the status leaves it."""
+    raw: bytes
+    """The whole object, JSON."""
+
+    @property
+    def id(self) -> str:
+        """`<namespace>/<name>`, or the name alone outside any namespace."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The object exists."""
+
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Modified:
+    """The object has a new version."""
+
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The object is no more; its last known version, without JSON where nobody kept it."""
+
+    object: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """All that exists has been told."""
+
+
+Event = Added | Modified | Deleted | Synced
+
+
+class _Metadata(Struct, rename="camel"):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: int = 0
+
+
+class _Envelope(Struct):
+    metadata: _Metadata
+
+
+_envelope = msgspec.json.Decoder(_Envelope)
+
+
+def parse(content: bytes | Raw) -> Object:
+    """An object from its JSON. Raises ObjectError."""
+    raw = bytes(content)
+    try:
+        metadata = _envelope.decode(raw).metadata
+    except msgspec.DecodeError as error:
+        raise ObjectError(f"no object: {error}") from error
+    return Object(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version, metadata.generation, raw)
