@@ -7,20 +7,20 @@ from typing import Literal
 from msgspec import Struct, field
 
 
-class CloudConfig(Struct, rename="camel"):
+class CloudConfig(Struct):
     """Where the cloud is; without a `url` the gateway serves its site alone."""
 
     url: str = ""
     """`wss://HOST:10000` of cloudcore."""
     ca: Path = Path("pki/ca.crt")
-    """Certificate of the authority that signed cloudcore's, PEM; relative to `dataDir`."""
+    """Certificate of the authority that signed cloudcore's, PEM; relative to `data_dir`."""
     certificate: Path = Path("pki/node.crt")
-    """This node's certificate, PEM, CN `system:node:<node>`; relative to `dataDir`."""
+    """This node's certificate, PEM, CN `system:node:<node>`; relative to `data_dir`."""
     key: Path = Path("pki/node.key")
-    """Its private key, PEM; relative to `dataDir`."""
+    """Its private key, PEM; relative to `data_dir`."""
 
 
-class ExternalConfig(Struct, rename="camel"):
+class ExternalConfig(Struct):
     """A broker somebody else runs, such as mosquitto on this machine."""
 
     host: str = "127.0.0.1"
@@ -29,7 +29,7 @@ class ExternalConfig(Struct, rename="camel"):
     password: str = ""
 
 
-class BrokerConfig(Struct, rename="camel"):
+class BrokerConfig(Struct):
     """The MQTT broker: built in, or external."""
 
     kind: Literal["builtin", "external"] = "builtin"
@@ -39,11 +39,11 @@ class BrokerConfig(Struct, rename="camel"):
     port: int = 1883
     """Port the built-in broker listens on; 0 takes a free one and logs it."""
     users_file: Path | None = None
-    """Users, passwords and what each may do (docs/broker.md); relative to `dataDir`. Without it everyone may do all."""
+    """Users, passwords and what each may do (docs/broker.md); relative to `data_dir`. Without it everyone may do all."""
     external: ExternalConfig = field(default_factory=ExternalConfig)
 
 
-class EdgeConfig(Struct, rename="camel"):
+class EdgeConfig(Struct):
     """The configuration of edgecore."""
 
     node: str = field(default_factory=lambda: socket.gethostname().split(".")[0].lower())
