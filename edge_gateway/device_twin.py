@@ -4,24 +4,29 @@ A core: events in, `Effects` out. Devices and models come from MetaManager, repo
 acknowledgements from EdgeHub. `merge.py` decides which value wins.
 
 A delta goes out when a desired value changes, when a device says it is online, and when it reports something else than is
-desired; it is repeated to a device that keeps reporting the same, though not more often than every five seconds. Deltas are
-QoS 0 on purpose: a broker must not queue wishes of the past for a device that is away.
+desired; it is repeated to a device that goes on reporting, though not more often than every five seconds. Deltas are QoS 0 on
+purpose: a broker must not queue wishes of the past for a device that is away.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from edge_gateway import merge, twin_record
 from edge_gateway.effects import Effects, Publish
+from edge_gateway.store import Change as Row
 from edge_gateway.twin_record import ONLINE, DeviceRecord, DeviceTwinRecord, PropertyTwin, ValueRecord
-from edgewire import device as resources
 from edgewire import message as wire
 from edgewire import resource, topics, twin
-from edgewire.device import Device, DeviceModel
+from edgewire.device import Device, DeviceModel, desired_problem
 from edgewire.message import Message
 from edgewire.twin import Change, Member, Twin, TwinError
 
+log = logging.getLogger(__name__)
+
 REPEAT_DELTA_MS = 5_000
+
+_ANSWERS = {topics.UPDATE: topics.RESULT, topics.GET: topics.GET_RESULT, topics.STATE: topics.STATE_RESULT}
 
 
 class DeviceTwin:
@@ -34,48 +39,44 @@ class DeviceTwin:
         self._kept_values: dict[str, dict[str, ValueRecord]] = {}
         self._kept_devices: dict[str, DeviceRecord] = {}
 
-    def restore(self, devices: Iterable[tuple[str, bytes]], values: Iterable[tuple[str, bytes]]) -> None:
-        """Take back what the store kept (tables `device` and `twin`); `device_changed` then makes use of it."""
-        for key, value in devices:
-            self._kept_devices[key] = twin_record.parse_device_record(value)
+    def restore(self, devices: Iterable[tuple[str, bytes]], values: Iterable[tuple[str, bytes]]) -> Iterator[Row]:
+        """Take back what the store kept (tables `device` and `twin`); `device_changed` then makes use of it.
+
+        Yields the removal of what cannot be read: a gateway does not stay down for the sake of one value.
+        """
+        for id, value in devices:
+            try:
+                self._kept_devices[id] = twin_record.parse_device_record(value)
+            except wire.UNREADABLE as error:
+                yield _unreadable("device", id, error)
         for key, value in values:
             namespace, name, prop = key.split("/", 2)
-            self._kept_values.setdefault(f"{namespace}/{name}", {})[prop] = twin_record.parse_value_record(value)
+            try:
+                self._kept_values.setdefault(f"{namespace}/{name}", {})[prop] = twin_record.parse_value_record(value)
+            except wire.UNREADABLE as error:
+                yield _unreadable("twin", key, error)
 
     # What MetaManager learnt
 
     def device_changed(self, device: Device, model: DeviceModel | None, now_ms: int) -> Effects:
-        """A device came or was edited; without its model it waits."""
+        """A device or its model came or was edited: its properties follow the model; without a model it waits."""
         effects = Effects()
         kept = self._devices.get(device.id)
         if kept is None:
-            kept = self._devices[device.id] = self._take_back(device)
+            kept = self._devices[device.id] = self._take_back(device, effects)
         if kept.record.uid != device.metadata.uid:
             self._forget_values(kept, effects)
             kept.record = DeviceRecord(uid=device.metadata.uid)
+            effects.changes.append(("device", device.id, twin_record.encode(kept.record)))
         kept.device = device
-        if model is not None:
-            self.model_changed(device.id, model, now_ms, effects)
-        effects.changes.append(("device", device.id, twin_record.encode(kept.record)))
-        return effects
-
-    def model_changed(self, id: str, model: DeviceModel, now_ms: int, effects: Effects) -> None:
-        """A device's model came or was edited: its properties follow."""
-        kept = self._devices[id]
         kept.model = model
-        values = {name: p.record for name, p in kept.properties.items()} or self._kept_values.pop(id, {})
-        of_device = {p.name: p for p in kept.device.spec.properties}
         kept.properties = {}
-        for of_model in model.spec.properties:
-            own = of_device.get(of_model.name)
-            record = values.pop(of_model.name, None) or ValueRecord()
-            kept.sequence = max(kept.sequence, record.sequence)
-            kept.properties[of_model.name] = PropertyTwin(of_model, record, own is None or own.report_to_cloud)
-        effects.changes += [("twin", f"{id}/{name}", None) for name in values]
-        for own in kept.device.spec.properties:
-            self._wish_from_spec(kept, own, now_ms, effects)
-        if kept.dirty():
-            effects.dirty.append(_twin_key(id))
+        if model is not None:
+            self._follow_model(kept, model, effects)
+            self._follow_wishes(kept, now_ms, effects)
+            if kept.dirty():
+                effects.dirty.append(_twin_key(device.id))
+        return effects
 
     def device_removed(self, id: str) -> Effects:
         """A device left this node: nothing of it is kept."""
@@ -88,63 +89,63 @@ class DeviceTwin:
 
     # What clients of the broker sent
 
-    def report(self, id: str, payload: bytes | None, now_ms: int, size: int = 0) -> Effects:
+    def report(self, id: str, payload: bytes, now_ms: int) -> Effects:
         """A `twin/update`. What of it can be taken is taken; the rest is answered with `code` and `reason`."""
-        effects = Effects()
         try:
-            if payload is None:
-                raise TwinError(twin.TOO_LARGE, f"payload of {size} bytes is too large")
-            report = twin.parse_report(payload)
+            report, errors = twin.parse_report(payload)
             kept = self._known(id, report.event_id)
         except TwinError as error:
-            self._answer(id, topics.RESULT, error.event_id, now_ms, {}, error, effects)
-            return effects
+            return self.refuse(id, topics.UPDATE, error, now_ms)
+        effects = Effects()
         changes: dict[str, Change] = {}
-        refused: TwinError | None = None
+        alive = False
         for name, sent in report.twin.items():
             try:
-                before = self._take(kept, name, sent, report.timestamp, now_ms, effects)
+                change = self._take(kept, name, sent, report.timestamp, now_ms, effects)
             except TwinError as error:
-                refused = refused or TwinError(error.code, error.reason, report.event_id)
+                errors.append(error)
                 continue
-            if before is not None:
-                changes[name] = before
-        self._device_is_alive(id, kept, now_ms, effects)
-        if changes:
-            effects.dirty.append(_twin_key(id))
-        self._tell(id, kept, report.event_id, changes, refused, now_ms, effects)
+            alive = alive or (sent is not None and sent.reported is not None)
+            if change is not None:
+                changes[name] = change
+        if alive:  # an application that only desires something says nothing of the device
+            self._device_is_alive(id, kept, now_ms, effects)
+        self._tell(id, kept, report.event_id, changes, _joined(errors, report.event_id), now_ms, effects)
         return effects
 
-    def get(self, id: str, payload: bytes | None, now_ms: int) -> Effects:
+    def refuse(self, id: str, kind: str, error: TwinError, now_ms: int) -> Effects:
+        """A message of a kind (`topics.UPDATE`, `GET`, `STATE`) that cannot be taken at all: its sender is told why."""
+        effects = Effects()
+        self._answer(id, _ANSWERS[kind], error.event_id, now_ms, {}, error, effects)
+        return effects
+
+    def get(self, id: str, payload: bytes, now_ms: int) -> Effects:
         """A `twin/get`, answered with all properties."""
-        effects = Effects()
-        refused: TwinError | None = None
-        twins: dict[str, Twin | None] = {}
-        event_id = ""
         try:
-            event_id = twin.parse_request(payload or b"")
-            twins = {p.name: p.twin() for p in self._known(id, event_id).properties.values()}
+            event_id = twin.parse_request(payload)
+            kept = self._known(id, event_id)
         except TwinError as error:
-            refused, event_id = error, error.event_id
-        self._answer(id, topics.GET_RESULT, event_id, now_ms, twins, refused, effects)
+            return self.refuse(id, topics.GET, error, now_ms)
+        effects = Effects()
+        twins = {p.name: p.twin() for p in kept.properties.values()}
+        self._answer(id, topics.GET_RESULT, event_id, now_ms, twins, None, effects)
         return effects
 
-    def state(self, id: str, payload: bytes | None, now_ms: int) -> Effects:
+    def state(self, id: str, payload: bytes, now_ms: int) -> Effects:
         """A `state/update`. A device that says it is online is told what it should be."""
-        effects = Effects()
         try:
-            report = twin.parse_state(payload or b"")
+            report = twin.parse_state(payload)
             kept = self._known(id, report.event_id)
         except TwinError as error:
-            self._answer(id, topics.STATE_RESULT, error.event_id, now_ms, {}, error, effects)
-            return effects
+            return self.refuse(id, topics.STATE, error, now_ms)
+        effects = Effects()
         self._enter_state(id, kept, report.state, now_ms, effects)
         topic = topics.of_device(id, topics.STATE_RESULT)
         if self._wanted(topic):
             state = kept.state(_rfc3339(kept.record.last_online_at))
             effects.publishes.append(Publish(topic, twin.state_result(report.event_id, now_ms, state)))
         if report.state in ONLINE:
-            self._send_delta(id, kept, kept.properties.values(), now_ms, effects)
+            self._look_at_all(id, kept, now_ms, effects)
         return effects
 
     def members(self) -> list[Member]:
@@ -162,42 +163,96 @@ class DeviceTwin:
         for id, kept in self._devices.items():
             if kept.dirty():
                 keys.append(_twin_key(id))
-            if kept.record.state_sequence > kept.record.state_seen:
+            if kept.state_is_dirty():
                 keys.append(_state_key(id))
         return keys
 
     def message_for(self, key: str, now_ms: int) -> Message | None:
-        """The newest message about a key, or None when the cloud knows all."""
-        report = resource.parse_device_report(key)
-        kept = self._devices.get(report[0]) if report else None
-        if report is None or kept is None:
+        """The newest message about a key, or None when the cloud knows all. It is in flight until `delivered`."""
+        found = self._find(key)
+        if found is None:
             return None
-        if report[1] == resource.STATE_UPDATED:
-            if kept.record.state_sequence <= kept.record.state_seen:
+        kept, is_state = found
+        if is_state:
+            if not kept.state_is_dirty():
                 return None
             kept.state_offered = kept.record.state_sequence
             state = kept.state(_rfc3339(kept.record.last_online_at))
-            return wire.build(wire.UPDATE, key, twin.state_content(wire.new_id(), now_ms, state), source="twin")
-        dirty = kept.dirty()
-        if not dirty:
-            return None
-        kept.offered = max(p.record.sequence for p in dirty)
-        twins = {p.name: _for_cloud(p) for p in dirty}
-        return wire.build(wire.UPDATE, key, twin.updated_content(wire.new_id(), now_ms, twins), source="twin")
+            content = twin.state_content(wire.new_id(), now_ms, state)
+        else:
+            twins = {p.name: p.twin_for_cloud() for p in kept.offer()}
+            if not twins:
+                return None
+            content = twin.updated_content(wire.new_id(), now_ms, twins)
+        return wire.build(wire.UPDATE, key, content, source="twin")
 
     def delivered(self, key: str) -> Effects:
-        """The cloud has what `message_for(key)` last said (or will never take it): it is not sent again."""
+        """The cloud has what `message_for(key)` last said, or will never take it: it is not sent again.
+
+        What changed since, or did not fit, is dirty still and named again.
+        """
         effects = Effects()
-        report = resource.parse_device_report(key)
-        kept = self._devices.get(report[0]) if report else None
-        if report is None or kept is None:
+        found = self._find(key)
+        if found is None:
             return effects
-        if report[1] == resource.STATE_UPDATED:
+        kept, is_state = found
+        before = kept.record.seen, kept.record.state_seen
+        if is_state:
             kept.record.state_seen = max(kept.record.state_seen, kept.state_offered)
         else:
             kept.record.seen = max(kept.record.seen, kept.offered)
-        effects.changes.append(("device", report[0], twin_record.encode(kept.record)))
+        if (kept.record.seen, kept.record.state_seen) != before:
+            effects.changes.append(("device", kept.device.id, twin_record.encode(kept.record)))
+        if kept.state_is_dirty() if is_state else kept.dirty():
+            effects.dirty.append(key)
         return effects
+
+    def _find(self, key: str) -> tuple[DeviceTwinRecord, bool] | None:
+        """The device of a dirty key, and whether the key is that of its state."""
+        report = resource.parse_device_report(key)
+        kept = self._devices.get(report[0]) if report else None
+        return None if report is None or kept is None else (kept, report[1] == resource.STATE_UPDATED)
+
+    # Following the resources
+
+    def _take_back(self, device: Device, effects: Effects) -> DeviceTwinRecord:
+        record = self._kept_devices.pop(device.id, None)
+        if record is None:
+            record = DeviceRecord(uid=device.metadata.uid)
+            effects.changes.append(("device", device.id, twin_record.encode(record)))
+        return DeviceTwinRecord(device, record, self._kept_values.pop(device.id, {}))
+
+    def _forget_values(self, kept: DeviceTwinRecord, effects: Effects) -> None:
+        effects.changes += [("twin", f"{kept.device.id}/{name}", None) for name in kept.values]
+        kept.values = {}
+
+    def _follow_model(self, kept: DeviceTwinRecord, model: DeviceModel, effects: Effects) -> None:
+        own = {p.name: p for p in kept.device.spec.properties}
+        for of_model in model.spec.properties:
+            name = of_model.name
+            record = kept.values.setdefault(name, ValueRecord())
+            prop = kept.properties[name] = PropertyTwin(of_model, record, name not in own or own[name].report_to_cloud)
+            if prop.to_cloud and not record.sequence and (record.reported_at or record.desired_at):
+                self._changed(kept, prop, effects)  # from now on the cloud is to know it
+        for name in kept.values.keys() - kept.properties.keys():
+            del kept.values[name]
+            effects.changes.append(("twin", f"{kept.device.id}/{name}", None))
+
+    def _follow_wishes(self, kept: DeviceTwinRecord, now_ms: int, effects: Effects) -> None:
+        """Take over desired values that are new in the Device. One that cannot be followed is none: its Device says why."""
+        wishes = {p.name: p.desired.value for p in kept.device.spec.properties if p.desired is not None}
+        changed = []
+        for prop in kept.properties.values():
+            wish = wishes.get(prop.name) or None
+            if wish is not None and desired_problem(wish, prop.model) is not None:
+                wish = None
+            record = prop.record
+            if record.spec_desired != wish:
+                record.spec_desired = record.desired = wish
+                record.desired_at = max(now_ms, record.desired_at + 1)
+                self._changed(kept, prop, effects)
+                changed.append(prop)
+        self._send_delta(kept.device.id, changed, now_ms, effects)
 
     # Merging
 
@@ -207,34 +262,18 @@ class DeviceTwin:
         """Merge what was sent of one property: before and after, or None when it changed nothing. Raises TwinError."""
         prop = kept.properties.get(name)
         if prop is None:
-            known = ", ".join(kept.properties) or "none"
-            why = (
-                twin.name_problem(name)
-                or f"property {name!r} is not declared by the device's model; it declares {known}"
-            )
-            raise TwinError(twin.NOT_FOUND, why[:500])
-        record = prop.record
-        before = _unless_empty(prop)
+            raise _unknown_property(kept, name)
+        before = prop.twin_or_none()
         if sent is not None:
             merge.check(prop, sent)
-        if not merge.merge(record, sent, made_at, now_ms):
+        if not merge.merge(prop.record, sent, made_at, now_ms):
             return None
-        if prop.to_cloud:
-            record.sequence = kept.next_sequence()
-        effects.changes.append(("twin", f"{kept.device.id}/{name}", twin_record.encode(record)))
-        return Change(before, _unless_empty(prop))
+        self._changed(kept, prop, effects)
+        return Change(before, prop.twin_or_none())
 
-    def _wish_from_spec(self, kept: DeviceTwinRecord, own: resources.Property, now_ms: int, effects: Effects) -> None:
-        prop = kept.properties.get(own.name)
-        wish = own.desired.value if own.desired is not None and own.desired.value else None
-        if prop is None or prop.record.spec_desired == wish:
-            return
-        record = prop.record
-        record.spec_desired = record.desired = wish
-        record.desired_at = max(now_ms, record.desired_at + 1)
-        record.sequence = kept.next_sequence()
-        effects.changes.append(("twin", f"{kept.device.id}/{own.name}", twin_record.encode(record)))
-        self._send_delta(kept.device.id, kept, (prop,), now_ms, effects)
+    def _changed(self, kept: DeviceTwinRecord, prop: PropertyTwin, effects: Effects) -> None:
+        prop.record.sequence = kept.next_sequence() if prop.to_cloud else 0
+        effects.changes.append(("twin", f"{kept.device.id}/{prop.name}", twin_record.encode(prop.record)))
 
     # Telling
 
@@ -250,23 +289,31 @@ class DeviceTwin:
     ) -> None:
         twins = {name: change.current for name, change in changes.items()}
         self._answer(id, topics.RESULT, event_id, now_ms, twins, refused, effects)
-        topic = topics.of_device(id, topics.DOCUMENT)
-        if changes and self._wanted(topic):
-            effects.publishes.append(Publish(topic, twin.document(event_id, now_ms, changes)))
-        if changes or now_ms - kept.delta_at >= REPEAT_DELTA_MS:
-            self._send_delta(id, kept, kept.properties.values(), now_ms, effects)
+        if changes:
+            topic = topics.of_device(id, topics.DOCUMENT)
+            if self._wanted(topic):
+                effects.publishes.append(Publish(topic, twin.document(event_id, now_ms, changes)))
+        changed = [kept.properties[name] for name in changes]
+        if any(p.to_cloud for p in changed):
+            effects.dirty.append(_twin_key(id))
+        if now_ms - kept.looked_at >= REPEAT_DELTA_MS:
+            self._look_at_all(id, kept, now_ms, effects)
+        else:
+            self._send_delta(id, changed, now_ms, effects)
 
-    def _send_delta(
-        self, id: str, kept: DeviceTwinRecord, of: Iterable[PropertyTwin], now_ms: int, effects: Effects
-    ) -> None:
+    def _look_at_all(self, id: str, kept: DeviceTwinRecord, now_ms: int, effects: Effects) -> None:
+        kept.looked_at = now_ms
+        self._send_delta(id, kept.properties.values(), now_ms, effects)
+
+    def _send_delta(self, id: str, of: Iterable[PropertyTwin], now_ms: int, effects: Effects) -> None:
         lagging = [p for p in of if p.differs()]
-        topic = topics.of_device(id, topics.DELTA)
-        if not lagging or not self._wanted(topic):
+        if not lagging:
             return
-        kept.delta_at = now_ms
-        wishes = {p.name: p.record.desired or "" for p in lagging}
-        payload = twin.delta(wire.new_id(), now_ms, {p.name: p.twin() for p in lagging}, wishes)
-        effects.publishes.append(Publish(topic, payload))
+        topic = topics.of_device(id, topics.DELTA)
+        if self._wanted(topic):
+            wishes = {p.name: p.record.desired or "" for p in lagging}
+            payload = twin.delta(wire.new_id(), now_ms, {p.name: p.twin() for p in lagging}, wishes)
+            effects.publishes.append(Publish(topic, payload))
 
     def _answer(
         self,
@@ -309,25 +356,23 @@ class DeviceTwin:
             raise TwinError(twin.NOT_FOUND, f"device {id} waits for its model {kept.device.model_id}", event_id)
         return kept
 
-    def _forget_values(self, kept: DeviceTwinRecord, effects: Effects) -> None:
-        id = kept.device.id
-        names = kept.properties.keys() | self._kept_values.pop(id, {}).keys()
-        effects.changes += [("twin", f"{id}/{name}", None) for name in names]
-        kept.properties = {}
 
-    def _take_back(self, device: Device) -> DeviceTwinRecord:
-        record = self._kept_devices.pop(device.id, None) or DeviceRecord(uid=device.metadata.uid)
-        return DeviceTwinRecord(device, record)
+def _unknown_property(kept: DeviceTwinRecord, name: str) -> TwinError:
+    known = ", ".join(kept.properties) or "none"
+    why = f"property {name[:128]!r} is not declared by the device's model; it declares {known}"
+    return TwinError(twin.NOT_FOUND, twin.name_problem(name) or why[: twin.MAX_REASON])
 
 
-def _unless_empty(prop: PropertyTwin) -> Twin | None:
-    if prop.record.reported is None and prop.record.desired is None:
+def _joined(errors: list[TwinError], event_id: str) -> TwinError | None:
+    """All that is wrong with one message, in one answer."""
+    if not errors:
         return None
-    return prop.twin()
+    return TwinError(errors[0].code, "; ".join(e.reason for e in errors)[: twin.MAX_REASON], event_id)
 
 
-def _for_cloud(prop: PropertyTwin) -> Twin | None:
-    return None if _unless_empty(prop) is None else prop.twin_for_cloud()
+def _unreadable(table: str, key: str, error: Exception) -> Row:
+    log.error("stored row is unreadable and dropped table=%s key=%r error=%s", table, key, error)
+    return (table, key, None)
 
 
 def _twin_key(id: str) -> str:

@@ -1,12 +1,13 @@
 """EdgeCore's core: takes what the broker and the cloud say to MetaManager and DeviceTwin, and tells mappers their devices.
 
-Pure: every event gives `Effects`, which `Committer` carries out. Mappers learn of devices by retained messages, one an
+Pure: every event gives `Effects`, which EventBus carries out. Mappers learn of devices by retained messages, one an
 object and an index per protocol (`topics.mapper_device`, `topics.mapper_index`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
+from msgspec import Raw
 
 from edge_gateway.device_twin import DeviceTwin
 from edge_gateway.effects import Effects, Publish
@@ -14,13 +15,11 @@ from edge_gateway.meta_manager import MetaError, MetaManager
 from edge_gateway.store import Store
 from edgewire import message as wire
 from edgewire import resource, topics, twin
-from edgewire.device import Device, DeviceModel, MapperDevice
+from edgewire.device import Device, MapperDevice, encode_mapper_device
 from edgewire.message import Message
 from edgewire.resource import Resource
 from edgewire.twin import Membership, TwinError
 
-NODE_STATUS = "nodestatus"
-"""Key of the message that describes this machine."""
 _PUTS = (wire.INSERT, wire.UPDATE)
 
 _encoder = msgspec.json.Encoder()
@@ -35,13 +34,19 @@ class EdgeCore:
         self._machine = machine
         self._metas = MetaManager()
         self._twins = DeviceTwin(wanted)
+        self._takers = {
+            topics.UPDATE: self._twins.report,
+            topics.GET: self._twins.get,
+            topics.STATE: self._twins.state,
+        }
         self._defined: dict[str, str] = {}
+        """Device -> protocol whose mapper knows it."""
 
     def restore(self, store: Store, now_ms: int) -> Effects:
         """Come back as the store says."""
         effects = Effects()
-        self._metas.restore(store.read("object"))
-        self._twins.restore(store.read("device"), store.read("twin"))
+        effects.changes += self._metas.restore(store.read("object"))
+        effects.changes += self._twins.restore(store.read("device"), store.read("twin"))
         for device in self._metas.devices():
             effects.add(self._twins.device_changed(device, self._metas.model_of(device), now_ms))
         return effects
@@ -51,37 +56,37 @@ class EdgeCore:
     def from_broker(self, topic: str, payload: bytes | None, size: int, now_ms: int) -> Effects:
         """A client published on one of `topics.GATEWAY_FILTERS`; `payload` is None when its `size` is too large."""
         found = topics.device_topic(topic)
-        if found is not None:
-            id, kind = found
-            if kind == topics.UPDATE:
-                return self._twins.report(id, payload, now_ms, size)
-            if kind == topics.STATE:
-                return self._twins.state(id, payload, now_ms)
-            if kind == topics.GET:
-                return self._twins.get(id, payload, now_ms)
-        elif topics.node_of_membership_get(topic) == self.node:
-            return self._members(payload, now_ms)
-        return Effects()
+        if found is None:
+            return (
+                self._members(payload, size, now_ms) if topics.node_of_membership_get(topic) == self.node else Effects()
+            )
+        id, kind = found
+        take = self._takers.get(kind)
+        if take is None:
+            return Effects()
+        if payload is None:
+            return self._twins.refuse(id, kind, _too_large(size), now_ms)
+        return take(id, payload, now_ms)
 
-    def _members(self, payload: bytes | None, now_ms: int) -> Effects:
+    def _members(self, payload: bytes | None, size: int, now_ms: int) -> Effects:
         effects = Effects()
-        topic = topics.membership_result(self.node)
         try:
-            event_id = twin.parse_request(payload or b"")
-            answer = twin.members(event_id, now_ms, self._twins.members())
+            if payload is None:
+                raise _too_large(size)
+            answer = twin.members(twin.parse_request(payload), now_ms, self._twins.members())
         except TwinError as error:
             effects.refusals.append((self.node, error))
             answer = twin.result(error.event_id, now_ms, {}, error)
-        effects.publishes.append(Publish(topic, answer))
+        effects.publishes.append(Publish(topics.membership_result(self.node), answer))
         return effects
 
     # From the cloud
 
     def from_cloud(self, message: Message, now_ms: int) -> Effects:
-        """The cloud sent an object. Raises MetaError or ResourceError for one that cannot be taken."""
+        """The cloud sent an object. Raises MetaError, MessageError or ResourceError for one that cannot be taken."""
         name = resource.parse(message.resource)
         if message.operation in _PUTS:
-            return self._put(name, bytes(message.content), now_ms)
+            return self._put(name, bytes(message.read(Raw)), now_ms)
         if message.operation == wire.DELETE:
             return self._remove(name, now_ms)
         raise MetaError(f"operation {message.operation!r} on {name} is none of insert, update, delete")
@@ -111,11 +116,10 @@ class EdgeCore:
         effects.changes.append(self._metas.remove(name))
         if device is not None:
             effects.add(self._twins.device_removed(device.id))
-            protocol = self._defined.pop(device.id, None)
-            if protocol is not None:
-                effects.publishes.append(Publish(topics.mapper_device(protocol, device.id), b"", 1, True))
-                effects.publishes.append(self._index(protocol))
+            effects.publishes += self._indexes(self._serve(device.id, "", effects))
             self._announce(now_ms, effects, removed=device)
+        elif name.type == resource.DEVICE_MODEL:
+            self._model_changed(name.id, now_ms, effects)
         return effects
 
     def _announce(
@@ -131,46 +135,53 @@ class EdgeCore:
         """Everything mappers have to know, and the removal of what the broker still retains below it but should not."""
         effects = Effects()
         self._define(list(self._metas.devices()), effects)
-        current = {publish.topic for publish in effects.publishes}
-        yield from effects.publishes
+        current = {publish.topic: publish for publish in effects.publishes}
+        current |= {publish.topic: publish for publish in self._indexes(set(self._defined.values()))}
+        yield from current.values()
         for topic in retained:
             if topic not in current:
                 yield Publish(topic, b"", 1, True)
 
     def _define(self, devices: Iterable[Device], effects: Effects) -> None:
-        indexes = set()
+        """Tell mappers of devices that came or changed; one whose model is missing is not served."""
+        changed: set[str] = set()
         for device in devices:
-            protocol = device.spec.protocol.protocol_name
-            before = self._defined.get(device.id)
             model = self._metas.model_of(device)
-            if before is not None and before != protocol:
-                effects.publishes.append(Publish(topics.mapper_device(before, device.id), b"", 1, True))
-                indexes.add(before)
-                del self._defined[device.id]
+            protocol = device.spec.protocol.protocol_name if model is not None else ""
+            changed |= self._serve(device.id, protocol, effects)
             if protocol and model is not None:
-                payload = _definition(device, model)
+                payload = encode_mapper_device(MapperDevice(device, model))
                 effects.publishes.append(Publish(topics.mapper_device(protocol, device.id), payload, 1, True))
-                if before != protocol:
-                    indexes.add(protocol)
-                self._defined[device.id] = protocol
-        effects.publishes += [self._index(protocol) for protocol in sorted(indexes)]
+        effects.publishes += self._indexes(changed)
 
-    def _index(self, protocol: str) -> Publish:
-        devices = sorted(id for id, served in self._defined.items() if served == protocol)
-        payload = _encoder.encode({"devices": devices}) if devices else b""
-        return Publish(topics.mapper_index(protocol), payload, 1, True)
+    def _serve(self, id: str, protocol: str, effects: Effects) -> set[str]:
+        """Let the mapper of this protocol (none if empty) serve a device, and no other: whose indexes change by that."""
+        before = self._defined.pop(id, "")
+        if protocol:
+            self._defined[id] = protocol
+        if before == protocol:
+            return set()
+        if before:
+            effects.publishes.append(Publish(topics.mapper_device(before, id), b"", 1, True))
+        return {before, protocol} - {""}
+
+    def _indexes(self, protocols: Iterable[str]) -> Iterator[Publish]:
+        for protocol in sorted(protocols):
+            devices = sorted(id for id, served in self._defined.items() if served == protocol)
+            payload = _encoder.encode({"devices": devices}) if devices else b""
+            yield Publish(topics.mapper_index(protocol), payload, 1, True)
 
     # To the cloud
 
     def dirty_keys(self) -> list[str]:
         """What a new connection has to bring to the cloud, in this order."""
-        return [resource.INVENTORY, NODE_STATUS, *self._twins.dirty_keys()]
+        return [resource.INVENTORY, resource.NODE_STATUS, *self._twins.dirty_keys()]
 
     def message_for(self, key: str, now_ms: int) -> Message | None:
         """The newest message about one of `dirty_keys`, or None when the cloud knows all of it."""
         if key == resource.INVENTORY:
             return wire.build(wire.GET, key, {"objects": self._metas.inventory()}, source="edgehub")
-        if key == NODE_STATUS:
+        if key == resource.NODE_STATUS:
             name = str(Resource(resource.NO_NAMESPACE, resource.NODE_STATUS, self.node))
             return wire.build(wire.UPDATE, name, self._machine, source="edged")
         return self._twins.message_for(key, now_ms)
@@ -180,8 +191,8 @@ class EdgeCore:
         return self._twins.delivered(key)
 
 
-def _definition(device: Device, model: DeviceModel) -> bytes:
-    return _encoder.encode(MapperDevice(device, model))
+def _too_large(size: int) -> TwinError:
+    return TwinError(twin.TOO_LARGE, f"payload of {size} bytes is too large")
 
 
 def _as_members(device: Device | None) -> list[twin.Member] | None:

@@ -16,35 +16,44 @@ AHEAD_MS = 300_000
 
 def check(prop: PropertyTwin, sent: Twin) -> None:
     """Raise TwinError if a value is too long, of the wrong type, or desired of what cannot be written."""
-    for value in (sent.reported, sent.desired):
-        if value is None or not isinstance(value.value, str):
-            continue
-        why = twin.value_problem(value.value) or device.value_problem(value.value, prop.type)
+    reported, desired = sent.reported, sent.desired
+    if reported is not None and isinstance(reported.value, str):
+        why = twin.value_problem(reported.value)
+        if why is not None:
+            raise TwinError(twin.TOO_LARGE, f"property {prop.name!r}: {why}")
+        why = device.value_problem(reported.value, prop.model.type)
         if why is not None:
             raise TwinError(twin.BAD_REQUEST, f"property {prop.name!r}: {why}")
-    if sent.desired is not None and isinstance(sent.desired.value, str) and not prop.writable:
-        raise TwinError(twin.BAD_REQUEST, f"property {prop.name!r} is ReadOnly")
+    if desired is not None and isinstance(desired.value, str):
+        why = device.desired_problem(desired.value, prop.model)
+        if why is not None:
+            raise TwinError(twin.BAD_REQUEST, f"property {prop.name!r}: desired value: {why}")
 
 
 def merge(record: ValueRecord, sent: Twin | None, made_at: int, now_ms: int) -> bool:
     """Merge what was sent of one property (None deletes the reported value) into its record: whether a value changed.
 
-    `made_at` is the message's own time, for values that carry none; both times in ms since 1970.
+    `made_at` is the message's own time, for deletions and for values that carry none; both times in ms since 1970.
     """
-    if sent is None:
-        deleted = record.reported is not None
-        record.reported, record.reported_at = None, max(now_ms, record.reported_at)
-        return deleted
     before = record.reported, record.desired
-    record.reported, record.reported_at = _newest(record.reported, record.reported_at, sent.reported, made_at, now_ms)
-    record.desired, record.desired_at = _newest(record.desired, record.desired_at, sent.desired, made_at, now_ms)
+    if sent is None:
+        at = _believed(made_at, record.reported_at, now_ms)
+        if at >= record.reported_at:
+            record.reported, record.reported_at = None, at
+    else:
+        record.reported, record.reported_at = _newest(
+            record.reported, record.reported_at, sent.reported, made_at, now_ms
+        )
+        record.desired, record.desired_at = _newest(record.desired, record.desired_at, sent.desired, made_at, now_ms)
     return (record.reported, record.desired) != before
 
 
 def _newest(kept: str | None, kept_at: int, sent: Value | None, made_at: int, now_ms: int) -> tuple[str | None, int]:
     if sent is None or not isinstance(sent.value, str):
         return kept, kept_at
-    at = sent.at or made_at
-    if not EARLIEST_MS <= at <= now_ms + AHEAD_MS:
-        at = max(now_ms, kept_at + 1)
+    at = _believed(sent.at or made_at, kept_at, now_ms)
     return (sent.value, at) if at >= kept_at else (kept, kept_at)
+
+
+def _believed(at: int, kept_at: int, now_ms: int) -> int:
+    return at if EARLIEST_MS <= at <= now_ms + AHEAD_MS else max(now_ms, kept_at + 1)

@@ -1,18 +1,21 @@
 """MetaManager: the last known objects of this node as the cloud sent them, kept for the time without a cloud.
 
-A core. It stores any object; of Devices and DeviceModels it knows which belongs to which.
+A core. It stores any object; of Devices and DeviceModels it knows what is in them, and which belongs to which.
 """
 
+import logging
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
 from edge_gateway.store import Change
-from edgewire import resource
+from edgewire import resource, twin
 from edgewire.device import Device, DeviceError, DeviceModel, parse_device, parse_model
-from edgewire.resource import Resource
+from edgewire.message import UNREADABLE
+from edgewire.resource import Resource, ResourceError
+
+log = logging.getLogger(__name__)
 
 
 class _Head(Struct):
@@ -26,25 +29,25 @@ class MetaError(Exception):
     """An object from the cloud that cannot be used; the text says why."""
 
 
-class Kept(NamedTuple):
-    """One object: which version it is, as `resource.version` says it, and its JSON."""
-
-    version: str
-    content: bytes
-
-
 class MetaManager:
     """Objects by `<namespace>/<type>/<name>`."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, Kept] = {}
+        self._versions: dict[str, str] = {}
         self._devices: dict[str, Device] = {}
         self._models: dict[str, DeviceModel] = {}
 
-    def restore(self, objects: Iterable[tuple[str, bytes]]) -> None:
-        """Take back what the store kept (table `object`)."""
+    def restore(self, objects: Iterable[tuple[str, bytes]]) -> Iterator[Change]:
+        """Take back what the store kept (table `object`).
+
+        Yields the removal of what cannot be used: it is missing in the inventory then, and the cloud sends it again.
+        """
         for key, content in objects:
-            self._keep(resource.parse(key), content)
+            try:
+                self._keep(resource.parse(key), content)
+            except (MetaError, ResourceError) as error:
+                log.error("stored row is unreadable and dropped table=object key=%r error=%s", key, error)
+                yield ("object", key, None)
 
     def put(self, name: Resource, content: bytes) -> Change:
         """An object came or changed: what to write. Raises MetaError for an object that cannot be used."""
@@ -53,7 +56,7 @@ class MetaManager:
 
     def remove(self, name: Resource) -> Change:
         """An object is gone: what to write."""
-        self._objects.pop(str(name), None)
+        self._versions.pop(str(name), None)
         if name.type == resource.DEVICE:
             self._devices.pop(name.id, None)
         elif name.type == resource.DEVICE_MODEL:
@@ -61,8 +64,8 @@ class MetaManager:
         return ("object", str(name), None)
 
     def inventory(self) -> dict[str, str]:
-        """Object -> version, for the cloud to send the difference."""
-        return {key: kept.version for key, kept in self._objects.items()}
+        """Object -> version as `resource.version` says it, for the cloud to send the difference."""
+        return dict(self._versions)
 
     def devices(self) -> Iterator[Device]:
         """Every device of the node."""
@@ -87,21 +90,24 @@ class MetaManager:
                 self._devices[name.id] = _check_device(parse_device(content), name)
             elif name.type == resource.DEVICE_MODEL:
                 self._models[name.id] = _check_model(parse_model(content), name)
-        except (msgspec.DecodeError, DeviceError) as error:
+        except (*UNREADABLE, DeviceError) as error:
             raise MetaError(f"{name}: {error}") from error
-        self._objects[str(name)] = Kept(version, content)
+        self._versions[str(name)] = version
 
 
 def _check_device(device: Device, name: Resource) -> Device:
     if device.id != name.id:
         raise MetaError(f"{name}: its metadata says {device.id}")
     protocol = device.spec.protocol.protocol_name
-    if set(protocol) & set("/+#"):
-        raise MetaError(f"{name}: spec.protocol.protocolName {protocol!r} contains one of / + #")
+    if set(protocol) & set("/+#\0"):
+        raise MetaError(f"{name}: spec.protocol.protocolName {protocol!r} contains what no MQTT topic level can")
     return device
 
 
 def _check_model(model: DeviceModel, name: Resource) -> DeviceModel:
     if model.id != name.id:
         raise MetaError(f"{name}: its metadata says {model.id}")
+    for number, declared in enumerate(model.spec.properties):
+        if (why := twin.name_problem(declared.name)) is not None:
+            raise MetaError(f"{name}: spec.properties[{number}]: {why}")
     return model
