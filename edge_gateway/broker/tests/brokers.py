@@ -165,6 +165,10 @@ def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE_S) 
         time.sleep(0.01)
 
 
+class Closed(Exception):
+    """The broker closed the connection."""
+
+
 class Raw:
     """A client packet by packet, over a plain socket."""
 
@@ -173,6 +177,12 @@ class Raw:
         self.session_present = False
         self._decoder = Decoder(1 << 24)
         self._packets: list[Packet] = []
+
+    def __enter__(self) -> "Raw":
+        return self
+
+    def __exit__(self, *why: object) -> None:
+        self.drop()
 
     def connect(self, client_id: str, **fields: Any) -> "Raw":
         self.send(encode_connect(Connect(client_id, **fields)))
@@ -204,7 +214,8 @@ class Raw:
                 if kind is None or isinstance(packet, kind):
                     return packet
             data = self.socket.recv(65_536)
-            assert data, "the broker closed the connection"
+            if not data:
+                raise Closed
             self._packets += self._decoder.feed(data)
 
     def messages_until(self, topic: str) -> list[Publish]:
