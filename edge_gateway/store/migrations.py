@@ -1,4 +1,4 @@
-"""The steps that bring a store's file from any earlier shape to today's; each and its record share one transaction."""
+"""The steps that bring a store's file from any earlier shape to today's; all steps and their record share one transaction."""
 
 import sqlite3
 
@@ -16,16 +16,16 @@ class MigrationError(Exception):
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the file to the newest shape. Raises MigrationError for a file of a newer release."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise MigrationError(f"its shape is version {version}, this release knows up to {len(MIGRATIONS)}")
-    for number in range(version, len(MIGRATIONS)):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in MIGRATIONS[number]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise MigrationError(f"its shape is version {version}, this release knows up to {len(MIGRATIONS)}")
+        for statements in MIGRATIONS[version:]:
+            for statement in statements:
                 connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {number + 1}")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
