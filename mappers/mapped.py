@@ -278,7 +278,8 @@ class MappedDevice:
             if due <= now:
                 late = int((now - due) // cycle)
                 self._shed += late if on_time else 0
-                self._due[cycle] = due + (late + 1) * cycle
+                following = due + (late + 1) * cycle
+                self._due[cycle] = following if following > now else following + cycle  # rounding
         if self._shed and now - self._shed_logged_at >= SHED_LOG_S:
             log.warning(
                 "= bus too slow, cycles left out device=%s bus=%s cycles=%d", self.id, self.plan.bus, self._shed

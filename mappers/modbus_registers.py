@@ -71,7 +71,7 @@ class Address(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.serial_port is not None:
-            raise ValueError("Modbus RTU over `serialPort` is not supported yet: use `ip` and `port`")
+            raise ValueError("`serialPort`: Modbus RTU is not supported yet, use `ip` and `port`")
         if not self.ip:
             raise ValueError("`ip` is missing: the address or host name of the Modbus TCP server")
         _within("port", self.port, 1, 65535)

@@ -59,6 +59,8 @@ class Outbox:
     def lost(self) -> None:
         """The connection is gone: what was on its way waits again, unless something newer does."""
         for device, sent in self._sent.items():
+            if not sent:  # forgotten
+                continue
             waiting = self._waiting.setdefault(device, _Waiting())
             waiting.state = waiting.state if waiting.state is not None else sent.state
             waiting.values = {**sent.values, **waiting.values}

@@ -54,9 +54,9 @@ class Codec:
 
     def decode(self, data: bytes, at: int = 0) -> Value:
         """The value whose first byte is `data[at]`. Raises BadAnswer when the bytes are no text, or too few."""
-        if self._order is not None:
-            data, at = bytes(self._order(data[at : at + 2 * self.registers])), 0
         try:
+            if self._order is not None:
+                data, at = bytes(self._order(data[at : at + 2 * self.registers])), 0
             (value,) = self._struct.unpack_from(data, at)
             if self.type == "float32":
                 return shortest(value)

@@ -1,0 +1,351 @@
+"""One device: when it is read, what is reported, how desired values are written, refused, kept waiting."""
+
+import logging
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from mappers.driver import DriverError, NoAnswer, Refused, Value
+from mappers.mapped import RETRY_REFUSED_S, MappedDevice, Output, Report, State
+from mappers.plan import Settings, make_plan
+from mappers.tests.fakes import Toy, definition, device_json, model_json
+
+MODEL = model_json(
+    temp={"type": "FLOAT", "accessMode": "ReadOnly"},
+    level={"type": "FLOAT", "minimum": "0", "maximum": "100"},
+    count="INT",
+    pump="BOOLEAN",
+)
+MS = 1_700_000_000_000
+
+
+def mapped(now: float = 0.0, settings: Settings | None = None, **properties: dict[str, Any]) -> MappedDevice:
+    settings = settings or Settings()
+    properties = properties or {"temp": {"cell": 0}, "level": {"cell": 1}}
+    plan = make_plan(definition(device_json("a", **properties), MODEL), Toy(), settings)
+    return MappedDevice("default/a", plan, settings, now, draw=lambda: 0.5)
+
+
+def turn(device: MappedDevice, now: float, now_ms: int = MS, **values: Value | DriverError) -> list[Output]:
+    """Read what is due; `values` are what the device answers, by property."""
+    points = device.reads(now)
+    return device.answered(points, [values[p.name] for p in points], now, now_ms)
+
+
+def values_of(outputs: list[Output]) -> dict[str, str]:
+    """The values of the one report among outputs; empty when there is none."""
+    reports = [o for o in outputs if isinstance(o, Report)]
+    assert len(reports) <= 1
+    return {n: v for report in reports for n, (v, _) in report.values.items()}
+
+
+def states_of(outputs: list[Output]) -> list[str]:
+    return [o.state for o in outputs if isinstance(o, State)]
+
+
+def names(device: MappedDevice, now: float) -> list[str]:
+    return [p.name for p in device.reads(now)]
+
+
+def test_the_first_read_says_online_and_reports_everything_in_one_message() -> None:
+    device = mapped()
+    assert turn(device, 0, temp=21.5, level=3) == [
+        State("default/a", "online"),
+        Report("default/a", {"temp": ("21.5", MS), "level": ("3", MS)}),
+    ]
+
+
+def test_only_what_changed_is_reported() -> None:
+    device = mapped()
+    turn(device, 0, temp=21.5, level=3)
+    assert turn(device, 1, MS + 1000, temp=21.6, level=3) == [Report("default/a", {"temp": ("21.6", MS + 1000)})]
+    assert turn(device, 2, temp=21.6, level=3) == []
+
+
+def test_an_unchanged_value_is_reported_again_when_its_report_cycle_is_over() -> None:
+    device = mapped(temp={"cell": 0, "report": 5000})
+    turn(device, 0, temp=1)
+    assert [values_of(turn(device, now, temp=1)) for now in (1, 4.9, 5, 6, 9.9, 10)] == [
+        {}, {}, {"temp": "1"}, {}, {}, {"temp": "1"}
+    ]  # fmt: skip
+
+
+def test_source_times_rise_even_when_the_clock_is_set_back() -> None:
+    device = mapped(temp={"cell": 0})
+    stamps = []
+    for now, clock in enumerate([MS, MS, MS - 5000, MS + 10]):
+        (*_, report) = turn(device, now, clock, temp=now)
+        assert isinstance(report, Report)
+        stamps.append(report.values["temp"][1])
+    assert stamps == [MS, MS + 1, MS + 2, MS + 10]
+
+
+def test_each_property_is_read_at_its_own_cycle() -> None:
+    device = mapped(temp={"cell": 0, "collect": 1000}, level={"cell": 1, "collect": 3000})
+    turn(device, 0, temp=1, level=1)
+    assert device.due_at() == 1
+    assert names(device, 1) == ["temp"]
+    turn(device, 1, temp=1)
+    turn(device, 2, temp=1)
+    assert names(device, 3) == ["temp", "level"]
+
+
+def test_cycles_keep_their_phase_when_a_read_is_late() -> None:
+    device = mapped(temp={"cell": 0})
+    turn(device, 0, temp=1)
+    turn(device, 1.3, temp=1)
+    assert device.due_at() == 2
+
+
+def test_cycles_that_cannot_be_kept_are_left_out_and_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    device = mapped(temp={"cell": 0, "collect": 1})
+    for n in range(100):
+        turn(device, n * 0.1, temp=n)
+        assert n * 0.1 < device.due_at() <= n * 0.1 + 0.0021
+    (said,) = (m for m in caplog.messages if "left out" in m)
+    assert said.startswith("= bus too slow, cycles left out device=default/a bus=line1 cycles=")
+
+
+def test_a_device_that_does_not_answer_is_tried_again_and_then_offline() -> None:
+    device = mapped()
+    turn(device, 0, temp=1, level=1)
+    assert device.missed(NoAnswer("silent"), 1) == []
+    assert device.due_at() == 1
+    assert device.missed(NoAnswer("silent"), 2) == [State("default/a", "offline")]
+    assert device.missed(NoAnswer("silent"), 4) == []
+
+
+def test_an_offline_device_is_probed_ever_more_rarely() -> None:
+    device = mapped(settings=Settings(probe_limit_s=30))
+    waits, now = [], 0.0
+    device.missed(NoAnswer("silent"), now)
+    for _ in range(9):
+        device.missed(NoAnswer("silent"), now)
+        waits.append(device.due_at() - now)
+        now = device.due_at()
+    assert waits == [1, 1, 2, 4, 8, 15, 15, 15, 15]  # half of 1, 2, 4 ..., never below the collect cycle
+
+
+def test_a_device_that_is_back_is_online_and_read_as_before() -> None:
+    device = mapped()
+    turn(device, 0, temp=1, level=1)
+    device.missed(NoAnswer("silent"), 1)
+    device.missed(NoAnswer("silent"), 1)
+    assert device.due_at() == 2
+    assert turn(device, 20, MS + 20_000, temp=1, level=2) == [
+        State("default/a", "online"),
+        Report("default/a", {"level": ("2", MS + 20_000)}),
+    ]
+    assert device.due_at() == 21
+
+
+def test_a_bus_that_is_down_takes_its_devices_offline_at_once() -> None:
+    device = mapped()
+    turn(device, 0, temp=1, level=1)
+    assert device.missed(NoAnswer("refused"), 1, bus_down=True) == [State("default/a", "offline")]
+    assert device.due_at() == 1
+
+
+def test_one_unreadable_property_costs_one_log_line_and_not_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    device = mapped()
+    bad = Refused("exception 2")
+    assert turn(device, 0, temp=bad, level=1)[0] == State("default/a", "online")
+    assert values_of(turn(device, 1, temp=bad, level=2)) == {"level": "2"}
+    assert values_of(turn(device, 2, temp=7, level=2)) == {"temp": "7"}
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [
+        "= property unreadable device=default/a property=temp error=exception 2"
+    ]
+
+
+def test_a_device_that_refuses_every_read_is_unhealthy() -> None:
+    device = mapped()
+    bad = Refused("exception 4")
+    assert turn(device, 0, temp=bad, level=bad) == [State("default/a", "unhealthy")]
+    assert states_of(turn(device, 1, temp=bad, level=1)) == ["online"]
+
+
+def test_what_an_int_cannot_express_is_an_unreadable_property() -> None:
+    device = mapped(count={"cell": 0})
+    assert turn(device, 0, count=float("nan")) == [State("default/a", "unhealthy")]
+
+
+def test_a_value_that_is_no_number_is_not_reported_over_and_over() -> None:
+    device = mapped(temp={"cell": 0})
+    assert values_of(turn(device, 0, temp=float("nan"))) == {"temp": "nan"}
+    assert turn(device, 1, temp=float("nan")) == []
+
+
+def written(device: MappedDevice, now: float) -> list[tuple[str, object]]:
+    """Write what is to be written, as a device that accepts everything."""
+    writes = device.writes(now)
+    for write in writes:
+        device.wrote(write, now)
+    return [(w.point.name, w.value) for w in writes]
+
+
+def online() -> MappedDevice:
+    device = mapped(temp={"cell": 0}, level={"cell": 1}, pump={"cell": 2})
+    turn(device, 0, temp=21, level=3, pump=False)
+    return device
+
+
+def test_a_desired_value_is_written_read_back_and_reported() -> None:
+    device = online()
+    device.want({"level": "50"})
+    assert device.due_at() == float("-inf")
+    assert written(device, 0.5) == [("level", 50)]
+    assert names(device, 0.5) == ["level"]
+    assert values_of(turn(device, 0.5, level=50)) == {"level": "50"}
+    assert device.writes(0.6) == []
+
+
+def test_only_the_newest_desired_value_is_written_once_the_device_is_back() -> None:
+    device = mapped(level={"cell": 1}, pump={"cell": 2})
+    device.want({"level": "10", "pump": "true"})
+    device.missed(NoAnswer("silent"), 0, bus_down=True)
+    device.want({"level": "20"})
+    assert device.writes(1) == []
+    turn(device, 2, level=3, pump=False)
+    assert written(device, 2) == [("level", 20), ("pump", True)]
+
+
+def test_what_the_device_holds_already_is_not_written() -> None:
+    device = online()
+    device.want({"level": "3.0", "pump": "0"})
+    assert device.writes(0.5) == []
+
+
+def test_a_write_cut_off_waits_again_unless_something_newer_does() -> None:
+    device = online()
+    device.want({"level": "50", "pump": "true"})
+    writes = device.writes(0.5)
+    device.want({"level": "60"})
+    device.unwritten(writes)
+    assert [(w.point.name, w.desired) for w in device.writes(0.6)] == [("level", "60"), ("pump", "true")]
+
+
+@pytest.mark.parametrize(
+    ("desired", "reason"),
+    [
+        ({"temp": "5"}, "the property is ReadOnly"),
+        ({"level": "101"}, "above the maximum 100"),
+        ({"level": "-1"}, "below the minimum 0"),
+        ({"level": "high"}, "'high' is not a number"),
+        ({"pump": "maybe"}, "'maybe' is not true or false"),
+    ],
+)
+def test_a_value_that_cannot_be_written_is_logged_and_the_actual_value_reported(
+    desired: dict[str, str], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    device = online()
+    ((name, value),) = desired.items()
+    for now in (0.5, 100):  # the gateway repeats it with every report that differs; that changes nothing
+        device.want(desired)
+        assert device.writes(now) == []
+    assert caplog.messages == [
+        f"< desired value refused device=default/a property={name} value={value!r} reason={reason}"
+    ]
+    assert names(device, 0.5) == [name]
+    assert set(values_of(turn(device, 0.5, temp=21, level=3, pump=False))) == {name}
+
+
+def test_a_value_the_device_refuses_is_tried_again_only_after_a_while() -> None:
+    device = online()
+    device.want({"level": "50"})
+    (write,) = device.writes(0.5)
+    device.refused(write.point, write.desired, "exception 4", 0.5 + RETRY_REFUSED_S)
+    assert values_of(turn(device, 0.5, level=3)) == {"level": "3"}
+    device.want({"level": "50"})
+    assert device.writes(10) == []
+    device.want({"level": "51"})
+    assert written(device, 11) == [("level", 51)]
+    turn(device, 11, level=51, temp=1, pump=False)
+    device.want({"level": "50"})
+    assert written(device, 12) == [("level", 50)]
+
+
+def test_a_device_that_holds_another_value_is_not_written_in_a_loop(caplog: pytest.LogCaptureFixture) -> None:
+    device = online()
+    for now in (0.5, 1.5, 2.5):
+        device.want({"level": "50.4"})
+        written(device, now)
+        turn(device, now, level=50, temp=21, pump=False)
+    assert [m for m in caplog.messages if "holds another" in m] == [
+        "< device holds another value than desired device=default/a property=level desired='50.4' held='50'"
+    ]
+    device.want({"level": "50.4"})
+    assert written(device, 0.5 + RETRY_REFUSED_S) == [("level", Decimal("50.4"))]
+
+
+def test_a_value_changed_at_the_device_is_written_again_at_once() -> None:
+    device = online()
+    device.want({"level": "50"})
+    written(device, 0.5)
+    turn(device, 0.5, level=50)
+    turn(device, 1, temp=21, level=10, pump=False)
+    device.want({"level": "50"})
+    assert written(device, 1.1) == [("level", 50)]
+
+
+def test_a_desired_value_of_an_unknown_property_costs_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
+    device = online()
+    device.want({"pressure": "1"})
+    assert device.writes(1) == []
+    assert caplog.messages == ["< desired value of an unknown property device=default/a property=pressure"]
+
+
+def test_a_changed_property_starts_anew_and_the_others_go_on() -> None:
+    settings = Settings()
+    old = definition(device_json("a", temp={"cell": 0}, level={"cell": 1}), MODEL)
+    plan = make_plan(old, Toy(), settings)
+    device = MappedDevice("default/a", plan, settings, 0)
+    turn(device, 0, temp=1, level=2)
+    new = definition(device_json("a", temp={"cell": 0}, level={"cell": 9}, count={"cell": 3}), MODEL)
+    device.follow(make_plan(new, Toy(), settings, (old, plan)), 0.5)
+    assert [(p.name, p.visitor) for p in device.reads(0.5)] == [("level", 9), ("count", 3)]
+    assert values_of(turn(device, 0.5, level=2, count=4)) == {"level": "2", "count": "4"}
+    assert values_of(turn(device, 1, temp=1, level=2, count=4)) == {}
+
+
+def test_source_times_rise_across_a_changed_definition() -> None:
+    settings = Settings()
+    old = definition(device_json("a", temp={"cell": 0}), MODEL)
+    plan = make_plan(old, Toy(), settings)
+    device = MappedDevice("default/a", plan, settings, 0)
+    turn(device, 0, MS, temp=1)
+    new = definition(device_json("a", temp={"cell": 5}), MODEL)
+    device.follow(make_plan(new, Toy(), settings, (old, plan)), 0.5)
+    assert turn(device, 0.5, MS, temp=1) == [Report("default/a", {"temp": ("1", MS + 1)})]
+
+
+def test_a_desired_value_withdrawn_while_the_device_is_away_is_not_written() -> None:
+    settings = Settings()
+    old = definition(device_json("a", level={"cell": 1, "desired": "50"}), MODEL)
+    plan = make_plan(old, Toy(), settings)
+    device = MappedDevice("default/a", plan, settings, 0)
+    device.want({"level": "50"})
+    new = definition(device_json("a", level={"cell": 1}), MODEL)
+    device.follow(make_plan(new, Toy(), settings, (old, plan)), 0.5)
+    turn(device, 1, level=3)
+    assert device.writes(1) == []
+
+
+def test_a_write_that_failed_for_lack_of_an_answer_leads_to_a_probe_of_every_property() -> None:
+    device = online()
+    device.want({"level": "50"})
+    writes = device.writes(0.5)
+    device.unwritten(writes)
+    device.missed(NoAnswer("silent"), 0.5)
+    device.missed(NoAnswer("silent"), 0.5)
+    assert device.state == "offline"
+    assert names(device, device.due_at()) == ["temp", "level", "pump"]
+    turn(device, 2, temp=1, level=3, pump=False)
+    assert written(device, 2) == [("level", 50)]
+
+
+def test_a_new_session_with_the_broker_is_told_the_state() -> None:
+    device = mapped()
+    assert device.reconnected() == []
+    turn(device, 0, temp=1, level=1)
+    assert device.reconnected() == [State("default/a", "online")]

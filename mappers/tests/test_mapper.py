@@ -1,0 +1,170 @@
+"""Definitions in and out: which devices are served, what an edit restarts, what a mistake costs."""
+
+import json
+from typing import Any
+
+import pytest
+
+from edgewire import board, topics
+from mappers.driver import BusDown
+from mappers.mapped import State
+from mappers.mapper import Effect, Ignore, Listen, Mapper
+from mappers.tests.fakes import Toy, device_json, model_json, payload
+
+MODEL = model_json(temp="FLOAT", level="FLOAT")
+INDEX = topics.mapper_index("toy")
+
+
+def topic(name: str) -> str:
+    return topics.mapper_device("toy", f"default/{name}")
+
+
+def index(*names: str) -> bytes:
+    return json.dumps({"devices": [f"default/{n}" for n in names]}).encode()
+
+
+def define(
+    mapper: Mapper, name: str, address: dict[str, Any] | None = None, **properties: dict[str, Any]
+) -> list[Effect]:
+    properties = properties or {"temp": {"cell": 1}}
+    return mapper.received(topic(name), payload(device_json(name, address, **properties), MODEL), 0)
+
+
+def serving(*names: str) -> Mapper:
+    mapper = Mapper(Toy())
+    mapper.received(INDEX, index(*names), 0)
+    for name in names:
+        assert define(mapper, name) == [Listen(f"default/{name}")]
+    return mapper
+
+
+def test_a_device_is_served_once_both_index_and_definition_are_there_in_either_order() -> None:
+    mapper = Mapper(Toy())
+    assert mapper.received(INDEX, index("a"), 0) == []
+    assert define(mapper, "a") == [Listen("default/a")]
+    assert define(mapper, "b") == []
+    assert mapper.received(INDEX, index("a", "b"), 0) == [Listen("default/b")]
+    assert [d.id for d in mapper.on_bus("line1")] == ["default/a", "default/b"]
+
+
+def test_a_device_that_leaves_the_index_is_removed() -> None:
+    mapper = serving("a", "b")
+    assert mapper.received(INDEX, index("b"), 0) == [Ignore("default/a")]
+    assert [d.id for d in mapper.on_bus("line1")] == ["default/b"]
+
+
+def test_a_device_whose_definition_is_emptied_is_removed() -> None:
+    mapper = serving("a")
+    assert mapper.received(topic("a"), b"", 0) == [Ignore("default/a")]
+    assert mapper.buses() == set()
+
+
+def test_an_emptied_index_removes_every_device() -> None:
+    mapper = serving("a", "b")
+    assert mapper.received(INDEX, b"", 0) == [Ignore("default/a"), Ignore("default/b")]
+
+
+def test_the_same_definition_again_changes_nothing() -> None:
+    mapper = serving("a")
+    device = mapper.on_bus("line1")[0]
+    plan = device.plan
+    again = device_json("a", temp={"cell": 1})
+    again["metadata"]["resourceVersion"] = "99"
+    again["status"] = {"twins": []}
+    assert mapper.received(topic("a"), payload(again, MODEL), 0) == []
+    assert mapper.on_bus("line1") == [device]
+    assert device.plan is plan
+
+
+def test_a_changed_property_keeps_the_device_and_a_changed_address_does_not() -> None:
+    mapper = serving("a")
+    device = mapper.on_bus("line1")[0]
+    assert define(mapper, "a", temp={"cell": 2}, level={"cell": 3}) == []
+    assert mapper.on_bus("line1") == [device]
+    assert [p.visitor for p in device.plan.points] == [2, 3]
+    assert define(mapper, "a", {"line": "line2"}) == [Listen("default/a")]
+    assert mapper.buses() == {"line2"}
+    assert not mapper.serves(device)
+
+
+def test_an_unusable_definition_is_unhealthy_with_one_log_line_and_the_others_go_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mapper = serving("a", "b")
+    caplog.clear()
+    assert define(mapper, "a", temp={"cel": 1}) == [Ignore("default/a"), State("default/a", "unhealthy")]
+    assert define(mapper, "a", temp={"cel": 1}) == []
+    assert caplog.messages == [
+        "< device cannot be used device=default/a reason=unknown key `cel` in Device property 'temp' "
+        "visitors.configData: did you mean `cell`?"
+    ]
+    assert [d.id for d in mapper.on_bus("line1")] == ["default/b"]
+    assert mapper.reconnected() == [State("default/a", "unhealthy")]
+    assert define(mapper, "a") == [Listen("default/a")]
+    assert mapper.reconnected() == []
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        (INDEX, b"[]"),
+        (INDEX, b"not json"),
+        (INDEX, b'{"devices": "default/a"}'),
+        (topic("a"), b"\xff\xfe"),
+        (topic("a"), b'{"device": {}}'),
+        (topic("a"), payload(device_json("b", temp={"cell": 1}), MODEL)),
+        (topics.of_device("default/a", topics.DELTA), b"not json"),
+        (topics.of_device("default/a", topics.DELTA), b'{"delta": {"temp": 5}}'),
+        (topics.of_device("default/a", topics.DELTA), b"[]"),
+    ],
+)
+def test_a_malformed_message_costs_one_log_line_and_changes_nothing(
+    where: str, what: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    mapper = serving("a")
+    before = list(mapper.on_bus("line1"))
+    caplog.clear()
+    assert mapper.received(where, what, 0) == []
+    assert len(caplog.messages) == 1
+    assert f"topic={where}" in caplog.messages[0]
+    assert mapper.on_bus("line1") == before
+
+
+def test_messages_for_others_are_let_through_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    mapper = serving("a")
+    caplog.clear()
+    for where in (topics.mapper_index("modbus"), topics.of_device("default/a", topics.RESULT), "weather/today"):
+        assert mapper.received(where, b"?", 0) == []
+    assert caplog.messages == []
+
+
+def test_a_desired_value_reaches_its_device() -> None:
+    mapper = serving("a")
+    device = mapper.on_bus("line1")[0]
+    device.answered(device.reads(0), [1], 0, 1)
+    delta = json.dumps({"delta": {"temp": "5"}}).encode()
+    mapper.received(topics.of_device("default/a", topics.DELTA), delta, 0)
+    mapper.received(topics.of_device("default/gone", topics.DELTA), delta, 0)
+    assert [w.desired for w in device.writes(0)] == ["5"]
+    assert board.delta(delta) == {"temp": "5"}
+
+
+def test_the_device_due_first_goes_first() -> None:
+    mapper = Mapper(Toy())
+    mapper.received(INDEX, index("a", "b"), 0)
+    for name, now in (("a", 5), ("b", 3)):
+        mapper.received(topic(name), payload(device_json(name, temp={"cell": 1}), MODEL), now)
+    first = mapper.next_on("line1")
+    assert first is not None
+    assert (first[0].id, first[1]) == ("default/b", 3)
+    assert mapper.next_on("no such bus") is None
+
+
+def test_a_bus_that_is_down_takes_its_own_devices_offline_only() -> None:
+    mapper = serving("a", "b")
+    define(mapper, "b", {"line": "line2"})
+    assert mapper.bus_down("line2", BusDown("gone"), 0) == [State("default/b", "offline")]
+
+
+def test_a_new_session_is_subscribed_to_definitions_and_desired_values() -> None:
+    assert serving("a").filters() == [INDEX, INDEX + "/+/+", "$hw/events/device/default/a/twin/update/delta"]
