@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from edge_gateway.store import Change, Store
+from edgewire.message import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Journal:
         for client_id, value in self._store.read("session"):
             try:
                 yield client_id, decoder.decode(value)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 self._unreadable("session", client_id)
 
     def queued(self) -> Iterator[tuple[str, int, str, bytes, bool]]:

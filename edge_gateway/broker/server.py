@@ -27,7 +27,7 @@ class Broker:
     """An MQTT 3.1.1 broker inside the gateway: a service, and its own process's door to it.
 
     Every method is for the event loop that `run` works on. `attach` the handler before `run`: a client's PUBLISH that comes
-    before it would be acknowledged unheard.
+    before it would be acknowledged unheard. What the store kept, sessions and retained messages, is there once `run` is ready.
     """
 
     name = "broker"

@@ -24,6 +24,7 @@ from edge_gateway.broker.packets import (
     Publish,
     Suback,
     Will,
+    encode_ack,
     encode_bare,
     encode_connect,
     encode_publish,
@@ -257,7 +258,7 @@ async def test_a_client_that_does_not_read_costs_bounded_memory_and_delays_nobod
             packet = await slow.next(Publish)
             unimportant += packet.qos == 0
             if packet.qos:
-                await slow.send(bytes((PUBACK << 4, 2)) + packet.packet_id.to_bytes(2, "big"))
+                await slow.send(encode_ack(PUBACK, packet.packet_id))
                 assert packet.payload > newest
                 newest = packet.payload
         # The system's socket buffers take some megabytes; the broker itself held no more than its limits.
@@ -270,10 +271,31 @@ async def test_a_client_that_never_reads_its_answers_is_closed(bench: Bench) -> 
         client = await bench.peer(broker, "c", will=Will("gone", b"x", 0, True))
         client.writer.get_extra_info("socket").setsockopt(*RECEIVE_BUFFER)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        sent = 0
         with contextlib.suppress(ConnectionError):
             while not broker.retained_topics(""):
                 await client.send(encode_bare(PINGREQ) * 10_000)
+                sent += 20_000
+                assert sent < 20_000_000, "more than the system's socket buffers take"
         await until(lambda: broker.retained_topics("") == ["gone"])
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_thousands_of_retained_messages_pass_through_a_small_buffer(bench: Bench, qos: int) -> None:
+    broker = Broker(MemoryStore(), port=0, limits=Limits(send_buffer=20_000, window=10))
+    for number in range(2000):
+        broker.publish(f"t/{number:04}", bytes(5000), qos=1, retain=True)
+    async with bench.running(broker):
+        client = await bench.peer(broker, "c")
+        await client.subscribe("t/#", qos=qos)
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.05)  # time to fill the system's buffers: the broker must wait for room in its own
+        client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+        for number in range(2000):
+            packet = await client.next(Publish)
+            assert packet.topic == f"t/{number:04}"
+            if qos:
+                await client.send(encode_ack(PUBACK, packet.packet_id))
 
 
 async def test_passwords_are_checked_while_others_are_served(bench: Bench) -> None:

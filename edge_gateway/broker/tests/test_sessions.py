@@ -705,6 +705,7 @@ def test_unreadable_rows_are_dropped_with_a_log_line_and_the_rest_is_loaded(capl
             ("retained", "bad", b"\x01"),
             ("retained", "good", b"\x00x"),
             ("session", "bad", b"{"),
+            ("session", "worse", b'"\xff"'),
             ("session", "good", b'{"user":null,"subscriptions":{"t":1}}'),
             ("queued", "good\x00nonsense", b"\x00\x00\x01tx"),
             ("queued", "good\x000000000000000003", b"\x00\x00\x01tx"),
@@ -714,7 +715,7 @@ def test_unreadable_rows_are_dropped_with_a_log_line_and_the_rest_is_loaded(capl
     desk = Desk(store)
     assert desk.core.router.retained.topics() == ["good"]
     assert desk.connected("good", clean=False).published() == [("t", b"x")]
-    assert sum("unreadable" in record.message for record in caplog.records) == 3
+    assert sum("unreadable" in record.message for record in caplog.records) == 4
     assert [key for key, _ in store.read("queued")] == ["good\x000000000000000003"]
     assert [key for key, _ in store.read("session")] == ["good"]
 
