@@ -53,7 +53,7 @@ class Handler:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
-        if path.split("/", 2)[1] not in _PUBLIC:
+        if path.strip("/").partition("/")[0] not in _PUBLIC:
             self._authenticate(request)
         target = requests.parse_path(path)
         if target is None:

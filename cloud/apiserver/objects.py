@@ -117,9 +117,9 @@ class Objects:
         obj = bodies.assembled(resource, obj, meta)
         if resource.custom and "status" in resource.subresources:
             obj.pop("status", None)
-        resource.rules.on_create(obj)
         causes, warnings = self._admit(resource, obj, None, unknown, options)
-        causes += metadata.validate(meta, resource.rules.label_name)
+        resource.rules.on_create(obj)
+        causes += metadata.validate(meta, resource.rules.label_name) + self._rules(resource, obj, None)
         if causes:
             raise status.invalid(resource.kind, resource.group, meta.name, causes)
         if self.state.newest(resource.storage, namespace, meta.name) is not None:
@@ -233,11 +233,12 @@ class Objects:
         meta.resource_version = old_meta.resource_version
         obj = bodies.assembled(resource, obj, meta)
         obj = bodies.with_status(obj, old, resource, subresource)
+        known = old if stored.schema is resource.schema else None
+        causes, warnings = self._admit(resource, obj, known, unknown, options)
         if not subresource:
             resource.rules.on_update(obj, old)
-        known = old if resource.schema is not None and stored.schema is resource.schema else None
-        causes, warnings = self._admit(resource, obj, old, unknown, options, known)
-        causes += metadata.validate(meta, False) + metadata.validate_update(meta, old_meta)
+        causes += metadata.validate(meta, resource.rules.label_name) + metadata.validate_update(meta, old_meta)
+        causes += self._rules(resource, obj, old)
         if causes:
             raise status.invalid(resource.kind, resource.group, stored.name, causes)
         if bodies.equal(obj, old):
@@ -253,31 +254,31 @@ class Objects:
         return Written(after, draft.transaction, warnings=warnings)
 
     def _admit(
-        self,
-        resource: Resource,
-        obj: Object,
-        old: Object | None,
-        unknown: list[str],
-        options: WriteOptions,
-        known: Object | None = None,
+        self, resource: Resource, obj: Object, known: Object | None, unknown: list[str], options: WriteOptions
     ) -> tuple[list[Cause], list[str]]:
-        """Causes against an object, and warnings. Raises ApiError 400 for unknown fields when validation is strict."""
-        causes: list[Cause] = []
+        """Prune and fill in an object by its schema: causes against it, and warnings.
+
+        `known` is the stored object, if it was admitted under the same schema; `unknown` are fields of the metadata that nobody
+        knows. Raises ApiError 400 for a built-in object of another shape, and for unknown fields when validation is strict.
+        """
+        if resource.schema is None:
+            return [], []
+        report = resource.schema.admit(obj, known)
+        if not resource.custom:
+            if report.causes:
+                raise _cannot_be_handled(resource, report.causes[0].text())
+            return [], []
+        strict = [f'unknown field "{path}"' for path in unknown + report.unknown]
+        if strict and options.field_validation == "Strict":
+            raise _cannot_be_handled(resource, f"strict decoding error: {', '.join(strict)}")
+        return report.causes, strict if options.field_validation != "Ignore" else []
+
+    def _rules(self, resource: Resource, obj: Object, old: Object | None) -> list[Cause]:
+        """What the rules of a kind have against an object."""
         if resource.storage == DEFINITIONS:
             crds.complete(obj, self.now())
-            causes += crds.validate(obj, old, self.registry)
-        if resource.schema is not None:
-            report = resource.schema.admit(obj, known)
-            causes += report.causes
-            unknown = unknown + report.unknown
-        strict = [f'unknown field "{path}"' for path in unknown] if resource.custom else []
-        if strict and options.field_validation == "Strict":
-            listed = ", ".join(strict)
-            raise status.bad_request(
-                f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-                f"strict decoding error: {listed}"
-            )
-        return causes + resource.rules.validate(obj, old), strict if options.field_validation != "Ignore" else []
+            return crds.validate(obj, old, self.registry)
+        return resource.rules.validate(obj, old)
 
     def _generated_name(self, resource: Resource, namespace: str, prefix: str) -> str:
         """A name that is free, or, after a few unlucky draws, one that is not and will be refused."""
@@ -324,3 +325,9 @@ def _reused(resource: Resource, before: Resource | None) -> Resource:
     if before is None or before.openapi != resource.openapi:
         return resource
     return replace(resource, schema=before.schema)
+
+
+def _cannot_be_handled(resource: Resource, why: str) -> status.ApiError:
+    return status.bad_request(
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}'
+    )

@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +13,7 @@ from cloud.apiserver import columns, kinds
 from cloud.apiserver.jsonpath import Path, compile_path
 from cloud.apiserver.kinds import Rules
 from cloud.apiserver.schema import Schema
+from cloud.apiserver.shapes import SHAPES
 from cloud.apiserver.status import qualified
 from cloud.apiserver.table import PLAIN, Column
 
@@ -40,8 +41,9 @@ class Resource:
     rules: Rules = kinds.PLAIN
     custom: bool = False
     schema: Schema | None = None
+    """What objects are checked against; the built-in kinds have only their shape."""
     openapi: dict[str, Any] | None = None
-    """The schema as published; None lets anything through."""
+    """The schema as published."""
     storage_version: str = ""
     """The version objects are kept in, when it is not this one."""
     translate: "Translation | None" = None
@@ -181,104 +183,107 @@ NAMESPACES = "namespaces"
 
 
 def _built_in() -> tuple[Resource, ...]:
-    return (
-        Resource(
-            "",
-            "v1",
-            "namespaces",
-            "Namespace",
-            "namespace",
-            namespaced=False,
-            short_names=("ns",),
-            subresources=_STATUS,
-            columns=columns.NAMESPACES,
-            fields=_paths("status.phase"),
-            rules=kinds.NAMESPACE,
-        ),
-        Resource(
-            "",
-            "v1",
-            "nodes",
-            "Node",
-            "node",
-            namespaced=False,
-            short_names=("no",),
-            subresources=_STATUS,
-            columns=columns.NODES,
-            fields=_paths("spec.unschedulable"),
-            rules=kinds.NODE,
-        ),
-        Resource(
-            "",
-            "v1",
-            "pods",
-            "Pod",
-            "pod",
-            short_names=("po",),
-            categories=("all",),
-            subresources=_STATUS,
-            columns=columns.PODS,
-            fields=_POD_FIELDS,
-            rules=kinds.POD,
-        ),
-        Resource(
-            "",
-            "v1",
-            "configmaps",
-            "ConfigMap",
-            "configmap",
-            short_names=("cm",),
-            columns=columns.CONFIG_MAPS,
-            rules=kinds.CONFIG_MAP,
-        ),
-        Resource(
-            "", "v1", "secrets", "Secret", "secret", columns=columns.SECRETS, fields=_paths("type"), rules=kinds.SECRET
-        ),
-        Resource(
-            "",
-            "v1",
-            "serviceaccounts",
-            "ServiceAccount",
-            "serviceaccount",
-            short_names=("sa",),
-            columns=columns.SERVICE_ACCOUNTS,
-            rules=kinds.SERVICE_ACCOUNT,
-        ),
-        Resource(
-            "",
-            "v1",
-            "events",
-            "Event",
-            "event",
-            short_names=("ev",),
-            columns=columns.EVENTS,
-            fields=_EVENT_FIELDS,
-            rules=kinds.EVENT,
-        ),
-        Resource(
-            "events.k8s.io",
-            "v1",
-            "events",
-            "Event",
-            "event",
-            short_names=("ev",),
-            columns=columns.EVENTS,
-            fields=_NEW_EVENT_FIELDS,
-            rules=kinds.EVENT,
-            translate=_NEW_EVENTS,
-        ),
-        Resource("coordination.k8s.io", "v1", "leases", "Lease", "lease", columns=columns.LEASES, rules=kinds.LEASE),
-        Resource(
-            "apiextensions.k8s.io",
-            "v1",
-            "customresourcedefinitions",
-            "CustomResourceDefinition",
-            "customresourcedefinition",
-            namespaced=False,
-            short_names=("crd", "crds"),
-            categories=("api-extensions",),
-            subresources=_STATUS,
-            columns=columns.DEFINITIONS,
-            rules=Rules(counts_generations=True, unconditional_update=False),
-        ),
-    )
+    return tuple(replace(resource, schema=SHAPES[resource.kind]) for resource in _BUILT_IN)
+
+
+_BUILT_IN = (
+    Resource(
+        "",
+        "v1",
+        "namespaces",
+        "Namespace",
+        "namespace",
+        namespaced=False,
+        short_names=("ns",),
+        subresources=_STATUS,
+        columns=columns.NAMESPACES,
+        fields=_paths("status.phase"),
+        rules=kinds.NAMESPACE,
+    ),
+    Resource(
+        "",
+        "v1",
+        "nodes",
+        "Node",
+        "node",
+        namespaced=False,
+        short_names=("no",),
+        subresources=_STATUS,
+        columns=columns.NODES,
+        fields=_paths("spec.unschedulable"),
+        rules=kinds.NODE,
+    ),
+    Resource(
+        "",
+        "v1",
+        "pods",
+        "Pod",
+        "pod",
+        short_names=("po",),
+        categories=("all",),
+        subresources=_STATUS,
+        columns=columns.PODS,
+        fields=_POD_FIELDS,
+        rules=kinds.POD,
+    ),
+    Resource(
+        "",
+        "v1",
+        "configmaps",
+        "ConfigMap",
+        "configmap",
+        short_names=("cm",),
+        columns=columns.CONFIG_MAPS,
+        rules=kinds.CONFIG_MAP,
+    ),
+    Resource(
+        "", "v1", "secrets", "Secret", "secret", columns=columns.SECRETS, fields=_paths("type"), rules=kinds.SECRET
+    ),
+    Resource(
+        "",
+        "v1",
+        "serviceaccounts",
+        "ServiceAccount",
+        "serviceaccount",
+        short_names=("sa",),
+        columns=columns.SERVICE_ACCOUNTS,
+        rules=kinds.SERVICE_ACCOUNT,
+    ),
+    Resource(
+        "",
+        "v1",
+        "events",
+        "Event",
+        "event",
+        short_names=("ev",),
+        columns=columns.EVENTS,
+        fields=_EVENT_FIELDS,
+        rules=kinds.EVENT,
+    ),
+    Resource(
+        "events.k8s.io",
+        "v1",
+        "events",
+        "Event",
+        "event",
+        short_names=("ev",),
+        columns=columns.EVENTS,
+        fields=_NEW_EVENT_FIELDS,
+        rules=kinds.EVENT,
+        translate=_NEW_EVENTS,
+    ),
+    Resource("coordination.k8s.io", "v1", "leases", "Lease", "lease", columns=columns.LEASES, rules=kinds.LEASE),
+    Resource(
+        "apiextensions.k8s.io",
+        "v1",
+        "customresourcedefinitions",
+        "CustomResourceDefinition",
+        "customresourcedefinition",
+        namespaced=False,
+        short_names=("crd", "crds"),
+        categories=("api-extensions",),
+        subresources=_STATUS,
+        columns=columns.DEFINITIONS,
+        rules=Rules(counts_generations=True, unconditional_update=False),
+    ),
+)

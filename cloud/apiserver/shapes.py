@@ -1,0 +1,148 @@
+"""The shape of built-in objects as far as this server looks into them: which parts are objects, lists, text or numbers.
+
+Everything else in them is kept as it comes. kube-apiserver decodes into typed structs and refuses another shape with 400; so does
+this server, for the fields that its rules, columns and selectors read.
+"""
+
+from typing import Any
+
+from cloud.apiserver.schema import Schema
+
+_TEXT = {"type": "string", "nullable": True}
+_WHOLE = {"type": "integer", "nullable": True}
+_FLAG = {"type": "boolean", "nullable": True}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    kept = {"nullable": True, "x-kubernetes-preserve-unknown-fields": True}
+    return {"type": "object", "properties": properties} | kept
+
+
+def _list(item: Any) -> dict[str, Any]:
+    return {"type": "array", "items": item, "nullable": True}
+
+
+def _map(value: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": value, "nullable": True}
+
+
+_CONDITION = _object(type=_TEXT, status=_TEXT, reason=_TEXT, message=_TEXT)
+_CONTAINER = _object(
+    name=_TEXT,
+    image=_TEXT,
+    imagePullPolicy=_TEXT,
+    resources=_object(),
+    env=_list(_object(name=_TEXT)),
+    ports=_list(_object(containerPort=_WHOLE)),
+    volumeMounts=_list(_object(name=_TEXT, mountPath=_TEXT)),
+)
+_STATE = _object(reason=_TEXT, exitCode=_WHOLE)
+_CONTAINER_STATUS = _object(
+    name=_TEXT, ready=_FLAG, restartCount=_WHOLE, state=_object(waiting=_STATE, running=_object(), terminated=_STATE)
+)
+
+_POD = _object(
+    spec=_object(
+        nodeName=_TEXT,
+        restartPolicy=_TEXT,
+        schedulerName=_TEXT,
+        serviceAccountName=_TEXT,
+        hostNetwork=_FLAG,
+        terminationGracePeriodSeconds=_WHOLE,
+        containers=_list(_CONTAINER),
+        initContainers=_list(_CONTAINER),
+        volumes=_list(_object(name=_TEXT)),
+        readinessGates=_list(_object(conditionType=_TEXT)),
+        nodeSelector=_map(_TEXT),
+        tolerations=_list(_object(key=_TEXT)),
+    ),
+    status=_object(
+        phase=_TEXT,
+        reason=_TEXT,
+        podIP=_TEXT,
+        nominatedNodeName=_TEXT,
+        conditions=_list(_CONDITION),
+        containerStatuses=_list(_CONTAINER_STATUS),
+        initContainerStatuses=_list(_CONTAINER_STATUS),
+    ),
+)
+_NODE = _object(
+    spec=_object(unschedulable=_FLAG, podCIDR=_TEXT, taints=_list(_object(key=_TEXT, value=_TEXT, effect=_TEXT))),
+    status=_object(
+        conditions=_list(_CONDITION),
+        addresses=_list(_object(type=_TEXT, address=_TEXT)),
+        nodeInfo=_map(_TEXT) | {"additionalProperties": True},
+        capacity=_object(),
+        allocatable=_object(),
+    ),
+)
+_CONFIG_MAP = _object(data=_map(_TEXT), binaryData=_map(_TEXT), immutable=_FLAG)
+_SECRET = _object(data=_map(_TEXT), stringData=_map(_TEXT), type=_TEXT, immutable=_FLAG)
+_NAMESPACE = _object(spec=_object(finalizers=_list(_TEXT)), status=_object(phase=_TEXT, conditions=_list(_CONDITION)))
+_SERVICE_ACCOUNT = _object(secrets=_list(_object(name=_TEXT)), imagePullSecrets=_list(_object(name=_TEXT)))
+_LEASE = _object(
+    spec=_object(
+        holderIdentity=_TEXT,
+        leaseDurationSeconds=_WHOLE,
+        leaseTransitions=_WHOLE,
+        acquireTime=_TEXT,
+        renewTime=_TEXT,
+    )
+)
+_ABOUT = _object(
+    kind=_TEXT, namespace=_TEXT, name=_TEXT, uid=_TEXT, apiVersion=_TEXT, resourceVersion=_TEXT, fieldPath=_TEXT
+)
+_EVENT = _object(
+    involvedObject=_ABOUT,
+    related=_ABOUT,
+    reason=_TEXT,
+    message=_TEXT,
+    type=_TEXT,
+    source=_object(component=_TEXT, host=_TEXT),
+    series=_object(count=_WHOLE, lastObservedTime=_TEXT),
+    reportingComponent=_TEXT,
+    firstTimestamp=_TEXT,
+    lastTimestamp=_TEXT,
+    eventTime=_TEXT,
+    count=_WHOLE,
+)
+_DEFINITION = _object(
+    spec=_object(
+        group=_TEXT,
+        scope=_TEXT,
+        names=_object(
+            plural=_TEXT, singular=_TEXT, kind=_TEXT, listKind=_TEXT, shortNames=_list(_TEXT), categories=_list(_TEXT)
+        ),
+        conversion=_object(strategy=_TEXT),
+        versions=_list(
+            _object(
+                name=_TEXT,
+                served=_FLAG,
+                storage=_FLAG,
+                schema=_object(openAPIV3Schema=_object()),
+                subresources=_object(status=_object(), scale=_object()),
+                additionalPrinterColumns=_list(
+                    _object(name=_TEXT, type=_TEXT, format=_TEXT, description=_TEXT, jsonPath=_TEXT, priority=_WHOLE)
+                ),
+                selectableFields=_list(_object(jsonPath=_TEXT)),
+            )
+        ),
+    ),
+    status=_object(conditions=_list(_CONDITION), storedVersions=_list(_TEXT), acceptedNames=_object()),
+)
+
+SHAPES: dict[str, Schema] = {
+    kind: Schema(openapi)
+    for kind, openapi in {
+        "Pod": _POD,
+        "Node": _NODE,
+        "ConfigMap": _CONFIG_MAP,
+        "Secret": _SECRET,
+        "Namespace": _NAMESPACE,
+        "ServiceAccount": _SERVICE_ACCOUNT,
+        "Lease": _LEASE,
+        "Event": _EVENT,
+        "CustomResourceDefinition": _DEFINITION,
+    }.items()
+}
+"""Kind -> the shape its stored version must have."""
