@@ -211,8 +211,9 @@ def keepalive() -> Message:
 
 
 def _refusal_of(answer: Message) -> tuple[int, str]:
+    """KubeEdge's peers put the bare reason there, or anything."""
     try:
         refusal = answer.read(wire.Refusal)
     except MessageError:
-        return 500, bytes(answer.content[:200]).decode(errors="replace")
+        return 500, bytes(answer.content)[:200].decode(errors="replace").strip('"')
     return refusal.code, refusal.reason
