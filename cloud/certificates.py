@@ -14,6 +14,7 @@ import argparse
 import ipaddress
 import logging
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloud import CloudError
+from cloud.objects import is_name
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +77,8 @@ def ensure_server(folder: Path, hosts: Sequence[str]) -> Pair:
 
 def ensure_node(folder: Path, node: str) -> Pair:
     """The client certificate of a node, in `nodes/<node>.crt` and `.key`: copy both and `ca.crt` to the node."""
+    if not is_name(node):
+        raise CertificateError(f"{node!r} is no name of a node: a-z, 0-9, - and . only")
     pair = Pair(folder / "nodes" / f"{node}.crt", folder / "nodes" / f"{node}.key")
     subject = x509.Name(
         [
@@ -200,11 +204,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
     parser.add_argument("--node", action="append", default=[], help="a node that gets a client certificate")
     options = parser.parse_args(None if arguments is None else list(arguments))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    ensure_ca(options.folder)
-    if options.host:
-        ensure_server(options.folder, options.host)
-    for node in options.node:
-        ensure_node(options.folder, node)
+    try:
+        ensure_ca(options.folder)
+        if options.host:
+            ensure_server(options.folder, options.host)
+        for node in options.node:
+            ensure_node(options.folder, node)
+    except (CertificateError, OSError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import UNSET, Struct, field
 
+from edgewire.message import UNREADABLE
 from edgewire.twin import DeviceState, Twin, Value
 
 
@@ -107,7 +108,7 @@ def parse(raw: bytes) -> DeviceStatus:
     status = DeviceStatus()
     try:
         found = _resource.decode(raw).status
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return status
     status.twins = {twin.property_name: twin for twin in found.twins}
     status.state, status.last_online_time = found.state, found.last_online_time

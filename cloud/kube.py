@@ -31,6 +31,7 @@ from cloud.objects import Event, ObjectError, ResourceType, Synced, parse
 from cloud.reflection import Reflection
 from cloud.writes import JSON, NO_ANSWER, Answer, Request
 from edgewire import backoff
+from edgewire.message import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,10 @@ class Kube:
         refused = _error_of(response, body)
         return Answer(refused.status, refused.reason, body, refused.retry_after_s)
 
+    async def get(self, path: str) -> Answer:
+        """Read an object."""
+        return await self.send(Request("GET", path, b"", ""))
+
     async def follow(self, type: ResourceType) -> AsyncGenerator[Event]:
         """Every object of a type in all namespaces: those that exist, `Synced`, then every change, without end."""
         reflection = Reflection()
@@ -150,7 +155,7 @@ class Kube:
                 raise KubeError(answer.status, answer.reason, answer.retry_after_s)
             try:
                 page = _list.decode(answer.body)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise KubeError(answer.status, f"not a list: {error}") from error
             for event in reflection.listed(map(parse, page.items or ())):
                 yield event
@@ -261,7 +266,7 @@ def _events(line: bytes, reflection: Reflection) -> list[Event]:
         if event.type == "ERROR":
             status = _status.decode(event.object)
             raise KubeError(status.code or 500, status.message)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise KubeError(NO_ANSWER, f"not a watch event: {error}") from error
     return list(reflection.watched(event.type, parse(event.object)))
 
@@ -277,7 +282,7 @@ def _delay_after(error: CloudError, reflection: Reflection, delay: float) -> flo
 def _error_of(response: aiohttp.ClientResponse, body: bytes) -> KubeError:
     try:
         reason = _status.decode(body).message
-    except msgspec.DecodeError:
+    except UNREADABLE:
         reason = ""
     retry_after = response.headers.get("Retry-After", "")
     seconds = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else None

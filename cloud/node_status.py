@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from edgewire.message import UNREADABLE
+
 EDGE_LABEL = "node-role.kubernetes.io/edge"
 """Marks the nodes that are cloudcore's; others are not touched."""
 HOSTNAME_LABEL, ARCH_LABEL, OS_LABEL = "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os"
@@ -77,7 +79,7 @@ def parse(raw: bytes) -> NodeObject | None:
     """A Node from its JSON, or None when it is none."""
     try:
         return _node.decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

@@ -5,6 +5,7 @@ told. `Object` reads a few fields of the metadata and keeps the JSON as the API 
 node byte for byte.
 """
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from cloud import CloudError
+from edgewire.message import UNREADABLE
 
 
 class ObjectError(CloudError):
@@ -102,6 +104,7 @@ class _Envelope(Struct):
 
 
 _envelope = msgspec.json.Decoder(_Envelope)
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
 def parse(content: bytes | Raw) -> Object:
@@ -109,6 +112,11 @@ def parse(content: bytes | Raw) -> Object:
     raw = bytes(content)
     try:
         metadata = _envelope.decode(raw).metadata
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ObjectError(f"no object: {error}") from error
     return Object(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version, metadata.generation, raw)
+
+
+def is_name(text: str) -> bool:
+    """Whether Kubernetes takes a text as the name of an object: a subdomain of RFC 1123."""
+    return len(text) <= 253 and _NAME.fullmatch(text) is not None

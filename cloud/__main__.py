@@ -1,0 +1,109 @@
+"""`python -m cloud [cloudcore.yaml]`, or `cloudcore`: the map of the process.
+
+Kubernetes ── Kube ─┬─ Follower: Nodes ───────────────> EdgeController ───┬─> Sessions ── CloudHub ══ nodes
+                    ├─ Follower: DeviceModels, Devices -> DeviceController ┘
+                    └─ WriteService <── Writes <── both controllers
+"""
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cloud import CloudError
+from cloud.cloud_hub import CloudHub, tls_context
+from cloud.config import CloudCoreConfig
+from cloud.definitions import Definitions
+from cloud.device_controller import DeviceController
+from cloud.edge_controller import EdgeController
+from cloud.kube import Kube
+from cloud.kube_sync import Follower, Ticker, WriteService
+from cloud.objects import DEVICE_MODELS, DEVICES, NODES
+from cloud.sessions import Sessions
+from cloud.writes import Writes
+from edgewire.config import ConfigError, load
+from edgewire.service import Service, serve_until_signalled
+
+log = logging.getLogger("cloud")
+
+
+class _Ready:
+    """The last service: says that the others are ready."""
+
+    name = "ready"
+
+    def __init__(self, hub: CloudHub) -> None:
+        self._hub = hub
+
+    async def run(self, ready: asyncio.Event) -> None:
+        log.info("ready port=%d", self._hub.port)
+        ready.set()
+        await asyncio.get_running_loop().create_future()
+
+
+async def run(settings: CloudCoreConfig) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    now = asyncio.get_running_loop().time()
+    tls = tls_context(settings.tls.ca, settings.tls.certificate, settings.tls.key)
+    kube = Kube(settings.kubeconfig)
+    sessions = Sessions()
+    device_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
+    node_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
+    devices = DeviceController(sessions, device_writes)
+    nodes = EdgeController(node_writes, now)
+    sessions.attach([nodes, devices], [devices])
+    hub = CloudHub(sessions, tls, settings.listen.host, settings.listen.port)
+    services: list[Service] = [
+        *([Definitions(kube)] if settings.install_crds else []),
+        Follower(kube, NODES, nodes.node_event),
+        Follower(kube, DEVICE_MODELS, devices.model_event),
+        Follower(kube, DEVICES, devices.device_event),
+        WriteService("write nodes", kube, node_writes, nodes),
+        WriteService("write devices", kube, device_writes, devices),
+        Ticker("heartbeats", nodes.tick),
+        # Nodes are let in when everything is known that they may be compared with.
+        hub,
+        _Ready(hub),
+    ]
+    try:
+        await serve_until_signalled(*services)
+    finally:
+        await kube.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT; 0 after a clean stop, 1 when it cannot run, 2 when the configuration cannot be used."""
+    options = _options(arguments)
+    overrides = {"kubeconfig": options.kubeconfig, "listen.port": options.port, "log_level": options.log_level}
+    try:
+        settings = load(options.config or options.file, CloudCoreConfig, overrides)
+    except ConfigError as error:
+        sys.stderr.write(f"cloudcore: {error}\n")
+        return 2
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    try:
+        asyncio.run(run(settings))
+    except CloudError as error:
+        log.error("cannot run: %s", error)
+        return 1
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="cloudcore", description="Connect edge nodes and their devices to Kubernetes."
+    )
+    parser.add_argument("file", nargs="?", type=Path, help="cloudcore.yaml; without one, the defaults")
+    parser.add_argument("--config", type=Path, help="the same")
+    parser.add_argument("--kubeconfig", help="the cluster, instead of the file's `kubeconfig`")
+    parser.add_argument("--port", type=int, help="port to listen on, instead of the file's `listen.port`")
+    parser.add_argument("--log-level", help="debug, info, warning or error")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""What `cloudcore.yaml` holds. Every field has a default; unknown keys are refused with the nearest known name."""
+
+from pathlib import Path
+
+from msgspec import Struct, field
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+class Listen(Struct, frozen=True):
+    """Where nodes connect."""
+
+    host: str = "0.0.0.0"
+    """Address to listen on; all by default, for nodes are elsewhere."""
+    port: int = 10000
+    """TCP port; KubeEdge's. 0 takes a free one."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError("port is not 0 to 65535")
+
+
+class Tls(Struct, frozen=True):
+    """The link's certificates, PEM files; `python -m cloud.certificates FOLDER` makes them."""
+
+    ca: Path = Path(".hedgerow/pki/ca.crt")
+    """The CA that nodes' certificates must come from."""
+    certificate: Path = Path(".hedgerow/pki/server.crt")
+    """What cloudcore shows; names every host name and address that nodes use for it."""
+    key: Path = Path(".hedgerow/pki/server.key")
+    """Its private key."""
+
+
+class CloudCoreConfig(Struct, frozen=True):
+    """The whole file."""
+
+    kubeconfig: Path | None = None
+    """The cluster: a kubeconfig file, its current context. Without one, the service account of the pod cloudcore runs in."""
+    listen: Listen = field(default_factory=Listen)
+    """Where nodes connect."""
+    tls: Tls = field(default_factory=Tls)
+    """The link's certificates."""
+    qps: float = 50.0
+    """Patches of Devices' statuses a second, sustained, over all devices. What comes faster is coalesced per device; nodes'
+    heartbeats come on top, one in ten seconds each."""
+    burst: int = 100
+    """Patches that may go at once after a quiet time, before `qps` holds."""
+    install_crds: bool = True
+    """Apply the CustomResourceDefinitions of Device and DeviceModel where the cluster lacks them or has others. False on a
+    cluster that also runs KubeEdge, or where cloudcore has no right to."""
+    log_level: str = "info"
+    """debug (every message), info, warning or error."""
+
+    def __post_init__(self) -> None:
+        if self.qps <= 0:
+            raise ValueError("qps is not above 0")
+        if self.burst < 1:
+            raise ValueError("burst is not at least 1")
+        if self.log_level not in LOG_LEVELS:
+            raise ValueError(f"log_level is none of {', '.join(LOG_LEVELS)}")
