@@ -4,13 +4,14 @@ A definition is established at once, in the write that creates it: its condition
 the client gets back.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 from cloud.apiserver import fields, kinds
 from cloud.apiserver.formats import format_time
-from cloud.apiserver.jsonpath import compile_path
+from cloud.apiserver.jsonpath import Path, compile_path
 from cloud.apiserver.resources import Registry, Resource
 from cloud.apiserver.schema import Schema, SchemaError
 from cloud.apiserver.status import Cause
@@ -115,6 +116,10 @@ def _validate_versions(spec: Object) -> list[Cause]:
             custom_columns(version.get("additionalPrinterColumns") or ())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             causes.append(fields.invalid(f"{path}.additionalPrinterColumns", "", str(error)))
+        try:
+            _selectable(version)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            causes.append(fields.invalid(f"{path}.selectableFields", "", str(error)))
     return causes
 
 
@@ -132,6 +137,11 @@ def _validate_schema(path: str, schema: Any) -> list[Cause]:
     return []
 
 
+def _selectable(version: Object) -> Mapping[str, Path]:
+    paths = [field["jsonPath"] for field in version.get("selectableFields") or ()]
+    return MappingProxyType({path.removeprefix("."): compile_path(path) for path in paths})
+
+
 def resources_of(definition: Object) -> tuple[Resource, ...]:
     """The resource types that a valid definition serves, one a version."""
     spec = definition["spec"]
@@ -142,7 +152,6 @@ def resources_of(definition: Object) -> tuple[Resource, ...]:
 def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
     names = spec["names"]
     openapi = version["schema"]["openAPIV3Schema"]
-    selectable = [f["jsonPath"] for f in version.get("selectableFields") or ()]
     return Resource(
         group=spec["group"],
         version=version["name"],
@@ -154,7 +163,7 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
         categories=tuple(names.get("categories") or ()),
         subresources=frozenset(version.get("subresources") or ()) & {"status"},
         columns=custom_columns(version.get("additionalPrinterColumns") or ()),
-        fields=MappingProxyType({path.removeprefix("."): compile_path(path) for path in selectable}),
+        fields=_selectable(version),
         rules=kinds.CUSTOM,
         custom=True,
         schema=Schema(openapi),

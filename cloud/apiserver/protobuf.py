@@ -32,7 +32,7 @@ def decode(body: bytes) -> Any:
         if message is None:
             raise status.unsupported_media_type(("application/json",))
         return type_meta | _read(message, envelope.get("raw", b""))
-    except (IndexError, ValueError, OverflowError) as error:
+    except (IndexError, ValueError, OverflowError, OSError) as error:
         raise status.bad_request(f"the object provided cannot be read as protobuf: {error}") from error
 
 
@@ -50,9 +50,9 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
             if len(value) != length:
                 raise ValueError("message ends within a field")
             at += length
-        elif wire in (_FIXED32, _FIXED64):
-            value = None
+        elif wire in (_FIXED32, _FIXED64):  # no field known here has one
             at += 4 if wire == _FIXED32 else 8
+            continue
         else:
             raise ValueError(f"wire type {wire}")
         yield number, value
@@ -78,6 +78,8 @@ def _read(message: Message, data: bytes) -> dict[str, Any]:
         if known is None:
             continue
         name, read, repeated = known
+        if isinstance(value, bytes) is (read in _OF_NUMBERS):
+            raise ValueError(f"field {number} has another wire type")
         made = read(value)
         if not repeated:
             found[name] = made
@@ -98,7 +100,10 @@ def _number(value: Any) -> int:
 
 def _entry(value: Any) -> tuple[str, bytes]:
     pair = dict(_fields(value))
-    return _text(pair.get(1, b"")), pair.get(2, b"")
+    key, content = pair.get(1, b""), pair.get(2, b"")
+    if not isinstance(key, bytes) or not isinstance(content, bytes):
+        raise ValueError("a map entry has another wire type")
+    return _text(key), content
 
 
 def _text_map(value: Any) -> dict[str, str]:
@@ -113,7 +118,11 @@ def _bytes_map(value: Any) -> dict[str, str]:
 
 def _time(value: Any) -> str | None:
     seconds = dict(_fields(value)).get(1)
-    return None if seconds is None else format_time(datetime.fromtimestamp(_number(seconds), UTC))
+    return None if not isinstance(seconds, int) else format_time(datetime.fromtimestamp(_number(seconds), UTC))
+
+
+_OF_NUMBERS: tuple[Read, ...] = (_number, bool)
+"""Readers of varints; all others read bytes."""
 
 
 def _message(message: Message) -> Read:
