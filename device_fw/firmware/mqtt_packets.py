@@ -103,9 +103,7 @@ class Reader:
         """Take up to `wants` bytes. PacketError when the length is malformed."""
         self._missing -= len(part)
         if self._length >= 0:
-            room = self._max_packet - len(self._body)
-            if room > 0:
-                self._body += part[:room]
+            self._body += part[: self._max_packet - len(self._body)]
             return
         self._header += part
         if self._missing:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from device_fw.firmware.retry import Backoff
     from device_fw.firmware.ticks import Clock
 
+_TURN_MS = 1000
+
 
 class Station:
     """One board, its agent and its link."""
@@ -27,7 +29,7 @@ class Station:
         self._board = board
         self._backoff = backoff
         self._clock = clock
-        self._sample_ms = 0  # when the next reading is due
+        self._sampled_ms: "int | None" = None  # when all was read last
         self._connect_ms = 0  # when the next try is due
         self._failures: "dict[str, str]" = {}  # sensors that do not answer, and why
         link.set_callback(self._on_message)
@@ -40,21 +42,21 @@ class Station:
             self.step()
 
     def step(self) -> None:
-        """One turn, of `board.interval_ms` at most (unless connecting takes longer: at most the link's own deadlines)."""
+        """One turn, of a second at most (unless connecting takes longer: at most the link's own deadlines)."""
         self._board.alive()
         now = self._clock.now()
         self._agent.set_clock(now, self._board.unix_ms())
-        if now >= self._sample_ms:
+        if self._sampled_ms is None or now >= self._sampled_ms + self._board.interval_ms:
+            self._sampled_ms = now
             for name in self._board.properties:
                 self._sample(name, now)
-            self._sample_ms = now + self._board.interval_ms
         try:
             if self._link.connected:
                 self._serve(now)
             elif now >= self._connect_ms:
                 self._connect()
             else:
-                sleep_ms(min(self._connect_ms, self._sample_ms) - now)
+                sleep_ms(min(self._pause(), self._connect_ms - now))
         except (OSError, MemoryError) as error:
             self._lost(error)
 
@@ -64,9 +66,14 @@ class Station:
             if message is None:
                 break
             self._link.send(*message)
-        self._link.poll(max(0, self._sample_ms - self._clock.now()))
+        self._link.poll(self._pause())
         if self._link.acknowledged:
             self._backoff.reset()
+
+    def _pause(self) -> int:
+        """How long there is nothing to read: the board's interval may have changed meanwhile."""
+        due = (self._sampled_ms or 0) + self._board.interval_ms
+        return max(0, min(_TURN_MS, due - self._clock.now()))
 
     def _connect(self) -> None:
         gc.collect()

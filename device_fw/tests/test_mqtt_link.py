@@ -133,7 +133,7 @@ link.connect()
 begin = clock.now()
 for _ in range(100):
     assert link.check_msg() is False
-print(clock.now() - begin < 400)
+print(clock.now() - begin < 3000)
 """
     assert await on_micropython(code, port=faulty.port) == ["True"]
 
@@ -291,7 +291,7 @@ def wait():
         longest = max(longest, clock.now() - begin)
 link.connect()
 link.subscribe("d")
-print(fails(wait), longest < 400)
+print(fails(wait), longest < 1000)
 """
 
     async def dangle() -> None:
@@ -300,7 +300,7 @@ print(fails(wait), longest < 400)
         assert faulty._writer is not None
         faulty._writer.write(b"\x30\x50\x00\x01dhalf")
 
-    out, _ = await asyncio.gather(on_micropython(code, port=faulty.port, keepalive=1), dangle())
+    out, _ = await asyncio.gather(on_micropython(code, port=faulty.port, keepalive=2), dangle())
     assert out == ["LinkError: no PINGRESP True"]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from device_fw.tests.conftest import ROOT
+from device_fw.tests.conftest import ROOT, RunOnMicroPython
 from device_fw.tests.faulty_broker import FaultyBroker
 from device_fw.tests.watcher import Watcher, until
 from edge_gateway.broker.server import Broker
@@ -232,6 +232,46 @@ async def test_source_times_increase_over_every_loss(board: MicroPythonBoard, fa
             assert twin["actual"]["metadata"]["timestamp"] > seen.get(name, 0)
             seen[name] = twin["actual"]["metadata"]["timestamp"]
     assert set(seen) == {"temperature", "led", "interval"}
+
+
+async def test_a_link_that_worked_is_retried_at_once_however_often_it_was_lost(
+    on_micropython: RunOnMicroPython, faulty: FaultyBroker, tmp_path: Path
+) -> None:
+    code = """
+from device_fw import boards
+from device_fw.firmware.agent import Agent
+from device_fw.firmware.config import check
+from device_fw.firmware.log import log
+from device_fw.firmware.retry import Backoff
+from device_fw.firmware.station import Station
+import os
+os.chdir({folder!r})
+board = boards.load(check({{"name": "default/b1", "host": "x"}}))
+station = Station(Agent("default/b1", board.properties, log), link, board, Backoff(lambda: 0.2), clock)
+connections = 0
+while connections < 4:
+    before = link.connected
+    station.step()
+    connections += link.connected and not before
+    if link.connected and link.acknowledged > 1:
+        link.close()
+        station._lost(OSError("cut"))
+"""
+    out = await on_micropython(code.format(folder=str(tmp_path)), port=faulty.port)
+    assert re.findall(r"retry_ms=(\d+)", "\n".join(out)) == ["200", "200", "200"]
+
+
+async def test_an_output_is_reported_at_once_and_a_new_interval_counts_at_once(
+    board: MicroPythonBoard, faulty: FaultyBroker
+) -> None:
+    power_on(board, faulty.port)
+    await faulty.until(lambda: reports(faulty))
+    await faulty.publish(D + "twin/update/delta", json.dumps(delta(interval="3600000")).encode())
+    await faulty.until(lambda: values(reports(faulty)[-1]).get("interval") == "3600000")
+    await faulty.publish(D + "twin/update/delta", json.dumps(delta(led="ON")).encode(), packet_id=2)
+    await faulty.until(lambda: values(reports(faulty)[-1]) == {"led": "ON"})
+    await faulty.publish(D + "twin/update/delta", json.dumps(delta(interval="50")).encode(), packet_id=3)
+    await faulty.until(lambda: "temperature" in values(reports(faulty)[-1]))
 
 
 async def test_a_refused_report_is_sent_again_when_the_device_may_be_known(
