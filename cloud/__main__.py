@@ -46,7 +46,7 @@ class _Ready:
 async def run(settings: CloudCoreConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
     now = asyncio.get_running_loop().time()
-    tls = tls_context(settings.tls.ca, settings.tls.certificate, settings.tls.key)
+    tls = tls_context(settings.ca, settings.certificate, settings.key)
     kube = Kube(settings.kubeconfig)
     sessions = Sessions()
     device_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
@@ -54,7 +54,7 @@ async def run(settings: CloudCoreConfig) -> None:
     devices = DeviceController(sessions, device_writes)
     nodes = EdgeController(node_writes, now)
     sessions.attach([nodes, devices], [devices])
-    hub = CloudHub(sessions, tls, settings.listen.host, settings.listen.port)
+    hub = CloudHub(sessions, tls, settings.host, settings.port)
     services: list[Service] = [
         *([Definitions(kube)] if settings.install_crds else []),
         Follower(kube, NODES, nodes.node_event),
@@ -76,7 +76,7 @@ async def run(settings: CloudCoreConfig) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; 0 after a clean stop, 1 when it cannot run, 2 when the configuration cannot be used."""
     options = _options(arguments)
-    overrides = {"kubeconfig": options.kubeconfig, "listen.port": options.port, "log_level": options.log_level}
+    overrides = {"kubeconfig": options.kubeconfig, "port": options.port, "log_level": options.log_level}
     try:
         settings = load(options.config or options.file, CloudCoreConfig, overrides)
     except ConfigError as error:
@@ -100,7 +100,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("file", nargs="?", type=Path, help="cloudcore.yaml; without one, the defaults")
     parser.add_argument("--config", type=Path, help="the same")
     parser.add_argument("--kubeconfig", help="the cluster, instead of the file's `kubeconfig`")
-    parser.add_argument("--port", type=int, help="port to listen on, instead of the file's `listen.port`")
+    parser.add_argument("--port", type=int, help="port to listen on, instead of the file's `port`")
     parser.add_argument("--log-level", help="debug, info, warning or error")
     return parser.parse_args(arguments)
 

@@ -2,33 +2,9 @@
 
 from pathlib import Path
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-
-class Listen(Struct, frozen=True):
-    """Where nodes connect."""
-
-    host: str = "0.0.0.0"
-    """Address to listen on; all by default, for nodes are elsewhere."""
-    port: int = 10000
-    """TCP port; KubeEdge's. 0 takes a free one."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.port <= 65535:
-            raise ValueError("port is not 0 to 65535")
-
-
-class Tls(Struct, frozen=True):
-    """The link's certificates, PEM files; `python -m cloud.certificates FOLDER` makes them."""
-
-    ca: Path = Path(".hedgerow/pki/ca.crt")
-    """The CA that nodes' certificates must come from."""
-    certificate: Path = Path(".hedgerow/pki/server.crt")
-    """What cloudcore shows; names every host name and address that nodes use for it."""
-    key: Path = Path(".hedgerow/pki/server.key")
-    """Its private key."""
 
 
 class CloudCoreConfig(Struct, frozen=True):
@@ -36,10 +12,16 @@ class CloudCoreConfig(Struct, frozen=True):
 
     kubeconfig: Path | None = None
     """The cluster: a kubeconfig file, its current context. Without one, the service account of the pod cloudcore runs in."""
-    listen: Listen = field(default_factory=Listen)
-    """Where nodes connect."""
-    tls: Tls = field(default_factory=Tls)
-    """The link's certificates."""
+    host: str = "0.0.0.0"
+    """Address to listen on for nodes; all by default, for nodes are elsewhere."""
+    port: int = 10000
+    """TCP port to listen on; KubeEdge's. 0 takes a free one."""
+    ca: Path = Path(".hedgerow/cloud/pki/ca.crt")
+    """The CA that nodes' certificates must come from; PEM. `python -m cloud.certificates FOLDER` makes all three files."""
+    certificate: Path = Path(".hedgerow/cloud/pki/server.crt")
+    """What cloudcore shows; it names every host name and address that nodes use for it."""
+    key: Path = Path(".hedgerow/cloud/pki/server.key")
+    """Its private key."""
     qps: float = 50.0
     """Patches of Devices' statuses a second, sustained, over all devices. What comes faster is coalesced per device; nodes'
     heartbeats come on top, one in ten seconds each."""
@@ -52,6 +34,8 @@ class CloudCoreConfig(Struct, frozen=True):
     """debug (every message), info, warning or error."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ValueError("port is not 0 to 65535")
         if self.qps <= 0:
             raise ValueError("qps is not above 0")
         if self.burst < 1:

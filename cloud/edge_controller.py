@@ -77,9 +77,7 @@ class EdgeController:
             case Added(object) | Modified(object):
                 self._node_is(object)
             case Deleted(object):
-                if (node := self._nodes.get(object.name)) is not None:
-                    node.object = node.saved_report = None
-                    self._look_at(node)
+                self._node_gone(object.name)
             case Synced():
                 self._synced = True
                 for node in self._nodes.values():
@@ -89,13 +87,19 @@ class EdgeController:
         parsed = node_status.parse(object.raw)
         if parsed is None:
             return
-        node = self._nodes.get(object.name)
-        if node is None:
-            if not parsed.is_edge:
-                return
-            node = self._nodes[object.name] = _Node(object.name)
+        node = self._nodes.setdefault(object.name, _Node(object.name))
         self._take(node, parsed)
         self._look_at(node)
+
+    def _node_gone(self, name: str) -> None:
+        node = self._nodes.get(name)
+        if node is None:
+            return
+        node.object = node.saved_report = None
+        if node.linked:
+            self._look_at(node)
+        else:
+            del self._nodes[name]
 
     def _take(self, node: _Node, object: NodeObject) -> None:
         known = node.object
@@ -105,7 +109,7 @@ class EdgeController:
 
     def _look_at(self, node: _Node) -> None:
         """Write what its Node does not say yet."""
-        if self._synced:
+        if self._synced and not node.foreign:
             self._writes.mark("node/" + node.name)
 
     def tick(self, now: float) -> None:
@@ -135,7 +139,10 @@ class EdgeController:
         entry = self._nodes[node]
         entry.linked, entry.lost = False, True
         entry.senders = []
-        self._look_at(entry)
+        if entry.object is not None:
+            self._look_at(entry)
+        else:
+            del self._nodes[node]
 
     def received(self, sender: Sender, message: Message) -> bool:
         """Take what a node says of itself."""
@@ -190,8 +197,10 @@ class EdgeController:
         now = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         report = node.report if node.report != node.saved_report else None
         status = node_status.status_patch(node.object, _ready(node), report, now)
+        if status is None:
+            return None
         node.flying_report = node.report
-        return Request("PATCH", NODES.path("", node.name, "status"), status, MERGE_PATCH) if status else None
+        return Request("PATCH", NODES.path("", node.name, "status"), status, MERGE_PATCH)
 
     def _lease_request(self, node: _Node) -> Request:
         if node.lease == _CREATE_NAMESPACE:
@@ -222,8 +231,10 @@ class EdgeController:
         if answer.ok:
             if (object := node_status.parse(answer.body)) is not None:
                 self._take(node, object)
-            node.saved_report, node.flying_report = node.flying_report, None
+            if node.flying_report is not None:
+                node.saved_report, node.flying_report = node.flying_report, None
             return True
+        node.flying_report = None
         if answer.transient:
             return True
         if answer.status == 404 and node.object is not None:

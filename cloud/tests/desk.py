@@ -17,7 +17,9 @@ from edgewire.link import Link
 from edgewire.message import Message
 
 
-def device(name: str, *, node: str = "edge1", model: str = "m", desired: str | None = None, **more: Any) -> dict[str, Any]:
+def device(
+    name: str, *, node: str = "edge1", model: str = "m", desired: str | None = None, **more: Any
+) -> dict[str, Any]:
     """A Device with one property, `temp`."""
     p: dict[str, Any] = {"name": "temp"}
     if desired is not None:
@@ -60,7 +62,9 @@ class Edge:
         return message
 
     def report(self, id: str, at: int = 0, **values: str) -> Message:
-        twins = {p: twin.Twin(reported=twin.Value(v, twin.Stamp(at))) for p, v in values.items()}
+        twins: dict[str, twin.Twin | None] = {
+            p: twin.Twin(reported=twin.Value(v, twin.Stamp(at))) for p, v in values.items()
+        }
         return self.report_twins(id, twins)
 
     def report_twins(self, id: str, twins: dict[str, twin.Twin | None]) -> Message:
@@ -163,8 +167,13 @@ class Desk:
         return raw
 
     def _tell(self, event: Event, kind: str) -> None:
-        controllers = {"Device": self.devices.device_event, "DeviceModel": self.devices.model_event}
-        controllers.get(kind, self.nodes.node_event if kind == "Node" else lambda event: None)(event)
+        controllers: dict[str, Callable[[Event], None]] = {
+            "Device": self.devices.device_event,
+            "DeviceModel": self.devices.model_event,
+            "Node": self.nodes.node_event,
+        }
+        if kind in controllers:
+            controllers[kind](event)
 
     def answer(self, request: Request) -> Answer:
         """What Kubernetes says to a request."""
@@ -202,8 +211,10 @@ class Desk:
 
     def settle(self) -> None:
         """Let everything happen that happens without time."""
-        while self._exchange() + self._make_requests(self.device_writes, self.devices) + self._make_requests(
-            self.node_writes, self.nodes
+        while (
+            self._exchange()
+            + self._make_requests(self.device_writes, self.devices)
+            + self._make_requests(self.node_writes, self.nodes)
         ):
             pass
 

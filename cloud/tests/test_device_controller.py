@@ -331,7 +331,8 @@ def test_a_report_of_an_unknown_device_is_refused(desk: Desk, edge: Edge) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", [b"7", b'{"twin":{"temp":{"actual":{"value":7}}}}', b'{"twin":[]}', b'"no json"', b'{"twin":{"a b":null}}']
+    "content",
+    [b"7", b'{"twin":{"temp":{"actual":{"value":7}}}}', b'{"twin":[]}', b'"no json"', b'{"twin":{"a b":null}}'],
 )
 def test_malformed_twins_are_refused_with_the_reason_and_one_log_line(
     desk: Desk, edge: Edge, content: bytes, caplog: pytest.LogCaptureFixture
@@ -429,7 +430,7 @@ def test_whatever_happens_in_between_the_newest_of_what_was_acknowledged_is_in_k
     for event in events:
         match event:
             case ("report", name, at):
-                sent[edge.report("default/s1", at=at, **{name: str(at)}).id] = (name, at)  # type: ignore[arg-type]
+                sent[edge.report("default/s1", at=at, **{name: str(at)}).id] = (name, at)
             case "flood":
                 for at in range(40):
                     sent[edge.report("default/s1", at=at + 100, temp=str(at + 100)).id] = ("temp", at + 100)
@@ -454,7 +455,9 @@ def test_what_waits_for_kubernetes_is_bounded_by_the_devices(desk: Desk, edge: E
     desk.away = True
     for at in range(1, 1001):
         message = wire.build(wire.UPDATE, "device/default/s1/twin/edge_updated", b"", source="e")
-        content = msgspec.json.encode({"twin": {f"p{at % 3}": {"actual": {"value": str(at), "metadata": {"timestamp": at}}}}})
+        content = msgspec.json.encode(
+            {"twin": {f"p{at % 3}": {"actual": {"value": str(at), "metadata": {"timestamp": at}}}}}
+        )
         edge.link.send(msgspec.structs.replace(message, content=msgspec.Raw(content)))
         desk.settle()
     entry = desk.devices._catalogue.devices["default/s1"]

@@ -24,7 +24,9 @@ def test_any_order_of_reports_and_replays_ends_in_the_newest(events: list[tuple[
     for name, at in shuffled:
         status.merge_twins({name: reported(f"{name}{at}", at)}, 0)
     newest = {name: max(at for n, at in events if n == name) for name, _ in events}
-    assert {n: t.reported.value for n, t in status.twins.items() if t.reported} == {n: f"{n}{at}" for n, at in newest.items()}
+    assert {n: t.reported.value for n, t in status.twins.items() if t.reported} == {
+        n: f"{n}{at}" for n, at in newest.items()
+    }
 
 
 @given(reports)
@@ -106,7 +108,9 @@ def test_a_status_that_cannot_be_read_counts_as_empty() -> None:
 
 
 def test_times_that_are_no_numbers_count_as_unknown() -> None:
-    status = parse(b'{"status":{"twins":[{"propertyName":"a","reported":{"value":"1","metadata":{"timestamp":"soon"}}}]}}')
+    status = parse(
+        b'{"status":{"twins":[{"propertyName":"a","reported":{"value":"1","metadata":{"timestamp":"soon"}}}]}}'
+    )
     status.merge_twins({"a": reported("2", 1)}, 0)
     assert status.twins["a"].reported is not None
     assert status.twins["a"].reported.value == "2"
