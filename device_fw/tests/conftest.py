@@ -7,9 +7,6 @@ Nothing is skipped where the platform has it: without MicroPython or mosquitto t
 import asyncio
 import contextlib
 import os
-import shutil
-import socket
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import pytest
 from device_fw.tests.faulty_broker import FaultyBroker
 from device_fw.tools import firmware
 from hil_tests.bench import micropython_board
+from hil_tests.bench import mosquitto as bench_mosquitto
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / firmware.CACHE
@@ -126,31 +124,10 @@ async def faulty() -> AsyncIterator[FaultyBroker]:
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[int]:
     """A real mosquitto on loopback; its port."""
-    binary = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-    if binary is None:
-        missing("mosquitto is not installed")
-        return
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = tmp_path / "mosquitto.conf"
-    settings.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
-    with (tmp_path / "mosquitto.log").open("wb") as log:
-        process = subprocess.Popen([binary, "-c", str(settings)], stdout=log, stderr=log)
-    try:
-        _await_listener(process, port)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _await_listener(process: "subprocess.Popen[bytes]", port: int) -> None:
-    for _ in range(200):
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
+    with contextlib.ExitStack() as stack:
         try:
-            process.wait(0.05)
-        except subprocess.TimeoutExpired:
-            continue
-        pytest.fail(f"mosquitto ended with {process.returncode}")
-    pytest.fail("mosquitto does not listen")
+            port = stack.enter_context(bench_mosquitto.mosquitto(tmp_path))
+        except bench_mosquitto.MosquittoMissing as error:
+            missing(str(error))
+            return
+        yield port

@@ -43,6 +43,13 @@ def environment(search: Sequence[Path | str] = ()) -> dict[str, str]:
     return {**os.environ, "MICROPYPATH": ":".join([*map(str, search), ".frozen"])}
 
 
+def _umqtt() -> Path:
+    try:
+        return firmware.umqtt_simple()
+    except firmware.FirmwareError as error:
+        raise Unavailable(str(error)) from error
+
+
 class MicroPythonBoard:
     """One emulated board. `start` powers it on, `kill` cuts the power, `stop` waits until it is gone; any number of times.
 
@@ -76,11 +83,14 @@ class MicroPythonBoard:
         return self._process.pid if self._process is not None and self.running else None
 
     def start(self) -> None:
-        """Power on. Unavailable without a binary, FirmwareError when the firmware cannot be put together."""
+        """Power on. Unavailable without a binary or umqtt.simple, FirmwareError for a wrong configuration.
+
+        Blocks while umqtt.simple is fetched, unless `firmware.umqtt_simple()` was called before or it was given.
+        """
         if self.running:
             return
         line = command("main.py", heap=self.heap)
-        firmware.assemble(self.folder, self.config, self._umqtt or firmware.umqtt_simple())
+        firmware.assemble(self.folder, self.config, self._umqtt or _umqtt())
         with self.console.open("ab") as console:
             self._process = self._spawn(line, console)
 
@@ -102,10 +112,9 @@ class MicroPythonBoard:
             self._reap(self._process)
 
     def stop(self) -> None:
-        """Switch off: the board notices that its input hung up; SIGKILL after five seconds. The broker sends the last will."""
+        """Switch off by SIGTERM, and after five seconds by SIGKILL; either way the broker announces the last will."""
         if self._process is not None:
-            if self._process.stdin is not None:
-                self._process.stdin.close()
+            self._process.terminate()
             try:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired:
