@@ -256,8 +256,10 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         for reads in range(_READS_A_POLL):
             if self._reader.wants:
                 part: "bytes | None" = self.sock.read(self._reader.wants)
+                if not part and reads:
+                    return True  # what was read counts first: a refusal, then the end of the connection
                 if part is None:
-                    return reads > 0
+                    return False
                 if not part:
                     raise LinkError("closed by the broker")
                 self._reader.feed(part)

@@ -16,7 +16,7 @@ class Faults:
     """What goes wrong from now on. A test changes it while the broker runs."""
 
     listen: bool = True  # False: connections are accepted and dropped at once
-    connack: int | None = 0  # return code; None: no answer
+    connack: int | None = 0  # return code, and the end when it is a refusal (section 3.2.2.3); None: no answer
     suback: int | None = 1
     puback: bool = True
     pingresp: bool = True
@@ -156,6 +156,8 @@ class FaultyBroker:
                 visit.connect = body
                 if faults.connack is not None:
                     await self._send(writer, bytes([0x20, 2, 0, faults.connack]))
+                    if faults.connack:
+                        writer.close()
             case 0x80:
                 visit.subscribed += _subscriptions(body)
                 if faults.suback is not None:

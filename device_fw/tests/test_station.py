@@ -17,6 +17,7 @@ from device_fw.tests.conftest import ROOT, RunOnMicroPython
 from device_fw.tests.faulty_broker import FaultyBroker
 from device_fw.tests.watcher import Watcher, until
 from edge_gateway.broker.server import Broker
+from edge_gateway.broker.users import Users, device_user, full_user, hash_password
 from edge_gateway.store.memory import MemoryStore
 from hil_tests.bench.micropython_board import MicroPythonBoard
 
@@ -63,8 +64,8 @@ def reports(broker: FaultyBroker) -> list[dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def built_in_broker() -> AsyncIterator[int]:
-    broker, ready = Broker(MemoryStore(), port=0), asyncio.Event()
+async def built_in_broker(users: Users | None = None) -> AsyncIterator[int]:
+    broker, ready = Broker(MemoryStore(), port=0, users=users), asyncio.Event()
     serving = asyncio.create_task(broker.run(ready))
     try:
         async with asyncio.timeout(5):
@@ -143,6 +144,20 @@ async def test_a_board_that_is_stopped_is_offline_too(board: MicroPythonBoard, s
     board.stop()
     assert not board.running
     await until(lambda: watcher.on(D + "state/update")[-1]["state"] == "offline")
+
+
+async def test_a_board_logs_in_as_its_device_and_needs_only_its_own_topics(board: MicroPythonBoard) -> None:
+    secret = hash_password("s3cret")
+    users = Users([device_user(NAME, secret), full_user("site", secret)])
+    async with built_in_broker(users) as port, Watcher(port, "site", "s3cret") as watcher:
+        power_on(board, port, user=NAME, password="wrong")
+        await until(lambda: losses(board))
+        assert "event=link_lost reason='connection refused with code" in board.console.read_text()
+        board.kill()
+        power_on(board, port, password="s3cret")
+        await until(lambda: watcher.on(D + "twin/update"))
+        watcher.say(D + "twin/update/delta", delta(led="ON"))
+        await until(lambda: board.outputs()["led"] == "ON")
 
 
 # --- with a broker that does not

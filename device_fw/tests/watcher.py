@@ -15,11 +15,12 @@ WAIT_S = 15.0
 class Watcher:
     """`with Watcher(port) as site:` hears every `$hw/` topic."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, user: str | None = None, password: str | None = None) -> None:
         self.heard: list[tuple[str, Any]] = []
         self._port = port
         self._subscribed = threading.Event()
         self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.username_pw_set(user, password)
         self._client.on_connect = lambda client, *_: client.subscribe("$hw/#", 1)
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = lambda _client, _data, message: self.heard.append(
