@@ -43,34 +43,41 @@ class _Ready:
         await asyncio.get_running_loop().create_future()
 
 
+class CloudCore:
+    """The process, built and not yet running: `services` in the order in which they start, `hub` among them."""
+
+    def __init__(self, settings: CloudCoreConfig, now: float) -> None:
+        """`now` is the event loop's time. Raises HubError when the certificates cannot be used."""
+        tls = tls_context(settings.ca, settings.certificate, settings.key)
+        self.kube = kube = Kube(settings.kubeconfig)
+        sessions = Sessions()
+        device_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
+        node_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
+        devices = DeviceController(sessions, device_writes)
+        nodes = EdgeController(node_writes, now)
+        sessions.attach([nodes, devices], [devices])
+        self.hub = CloudHub(sessions, tls, settings.host, settings.port)
+        self.services: list[Service] = [
+            *([Definitions(kube)] if settings.install_crds else []),
+            Follower(kube, NODES, nodes.node_event),
+            Follower(kube, DEVICE_MODELS, devices.model_event),
+            Follower(kube, DEVICES, devices.device_event),
+            WriteService("write nodes", kube, node_writes, nodes),
+            WriteService("write devices", kube, device_writes, devices),
+            Ticker("heartbeats", nodes.tick),
+            # Nodes are let in when everything is known that they may be compared with.
+            self.hub,
+            _Ready(self.hub),
+        ]
+
+
 async def run(settings: CloudCoreConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
-    now = asyncio.get_running_loop().time()
-    tls = tls_context(settings.ca, settings.certificate, settings.key)
-    kube = Kube(settings.kubeconfig)
-    sessions = Sessions()
-    device_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
-    node_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
-    devices = DeviceController(sessions, device_writes)
-    nodes = EdgeController(node_writes, now)
-    sessions.attach([nodes, devices], [devices])
-    hub = CloudHub(sessions, tls, settings.host, settings.port)
-    services: list[Service] = [
-        *([Definitions(kube)] if settings.install_crds else []),
-        Follower(kube, NODES, nodes.node_event),
-        Follower(kube, DEVICE_MODELS, devices.model_event),
-        Follower(kube, DEVICES, devices.device_event),
-        WriteService("write nodes", kube, node_writes, nodes),
-        WriteService("write devices", kube, device_writes, devices),
-        Ticker("heartbeats", nodes.tick),
-        # Nodes are let in when everything is known that they may be compared with.
-        hub,
-        _Ready(hub),
-    ]
+    core = CloudCore(settings, asyncio.get_running_loop().time())
     try:
-        await serve_until_signalled(*services)
+        await serve_until_signalled(*core.services)
     finally:
-        await kube.close()
+        await core.kube.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
