@@ -58,7 +58,7 @@ class Api:
         self._tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
         if configuration.cert_file:
             self._tls.load_cert_chain(configuration.cert_file, configuration.key_file)
-        token = configuration.get_api_key_with_prefix("authorization")
+        token = configuration.get_api_key_with_prefix("BearerToken", "authorization")
         self.headers = {"Authorization": token} if token else {}
         self._connection: http.client.HTTPSConnection | None = None
 
