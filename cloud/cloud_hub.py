@@ -181,16 +181,7 @@ def _peer(connection: ServerConnection) -> str:
 
 
 def _library_log() -> logging.Logger:
-    """The library's own log: errors only, a line each."""
-    logger = logging.getLogger(__name__ + ".websockets")
+    """The library's own log: errors only; connections and frames are logged here."""
+    logger = log.getChild("websockets")
     logger.setLevel(logging.ERROR)
-    logger.addFilter(_one_line)
     return logger
-
-
-def _one_line(record: logging.LogRecord) -> bool:
-    # A client that speaks no websocket is no fault of ours, and needs no traceback.
-    if record.msg == "opening handshake failed" and record.exc_info and record.exc_info[1] is not None:
-        record.msg, record.args = "< no websocket reason=%r", (str(record.exc_info[1]),)
-        record.exc_info = None
-    return True
