@@ -54,7 +54,7 @@ class Api:
         )
         split = urlsplit(configuration.host)
         assert split.hostname is not None
-        self._address = split.hostname, split.port or 443
+        self.address = split.hostname, split.port or 443
         self._tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
         if configuration.cert_file:
             self._tls.load_cert_chain(configuration.cert_file, configuration.key_file)
@@ -64,7 +64,7 @@ class Api:
 
     def connect(self, timeout_s: float = TIMEOUT_S) -> http.client.HTTPSConnection:
         """A connection of its own."""
-        return http.client.HTTPSConnection(*self._address, context=self._tls, timeout=timeout_s)
+        return http.client.HTTPSConnection(*self.address, context=self._tls, timeout=timeout_s)
 
     def call(
         self,
@@ -126,7 +126,8 @@ class Api:
             sent = {"Accept": accept, **self.headers}
             connection.request("GET", _with_query(path, {"watch": "true", **query}), None, sent)
             response = connection.getresponse()
-            yield Watching(response)
+            with response:
+                yield Watching(response)
         finally:
             connection.close()
 

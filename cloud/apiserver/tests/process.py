@@ -1,5 +1,6 @@
 """The server as its users run it: a process of its own, on a port of its own, stopped by its own pid."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -20,14 +21,15 @@ class ServerProcess:
         self.log = data.parent / f"{data.name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start, and return when it listens."""
-        self.kubeconfig.unlink(missing_ok=True)
+    def start(self, expect_fresh: bool = True) -> None:
+        """Start, and return when it listens; without `expect_fresh` another server's kubeconfig may be in the way."""
+        if expect_fresh:
+            self.kubeconfig.unlink(missing_ok=True)
         command = [sys.executable, "-m", "cloud.apiserver", "--data", str(self.data), "--port", str(self.port)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stderr=log, stdout=log)
         until = time.monotonic() + START_S
-        while not self.kubeconfig.exists():
+        while not self.kubeconfig.exists() or not expect_fresh:
             if self._process.poll() is not None or time.monotonic() > until:
                 self.kill()
                 raise AssertionError(f"the server did not start: {self.log.read_text()}")
@@ -47,8 +49,12 @@ class ServerProcess:
 
     def stop(self) -> int:
         """SIGTERM, and wait: the exit status."""
+        return self.signal(signal.SIGTERM)
+
+    def signal(self, number: int) -> int:
+        """Send a signal, and wait: the exit status."""
         assert self._process is not None
-        self._process.terminate()
+        self._process.send_signal(number)
         try:
             return self._process.wait(STOP_S)
         finally:

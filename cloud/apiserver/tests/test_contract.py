@@ -453,7 +453,11 @@ def test_a_watch_ends_with_its_timeout(api: Api, maps: str) -> None:
 
 def test_initial_events_end_with_a_marked_bookmark(api: Api, maps: str) -> None:
     api.post(maps, config_map("first", labels={"initial": "1"})).ok()
-    query = {"sendInitialEvents": "true", "allowWatchBookmarks": "true", "resourceVersionMatch": "NotOlderThan"}
+    query: dict[str, Any] = {
+        "sendInitialEvents": "true",
+        "allowWatchBookmarks": "true",
+        "resourceVersionMatch": "NotOlderThan",
+    }
     with api.watch(maps, labelSelector="initial", **query) as watching:
         assert watching.next()[0] == "ADDED"
         type, bookmark = watching.next()
@@ -691,19 +695,22 @@ def test_the_kubernetes_package_works(kubeconfig: Path, namespace: str, device_d
         str(kubeconfig), client_configuration=configuration
     )
     with kubernetes.client.ApiClient(configuration) as client:
-        core, custom = kubernetes.client.CoreV1Api(client), kubernetes.client.CustomObjectsApi(client)
+        core = kubernetes.client.CoreV1Api(client)
+        custom: Any = kubernetes.client.CustomObjectsApi(client)
         place = ("devices.kubeedge.io", "v1beta1", namespace, "devices")
         before = custom.list_namespaced_custom_object(*place)["metadata"]["resourceVersion"]
         custom.create_namespaced_custom_object(*place, device("lib"))
         custom.patch_namespaced_custom_object_status(*place, "lib", {"status": {"state": "online"}})
         custom.delete_namespaced_custom_object(*place, "lib")
-        stream = kubernetes.watch.Watch().stream(
-            custom.list_namespaced_custom_object, *place, resource_version=before, timeout_seconds=2
-        )
+        watch: Any = kubernetes.watch.Watch()  # type: ignore[no-untyped-call]
+        stream = watch.stream(custom.list_namespaced_custom_object, *place, resource_version=before, timeout_seconds=2)
         events = [(event["type"], event["object"].get("status")) for event in stream]
         assert events == [("ADDED", None), ("MODIFIED", {"state": "online"}), ("DELETED", {"state": "online"})]
-        made = core.create_namespaced_config_map(namespace, {"metadata": {"name": "lib"}, "data": {"a": "b"}})
-        assert core.read_namespaced_config_map("lib", namespace).metadata.uid == made.metadata.uid
+        meta = kubernetes.client.V1ObjectMeta(name="lib")
+        made = core.create_namespaced_config_map(
+            namespace, kubernetes.client.V1ConfigMap(metadata=meta, data={"a": "b"})
+        )
+        assert core.read_namespaced_config_map("lib", namespace) == made
         with pytest.raises(kubernetes.client.ApiException) as caught:
             core.read_namespaced_config_map("nothing", namespace)
         assert caught.value.status == 404
