@@ -215,7 +215,8 @@ class MappedDevice:
             log.warning("= device offline device=%s error=%s", self.id, error)
             self._probes = self._new_probes()
         # The bus's own task waits before it opens a bus that is down.
-        self._retry_at = now if bus_down else now + max(next(self._probes), min(self._due, default=0.0))
+        pause = min(self._settings.probe_limit_s, min(self._due, default=0.0))
+        self._retry_at = now if bus_down else now + max(next(self._probes), pause)
         return self._enter("offline")
 
     def reconnected(self) -> list[Output]:
