@@ -290,7 +290,7 @@ FULL_DISK = textwrap.dedent("""
             store.write([("twin", f"k{n}", bytes(4096))], lambda: told.append("while full"))
         tries = []
         store._connection.set_trace_callback(tries.append)
-        while tries.count("ROLLBACK") < 3:
+        while tries.count("BEGIN IMMEDIATE") < 4:
             await asyncio.sleep(0.001)
         print(json.dumps(told), flush=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
