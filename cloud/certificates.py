@@ -27,12 +27,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cloud import CloudError
-from cloud.objects import is_name
+from cloud.objects import NODE_PREFIX, is_name
 
 log = logging.getLogger(__name__)
 
-NODE_PREFIX = "system:node:"
-"""What a node's name follows in its certificate's common name."""
 NODES_GROUP = "system:nodes"
 
 CA_LIFE = timedelta(days=3650)

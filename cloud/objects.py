@@ -15,6 +15,9 @@ from msgspec import Raw, Struct
 from cloud import CloudError
 from edgewire.message import UNREADABLE
 
+NODE_PREFIX = "system:node:"
+"""What a node's name follows in the common name of its certificate."""
+
 
 class ObjectError(CloudError):
     """What the API server sent is no Kubernetes object."""

@@ -280,6 +280,7 @@ class Sessions:
             case links.Undelivered(key, message):
                 log.warning("> not answered by node=%s resource=%s message=%s", session.node, key, message.id)
                 session.has[key] = _UNKNOWN
+                self._offer(session, key)
 
     def _received(self, session: Session, message: Message) -> None:
         log.debug("< %s node=%s resource=%s", message.operation, session.node, message.resource)

@@ -1,6 +1,8 @@
 """Sessions: a node gets the difference between what it has and what it should have, whenever that arises."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cloud.sessions import WINDOW
 from cloud.tests.desk import Desk, Edge, device, model
@@ -152,22 +154,75 @@ def test_what_a_taken_over_connection_still_says_counts_no_more(desk: Desk) -> N
     assert desk.reported("s1") is None
 
 
-def test_an_object_that_was_never_answered_for_is_deleted_all_the_same(desk: Desk) -> None:
-    edge = Edge(desk, "edge1")
-    edge.answers = False
-    desk.edges.append(edge)
-    edge.tell_inventory({})
-    desk.settle()
-    for _ in range(40):
+def live(desk: Desk, edge: Edge, seconds: int) -> None:
+    """Time passes, and the node shows that it is alive."""
+    for _ in range(seconds):
         desk.now += 1.0
         edge.link.send(wire.build(wire.KEEPALIVE, "node", "ping", source="websocket"))
         desk.settle()
         assert desk.sessions.tick(edge.session, desk.now)
         desk.settle()
-    edge.messages.clear()
+
+
+def test_an_object_that_was_never_answered_for_is_deleted_all_the_same(desk: Desk) -> None:
+    edge = Edge(desk, "edge1")
+    edge.answers = False
+    desk.edges.append(edge)
+    edge.tell_inventory({})
+    live(desk, edge, 10)
     desk.delete(device("s1"))
-    desk.settle()
+    live(desk, edge, 40)
     assert f"delete {S1}" in edge.told()
+
+
+def test_a_node_that_answers_late_gets_everything_all_the_same(desk: Desk) -> None:
+    edge = Edge(desk, "edge1")
+    edge.answers = False
+    desk.edges.append(edge)
+    edge.tell_inventory({})
+    live(desk, edge, 45)
+    edge.answers = True
+    live(desk, edge, 10)
+    assert {S1, M} <= edge.objects.keys()
+    assert desk.accepted("s1") == ("True", "Delivered")
+
+
+REPORTS = ("device/default/s1/twin/edge_updated", "device/default/s1/state/update", "null/nodestatus/edge1")
+ABOUT = st.sampled_from(
+    (*REPORTS, "inventory", "membership/detail", "device/a", "a/b/c", "", "node/x/default/device/s1", S1)
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["objects", "twin", "temp", "actual", "value", "device", "state", "cpus"]), inner
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from([wire.GET, wire.UPDATE, wire.DELETE, wire.RESPONSE, wire.ERROR, "?"]), ABOUT, JSON)
+def test_whatever_a_node_sends_it_is_answered_and_harms_nobody_else(
+    operation: str, about: str, content: object
+) -> None:
+    desk = Desk()
+    desk.put(model())
+    desk.put(device("s1"))
+    edge, other = desk.connect(), desk.connect("edge2")
+    message = edge.send(operation, about, content)
+    desk.settle()
+    assert (
+        message.id in edge.delivered
+        or message.id in edge.refused
+        or operation in (wire.RESPONSE, wire.ERROR)
+        or (about == "membership/detail")
+    )
+    answered = other.send(wire.GET, "inventory", {"objects": {}})
+    desk.settle()
+    assert answered.id in other.delivered
 
 
 def test_a_silent_node_is_given_up(desk: Desk) -> None:
