@@ -1,0 +1,110 @@
+"""The manifests for a real cluster: they parse, they fit each other, and the API takes the definitions."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from cloud.apiserver.tests.core import MANIFESTS, Core
+from cloud.config import CloudCoreConfig
+from edgewire.config import parse
+
+
+def documents(name: str) -> list[dict[str, Any]]:
+    return [d for d in yaml.safe_load_all((MANIFESTS / name).read_text()) if d]
+
+
+def of_kind(name: str, kind: str) -> dict[str, Any]:
+    (found,) = [d for d in documents(name) if d["kind"] == kind]
+    return found
+
+
+def walk(schema: Any) -> list[dict[str, Any]]:
+    """Every level of a schema."""
+    found = [schema]
+    for sub in (schema.get("properties") or {}).values():
+        found += walk(sub)
+    for name in ("items", "additionalProperties"):
+        if isinstance(schema.get(name), dict):
+            found += walk(schema[name])
+    return found
+
+
+@pytest.fixture(params=["devices", "devicemodels"])
+def schema(request: pytest.FixtureRequest) -> Any:
+    (version,) = documents(f"devices.kubeedge.io_{request.param}.yaml")[0]["spec"]["versions"]
+    return version["schema"]["openAPIV3Schema"]
+
+
+def test_every_field_of_a_definition_is_described(schema: Any) -> None:
+    bare = {"apiVersion", "kind", "metadata"}
+    for level in walk(schema):
+        for name, sub in (level.get("properties") or {}).items():
+            assert name in bare or sub.get("description", "").endswith("."), name
+
+
+def test_every_text_and_list_is_bounded_so_that_rules_have_a_cost(schema: Any) -> None:
+    for level in walk(schema["properties"]["spec"]):
+        if level.get("type") == "array":
+            assert "maxItems" in level
+        if level.get("type") == "string":
+            assert "maxLength" in level or "enum" in level
+
+
+def test_the_keys_of_a_map_list_are_required(schema: Any) -> None:
+    for level in walk(schema):
+        if level.get("x-kubernetes-list-type") == "map":
+            assert set(level["x-kubernetes-list-map-keys"]) <= set(level["items"]["required"])
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("1", True), ("-1.5", True), ("+2", True), (".5", True), ("1e3", True), ("", False), ("x", False), ("1,5", False)],
+)
+def test_the_rule_for_bounds_knows_a_number(text: str, number: bool) -> None:
+    manifest = (MANIFESTS / "devices.kubeedge.io_devicemodels.yaml").read_text()
+    patterns = set(re.findall(r"matches\('([^']+)'\)", manifest))
+    (pattern,) = patterns
+    assert bool(re.search(pattern, text)) is number
+
+
+def test_cloudcore_runs_as_the_account_that_has_the_role() -> None:
+    account = of_kind("rbac.yaml", "ServiceAccount")["metadata"]
+    pod = of_kind("deployment.yaml", "Deployment")["spec"]["template"]["spec"]
+    assert (pod["serviceAccountName"], account["namespace"]) == ("cloudcore", "hedgerow")
+    for binding, role in (("ClusterRoleBinding", "ClusterRole"), ("RoleBinding", "Role")):
+        bound = of_kind("rbac.yaml", binding)
+        assert bound["roleRef"]["name"] == of_kind("rbac.yaml", role)["metadata"]["name"]
+        assert bound["subjects"] == [
+            {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
+        ]
+
+
+def test_the_role_gives_no_more_than_what_is_named() -> None:
+    granted = {
+        resource: set(rule["verbs"])
+        for rule in of_kind("rbac.yaml", "ClusterRole")["rules"]
+        for resource in rule["resources"]
+    }
+    assert not any("*" in verbs or "delete" in verbs for verbs in granted.values())
+    assert granted["secrets"] == {"get", "list", "watch"}
+    assert granted["devices"] == {"get", "list", "watch"}
+    assert "leases" not in granted
+
+
+def test_the_deployments_configuration_is_one_that_cloudcore_reads() -> None:
+    config = of_kind("deployment.yaml", "ConfigMap")["data"]["cloudcore.yaml"]
+    settings = parse(yaml.safe_load(config), CloudCoreConfig, "cloudcore.yaml")
+    (container,) = of_kind("deployment.yaml", "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["ports"][0]["containerPort"] == settings.port
+    assert container["args"] == ["/etc/hedgerow/cloudcore.yaml"]
+
+
+def test_the_embedded_api_takes_the_definitions() -> None:
+    core = Core()
+    core.define_devices()
+    assert core.names("customresourcedefinitions") == [
+        "devicemodels.devices.kubeedge.io",
+        "devices.devices.kubeedge.io",
+    ]
