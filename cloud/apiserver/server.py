@@ -14,7 +14,7 @@ from cloud.apiserver.listing import Lister
 from cloud.apiserver.objects import Objects, WriteOptions
 from cloud.apiserver.requests import BODY_LIMIT
 from cloud.apiserver.storage import Storage
-from cloud.apiserver.streams import Streams
+from cloud.apiserver.streams import BOOKMARK_S, Streams
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 EXPIRE_EVERY_S = 60.0
 KEEPALIVE_S = 3600.0
 """Idle connections are kept longer than any client keeps them, so that none is closed under a request."""
+BACKLOG = 1024
+"""Connections that wait to be accepted; a restart brings all clients at once."""
 STOP_S = 1.0
 """Seconds that requests under way get to finish when the server stops."""
 
@@ -32,20 +34,32 @@ class ApiServer:
 
     name = "apiserver"
 
-    def __init__(self, data: Path, host: str = "127.0.0.1", port: int = 6443, hosts: Sequence[str] = ()) -> None:
-        """`hosts` are further names and addresses for the certificate; port 0 takes a free one."""
+    def __init__(
+        self,
+        data: Path,
+        host: str = "127.0.0.1",
+        port: int = 6443,
+        hosts: Sequence[str] = (),
+        bookmark_s: float = BOOKMARK_S,
+    ) -> None:
+        """`hosts` are further names and addresses for the certificate; port 0 takes a free one.
+
+        `bookmark_s` is the time between the bookmarks of a watch that asked for them.
+        """
         self._data = data
         self._host = host
         self._port = port
         self._hosts = (*hosts, host) if host not in ("", "0.0.0.0", "::") else tuple(hosts)
         self.kubeconfig = data / "kubeconfig"
         """Written once the server listens; deleted when it starts, so that its presence means it is there."""
+        self._bookmark_s = bookmark_s
+        self.objects = Objects()
         self.url = ""
         """https://…, once it listens."""
 
     async def run(self, ready: asyncio.Event) -> None:
         """Serve until cancelled. Raises StorageError when the data folder cannot be used, OSError when the port cannot."""
-        objects = Objects()
+        objects = self.objects
         storage = Storage(self._data, objects.committed, objects.rollback)
         objects.load(*storage.open())
         try:
@@ -59,14 +73,14 @@ class ApiServer:
     async def _serve(self, objects: Objects, storage: Storage, ready: asyncio.Event) -> None:
         identity = pki.ensure(self._data, self._hosts)
         lister = Lister(objects.state, objects.now)
-        streams = Streams(objects, lister)
+        streams = Streams(objects, lister, self._bookmark_s)
         handler = Handler(objects, storage, lister, streams, identity.token)
         server = _HttpServer(handler, handler_cancellation=True, keepalive_timeout=KEEPALIVE_S, access_log=None)
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
         await runner.setup()
         try:
             context = identity.ssl_context()
-            site = web.TCPSite(runner, self._host, self._port, ssl_context=context, shutdown_timeout=STOP_S)
+            site = web.TCPSite(runner, self._host, self._port, ssl_context=context, backlog=BACKLOG)
             await site.start()
             self.url = _url(self._host, runner.addresses[0][1])
             pki.write_kubeconfig(self.kubeconfig, self.url, identity)

@@ -19,6 +19,8 @@ BOOKMARK_S = 60.0
 """Seconds between bookmarks of a watch that asked for them."""
 MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1800.0, 3600.0
 """Bounds of a watch's life where the client names none; chosen at random between them, so that watches do not end together."""
+WRITE_BYTES = 64 << 10
+"""Bytes of events that are written at once; a client that does not read them is waited for before the next."""
 
 _HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
 
@@ -48,7 +50,7 @@ class Streams:
         first, after = self._start(resource, namespace, renderer, options)
         log = self._objects.logs.of(resource.storage)
         watch = log.subscribe(namespace, options.selector, after)
-        stream = _Stream(watch, renderer, lambda: self._objects.state.revision)
+        stream = _Stream(watch, renderer, lambda: self._objects.state.revision, request.transport)
         self._running.add(stream)
         try:
             response = web.StreamResponse(headers=_HEADERS)
@@ -84,18 +86,27 @@ class Streams:
 class _Stream:
     """One watch and its connection."""
 
-    def __init__(self, watch: Watch, renderer: Renderer, revision: Callable[[], int]) -> None:
+    def __init__(
+        self, watch: Watch, renderer: Renderer, revision: Callable[[], int], transport: asyncio.Transport | None
+    ) -> None:
         self._watch = watch
         self._renderer = renderer
         self._revision = revision
         self._awake = asyncio.Event()
         self._ended = False
-        watch.wake = self._awake.set
+        self._transport = transport
+        watch.wake = self._wake
 
     def end(self) -> None:
         """End after what waits is written."""
         self._ended = True
         self._awake.set()
+
+    def _wake(self) -> None:
+        self._awake.set()
+        if self._watch.overflowed and self._transport is not None:
+            # The client does not read, so a write to it never returns: only this ends the watch.
+            self._transport.abort()
 
     async def run(self, response: web.StreamResponse, first: bytes, timeout_s: float, bookmark_s: float | None) -> None:
         """Write events until the end."""
@@ -120,7 +131,17 @@ class _Stream:
     async def _write_waiting(self, response: web.StreamResponse) -> None:
         self._awake.clear()
         while waiting := self._watch.take():
-            await response.write(b"".join([self._renderer.event(delivery) for delivery in waiting]))
+            lines: list[bytes] = []
+            size = 0
+            for delivery in waiting:
+                lines.append(self._renderer.event(delivery))
+                size += len(lines[-1])
+                if size > WRITE_BYTES:
+                    await response.write(b"".join(lines))
+                    lines.clear()
+                    size = 0
+            if lines:
+                await response.write(b"".join(lines))
 
     async def _wait(self, seconds: float) -> None:
         try:
