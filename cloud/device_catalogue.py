@@ -29,8 +29,18 @@ class Known:
             self.since = object.version
         return changed
 
+    @property
+    def for_nodes(self) -> str:
+        """The version as a node's inventory names it."""
+        return resource.version(resource.ObjectMeta(self.object.uid, self.object.version, self.object.generation))
+
     def is_current(self, version: str) -> bool:
-        """Whether a node that has this version needs no newer one."""
+        """Whether a node that has this version needs no newer one.
+
+        Nodes say what they have as `resource.version` does, by generation; a message carries the resource version.
+        """
+        if version == self.for_nodes:
+            return True
         # Resource versions of one type compare as numbers (Kubernetes 1.35, KEP-5504).
         ours = (self.since, version, self.object.version)
         if all(v.isascii() and v.isdigit() for v in ours):

@@ -79,7 +79,8 @@ class Cluster:
 
     async def until_node_is(self, node: str, status: str) -> dict[str, Any]:
         async def found() -> dict[str, Any] | None:
-            object = _object(await self.kube.get(NODES.path(name=node)))
+            answer = await self.kube.get(NODES.path(name=node))
+            object = _object(answer) if answer.ok else {}
             ready = [c["status"] for c in object.get("status", {}).get("conditions", []) if c["type"] == "Ready"]
             return object if ready == [status] else None
 

@@ -34,6 +34,15 @@ def model(name: str = "m", *properties: str) -> dict[str, Any]:
     return {"kind": "DeviceModel", "metadata": {"name": name, "namespace": "default"}, "spec": {"properties": declared}}
 
 
+class _Head(msgspec.Struct):
+    metadata: resource.ObjectMeta
+
+
+def version_of(message: Message) -> str:
+    """The version of an object as edgecore's inventory says it."""
+    return resource.version(msgspec.json.decode(message.content, type=_Head).metadata)
+
+
 class Edge:
     """A node's end of a link: stores what it is offered, as edgecore does, and counts."""
 
@@ -97,7 +106,7 @@ class Edge:
             self.versions.pop(message.resource, None)
         else:
             self.objects[message.resource] = msgspec.json.decode(message.content)
-            self.versions[message.resource] = message.resource_version
+            self.versions[message.resource] = version_of(message)
         self.link.acknowledge(message)
 
     def told(self, about: str = "") -> list[str]:

@@ -11,6 +11,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from cloud.tests.desk import version_of
 from edgewire import link as links
 from edgewire import message as wire
 from edgewire import resource, twin
@@ -123,7 +124,7 @@ class EdgeClient:
             self.versions.pop(message.resource, None)
             self.objects.pop(message.resource, None)
         else:
-            self.versions[message.resource] = message.resource_version
+            self.versions[message.resource] = version_of(message)
             self.objects[message.resource] = msgspec.json.decode(message.content)
         self.link.acknowledge(message)
 

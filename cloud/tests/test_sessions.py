@@ -37,6 +37,24 @@ def test_a_node_that_has_everything_gets_nothing(desk: Desk) -> None:
     assert again.told() == []
 
 
+def test_an_inventory_may_name_resource_versions_too(desk: Desk) -> None:
+    edge = desk.connect()
+    versions = {m.resource: m.resource_version for m in edge.messages if m.resource in edge.objects}
+    edge.report("default/s1", temp="1")
+    desk.settle()
+    assert versions.keys() == edge.versions.keys()
+    assert desk.connect(inventory=versions).told() == []
+    desk.put(device("s1", desired="7"))
+    assert desk.connect(inventory=versions).told() == [f"update {S1}"]
+
+
+def test_a_new_cloudcore_does_not_send_again_what_a_node_has(desk: Desk) -> None:
+    edge = desk.connect()
+    edge.report("default/s1", temp="1")
+    desk.settle()
+    assert desk.restarted().connect(inventory=edge.versions).told() == []
+
+
 def test_a_status_that_changed_meanwhile_is_no_reason_to_send_a_device_again(desk: Desk) -> None:
     edge = desk.connect()
     edge.report("default/s1", temp="1")
