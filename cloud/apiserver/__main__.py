@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import asyncio.sslproto
 import logging
 import sys
 from pathlib import Path
@@ -15,12 +16,16 @@ log = logging.getLogger("cloud.apiserver")
 SWITCH_INTERVAL_S = 0.0005
 """The writer thread must not wait 5 ms for the interpreter while requests are computed."""
 
+TLS_BUFFER_BYTES = 32 << 10
+"""asyncio takes 256 KiB a TLS connection to receive into: half a gigabyte for two thousand watches, which receive nothing."""
+
 
 def main() -> int:
     """Run until SIGTERM or SIGINT; 0 after a clean stop, 1 when the data folder or the port cannot be used."""
     options = _arguments()
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
     server = ApiServer(options.data, options.host, options.port, options.name)
     try:
         asyncio.run(serve_until_signalled(server))
