@@ -96,6 +96,7 @@ class Poller:
 
     async def _first_due(self, bus: Hashable, wake: asyncio.Event) -> MappedDevice:
         while True:
+            _honour_cancellation()
             wake.clear()
             first = self._mapper.next_on(bus)
             now = time.monotonic()
@@ -141,3 +142,10 @@ class Poller:
     def _told(self, device: MappedDevice, outputs: list[Output]) -> None:
         if outputs and self._mapper.serves(device):
             self._emit(outputs)
+
+
+def _honour_cancellation() -> None:
+    """End a task whose cancellation a library swallowed, as asyncio.wait_for of Python 3.11 does when its future is done."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

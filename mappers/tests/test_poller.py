@@ -1,9 +1,9 @@
 """Buses taken in turn: fairness, silence, a bus that is down, a driver that breaks, definitions that change meanwhile."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -34,6 +34,7 @@ class Cells:
         self.reads: list[list[int]] = []
         self.busy = False
         self.hold: asyncio.Event | None = None
+        self.swallows = False
 
     async def open(self) -> None:
         self.opened += 1
@@ -49,7 +50,11 @@ class Cells:
         try:
             self.reads.append(list(visitors))
             if self.hold is not None:
-                await self.hold.wait()
+                try:
+                    await self.hold.wait()
+                except asyncio.CancelledError:
+                    if not self.swallows:
+                        raise
             if self.broken:
                 raise RuntimeError("a mistake in the driver")
             if self.down:
@@ -123,7 +128,7 @@ class _Lines(Toy):
         return self._lines[bus]
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def running() -> AsyncIterator[Bench]:
     bench = Bench()
     ready = asyncio.Event()
@@ -133,7 +138,8 @@ async def running() -> AsyncIterator[Bench]:
         yield bench
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_devices_are_polled_and_their_changes_told() -> None:
@@ -253,6 +259,17 @@ async def test_a_stopped_poller_closes_its_buses() -> None:
         bench.define("a", temp={"cell": 1})
         await bench.until(lambda: bench.state("a") == "online")
     assert bench.lines["line1"].closed == 1
+
+
+async def test_a_stopped_poller_ends_though_a_driver_swallows_its_cancellation() -> None:
+    async with running() as bench:
+        line = bench.lines["line1"]
+        line.hold, line.swallows = asyncio.Event(), True
+        bench.index("a")
+        bench.define("a", temp={"cell": 1})
+        await bench.until(lambda: bool(line.reads))
+    assert line.closed == 1
+    assert len(line.reads) == 1
 
 
 async def test_an_overloaded_bus_serves_its_devices_alike() -> None:
