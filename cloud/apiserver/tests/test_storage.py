@@ -53,8 +53,8 @@ async def test_a_transaction_without_changes_waits_for_those_before_it(tmp_path:
     disk.open()
     disk.start()
     first = asyncio.create_task(disk.write(put(2)))
+    await asyncio.sleep(0)  # the first is in the queue
     await disk.write(Transaction())
-    await asyncio.sleep(0)
     assert disk.committed == [2]
     await first
     disk.close()
