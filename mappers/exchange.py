@@ -49,6 +49,7 @@ class Exchange:
         """What was on its way waits again."""
         self._up = False
         self._outbox.lost()
+        self._mapper.disconnected()
 
     def _tell(self, outputs: Sequence[Output]) -> None:
         for output in outputs:

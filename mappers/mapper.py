@@ -83,9 +83,12 @@ class Mapper:
             log.warning("< message refused topic=%s reason=%s", topic, error)
         return []
 
-    def reconnected(self) -> list[Effect]:
-        """A new session with the broker: tell the states again; definitions are about to come again."""
+    def disconnected(self) -> None:
+        """The session with the broker is over. Definitions come again with the next, so those of nobody may go."""
         self._definitions = {id: d for id, d in self._definitions.items() if id in self._indexed}
+
+    def reconnected(self) -> list[Effect]:
+        """A new session with the broker: tell the states again."""
         out: list[Effect] = []
         for device in self._served.values():
             out += device.reconnected()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from msgspec import Struct
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edgewire import backoff
 
@@ -97,11 +97,13 @@ class MqttConnection:
         """Keep a connection until cancelled; ready with the first one."""
         delays = backoff.delays()
         while True:
-            session = _Session(self._config, self._client_id, self._handler)
+            # Known from the start: what the first messages make the handler subscribe to comes before `connected`.
+            session = self._session = _Session(self._config, self._client_id, self._handler)
+            connected = False
             try:
                 await session.open()
                 log.info("= broker connected host=%s port=%d", self._config.host, self._config.port)
-                self._session, delays = session, backoff.delays()
+                connected, delays = True, backoff.delays()
                 self._handler.connected()
                 ready.set()
                 await session.until_lost()
@@ -109,8 +111,8 @@ class MqttConnection:
                 delay = next(delays)
                 log.warning("= broker unreachable retry_s=%.1f error=%s", delay, error)
             finally:
-                if self._session is session:
-                    self._session = None
+                self._session = None
+                if connected:
                     self._handler.disconnected()
                 session.close()
             await asyncio.sleep(delay)
@@ -142,16 +144,19 @@ class _Session:
         self._lost: asyncio.Future[str] = self._loop.create_future()
         self._unacknowledged: dict[int, tuple[str, float]] = {}
         self._socket: socket.socket | None = None
-        self._closed = False
         self.client = self._make_client(client_id)
 
     async def open(self) -> None:
         """Connect and subscribe. Raises BrokerError."""
+        # Blocks in name resolution and connect(2); its socket is watched by the loop only afterwards.
+        connecting = self._loop.run_in_executor(None, self._connect)
         try:
-            # Blocks in name resolution and connect(2); its socket is watched by the loop only afterwards.
-            await self._loop.run_in_executor(None, self._connect)
+            await asyncio.shield(connecting)
         except (OSError, ValueError) as error:
             raise BrokerError(f"no connection to {self._config.host}:{self._config.port}: {error}") from error
+        except asyncio.CancelledError:  # a thread cannot be cancelled; it ends within CONNECT_TIMEOUT_S
+            await asyncio.gather(connecting, return_exceptions=True)
+            raise
         self._watch()
         await self._answer("CONNECT")
         self._answered = self._loop.create_future()
@@ -170,14 +175,17 @@ class _Session:
 
     def publish(self, device: str, topic: str, payload: str) -> None:
         sent = self.client.publish(topic, payload, qos=1)
-        if sent.rc in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_QUEUE_SIZE):
-            self._unacknowledged[sent.mid] = (device, self._loop.time())
+        self._unacknowledged[sent.mid] = (device, self._loop.time())
 
     def close(self) -> None:
         """End the connection; harmless when it has ended, or never began."""
-        self._closed = True
         self._unwatch()
-        self._disconnect()
+        connected = self.client.socket()
+        self.client.on_disconnect = None
+        self.client.disconnect()
+        self.client.loop_write()
+        if isinstance(connected, socket.socket):
+            connected.close()
 
     def _make_client(self, client_id: str) -> paho.Client:
         client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=True)
@@ -194,16 +202,6 @@ class _Session:
 
     def _connect(self) -> None:
         self.client.connect(self._config.host, self._config.port, self._config.keepalive_s)
-        if self._closed:  # meanwhile, while this thread was still connecting
-            self._disconnect()
-
-    def _disconnect(self) -> None:
-        connected = self.client.socket()
-        self.client.on_disconnect = None
-        self.client.disconnect()
-        self.client.loop_write()
-        if isinstance(connected, socket.socket):
-            connected.close()
 
     def _watch(self) -> None:
         watched = self.client.socket()

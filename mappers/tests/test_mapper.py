@@ -168,3 +168,13 @@ def test_a_bus_that_is_down_takes_its_own_devices_offline_only() -> None:
 
 def test_a_new_session_is_subscribed_to_definitions_and_desired_values() -> None:
     assert serving("a").filters() == [INDEX, INDEX + "/+/+", "$hw/events/device/default/a/twin/update/delta"]
+
+
+def test_definitions_that_come_before_the_index_outlive_a_new_session_and_not_its_end() -> None:
+    mapper = Mapper(Toy())
+    define(mapper, "a")
+    assert mapper.reconnected() == []
+    assert mapper.received(INDEX, index("a"), 0) == [Listen("default/a")]
+    define(mapper, "b")
+    mapper.disconnected()
+    assert mapper.received(INDEX, index("a", "b"), 0) == []

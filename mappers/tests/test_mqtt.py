@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -38,14 +39,16 @@ class Quiet:
 
 
 @contextlib.asynccontextmanager
-async def broker(*answers: bytes) -> AsyncIterator[BrokerConfig]:
-    """Answers the packets of each connection with `answers`, one a packet, then says nothing more."""
+async def broker(*answers: bytes, heard: list[bytes] | None = None) -> AsyncIterator[BrokerConfig]:
+    """Answers the packets of each connection with `answers`, one a packet, then says nothing more; notes what it `heard`."""
     handlers: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = list(answers)
         with contextlib.suppress(ConnectionError):
-            while await reader.read(1000):
+            while packet := await reader.read(1000):
+                if heard is not None:
+                    heard.append(packet)
                 if left:
                     writer.write(left.pop(0))
                     await writer.drain()
@@ -107,6 +110,26 @@ async def test_a_broker_that_never_answers_is_given_up(
         assert handler.up == 0
 
 
+async def test_what_a_message_before_the_suback_makes_the_mapper_subscribe_to_is_subscribed_to() -> None:
+    class Curious(Quiet):
+        connection: MqttConnection
+
+        def received(self, topic: str, payload: bytes) -> None:
+            self.connection.subscribe(payload.decode())
+
+    heard: list[bytes] = []
+    message = b"\x30\x08\x00\x03a/blat"
+    async with broker(CONNACK, message + b"\x90\x03\x00\x01\x01", heard=heard) as config:
+        handler = Curious()
+        handler.connection = MqttConnection(config, "m", handler)
+        task = asyncio.create_task(handler.connection.run(asyncio.Event()))
+        async with asyncio.timeout(5):
+            while not any(p.startswith(b"\x82") and b"lat" in p for p in heard):  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_a_broker_that_refuses_a_subscription_is_said_so(caplog: pytest.LogCaptureFixture) -> None:
     async with broker(CONNACK, b"\x90\x03\x00\x01\x80") as config, connecting(config):
         await until_logged(caplog, "the broker refuses a subscription: ")
@@ -126,5 +149,6 @@ async def test_a_broker_that_acknowledges_nothing_is_taken_for_dead(
 
 
 async def test_a_cancelled_connection_ends_while_it_connects() -> None:
-    async with broker() as config, connecting(config):
-        await asyncio.sleep(0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # connections are made, and never looked at
+        async with connecting(BrokerConfig(port=listening.getsockname()[1])):
+            await asyncio.sleep(0)
