@@ -34,7 +34,7 @@ def up(
     if once and not demo:
         raise typer.BadParameter("--once is the demo's tour: give --demo too")
     logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
-    sys.exit(asyncio.run(_up(demo, once, data, node, kubeconfig)))
+    sys.exit(asyncio.run(_up(demo, once, data.absolute(), node, kubeconfig)))
 
 
 @app.command()

@@ -42,8 +42,7 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def site(folder: Path, *, with_demo: bool, kubeconfig: Path | None, node: str) -> AsyncIterator[Site]:
-    """Start the stack, and with the demo its devices; stop all in the end. Raises ChildError."""
-    folder = folder.absolute()
+    """Start the stack below an absolute folder, and with the demo its devices; stop all in the end. Raises ChildError."""
     ports = Ports.free()
     cable = Cable("127.0.0.1", ports.cloud) if with_demo else None
     if cable is not None:
