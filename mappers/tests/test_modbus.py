@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pymodbus.constants import ExcCodes
 
 from edgewire.device import ModelProperty
@@ -330,3 +332,12 @@ async def test_a_cancelled_request_leaves_no_connection_behind(server: ModbusSer
     server.silent.clear()
     assert await driver.read([visitor(unit(server.port), offset=9)]) == [1009]
     assert server.connections == 2
+
+
+@given(st.binary(max_size=20), st.sampled_from([1, 3, 6, 16]))
+def test_any_bytes_are_an_answer_a_part_of_one_or_a_problem(data: bytes, function: int) -> None:
+    for answer in (data, b"\0\1\0\0\0" + bytes([len(data) & 0xFF]) + data):
+        if answer_problem(answer, function) == "" and len(answer) >= 9 and len(answer) >= 6 + answer[5]:
+            assert answer[2:5] == b"\0\0\0"
+            assert len(answer) == 6 + answer[5]
+            assert answer[7] & 0x7F == function

@@ -1,0 +1,87 @@
+"""The process: its configuration, and what it may not import."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+
+from edgewire.config import ConfigError, load
+from edgewire.device import Device, DeviceModel, MapperDevice, parse_device, parse_model
+from mappers.__main__ import MapperConfig, make_drivers
+from mappers.plan import Settings, make_plan
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mapper.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_without_a_file_it_serves_modbus_on_the_gateway_itself() -> None:
+    config = load(None, MapperConfig)
+    assert (config.protocol, config.broker.host, config.broker.port) == ("modbus", "127.0.0.1", 1883)
+    assert config.devices == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("protocol: modbsu", "mapper.yaml: no driver for protocol `modbsu`: did you mean `modbus`?"),
+        ("protocol: knx", "mapper.yaml: no driver for protocol `knx`: known are `modbus`"),
+        ("devices: {attempts: 0}", "`devices` in mapper.yaml: cycles, `attempts` and `probe_limit_s` must be above 0"),
+        ("broker: {port: 0}", "`broker` in mapper.yaml: `port` must lie between 1 and 65535"),
+        ("broker: {prot: 1}", "unknown key `broker.prot` in mapper.yaml: did you mean `broker.port`?"),
+        ("log_level: loud", "mapper.yaml: `log_level` must be DEBUG, INFO, WARNING or ERROR"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, text), MapperConfig)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("page", ["docs/mappers.md"])
+def test_the_configuration_and_the_meter_in_the_manual_are_taken(tmp_path: Path, page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text()
+    settings, meter = text.split("```yaml\n")[1:3]
+    load(written(tmp_path, settings.split("```")[0]), MapperConfig)
+    model, device = (_resource(manifest) for manifest in yaml.safe_load_all(meter.split("```")[0]))
+    assert isinstance(model, DeviceModel)
+    assert isinstance(device, Device)
+    plan = make_plan(MapperDevice(device, model), make_drivers("modbus"), Settings())
+    assert [str(p.visitor) for p in plan.points] == ["InputRegister 12", "InputRegister 52..53", "HoldingRegister 99"]
+
+
+def test_the_device_in_the_drivers_docstring_is_taken() -> None:
+    drivers = make_drivers("modbus")
+    text = sys.modules["mappers.modbus"].__doc__
+    assert text is not None
+    (manifest,) = (part for part in text.split("\n\n") if "kind: Device" in part)
+    device = _resource(yaml.safe_load(manifest))
+    assert isinstance(device, Device)
+    model = parse_model(
+        b'{"metadata": {"name": "m"}, "spec": {"properties": [{"name": "temperature", "type": "FLOAT"}]}}'
+    )
+    plan = make_plan(MapperDevice(device, model), drivers, Settings())
+    assert str(plan.points[0].visitor) == "HoldingRegister 100"
+
+
+@pytest.mark.parametrize(
+    ("imported", "forbidden"),
+    [
+        ("mappers.__main__", "pymodbus bleak serial yaml websockets sqlite3 kubernetes aiohttp cryptography"),
+        ("mappers.modbus", "bleak bumble websockets sqlite3 kubernetes aiohttp cryptography"),
+    ],
+)
+def test_no_process_imports_what_it_does_not_need(imported: str, forbidden: str) -> None:
+    code = f"import sys, {imported}; print(*[m for m in {forbidden.split()!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    assert found.stdout.strip() == ""
+
+
+def _resource(manifest: dict[str, object]) -> Device | DeviceModel:
+    content = msgspec.json.encode(manifest)
+    return parse_device(content) if manifest["kind"] == "Device" else parse_model(content)
