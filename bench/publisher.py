@@ -12,6 +12,7 @@ import asyncio
 import json
 import statistics
 import time
+from functools import partial
 
 from edge_gateway.broker import packets
 from edgewire import board, topics
@@ -84,9 +85,7 @@ async def run(port: int, count: int, seconds: float, rate: float, window: int) -
     loop = asyncio.get_running_loop()
     devices = []
     for number in range(count):
-        _, device = await loop.create_connection(
-            lambda n=number: Device(f"bench-{n}", window, ended), "127.0.0.1", port
-        )
+        _, device = await loop.create_connection(partial(Device, f"bench-{number}", window, ended), "127.0.0.1", port)
         devices.append(device)
     codes = await asyncio.gather(*(device.connected for device in devices))
     assert not any(codes), f"refused: {codes}"

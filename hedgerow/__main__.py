@@ -10,7 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Kubernetes for a gateway and its devices.")
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    help="Kubernetes for a gateway and its devices.",
+)
 
 DATA = Path(".hedgerow")
 

@@ -118,11 +118,17 @@ class Cluster:
         self.nodes: dict[str, NodeView] = {}
 
     async def __aenter__(self) -> Self:
-        await self._kube.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._kube.__aexit__(*error)
+        await self._kube.close()
+
+    async def serves_devices(self) -> bool:
+        """Whether the API has the Device and DeviceModel definitions."""
+        for type in (objects.DEVICES, objects.DEVICE_MODELS):
+            if not (await self._kube.get(type.path())).ok:
+                return False
+        return True
 
     async def apply(self, manifests: Iterable[dict[str, Any]]) -> None:
         """Create Devices and DeviceModels, or bring their `spec` up to date. Raises ClusterError."""

@@ -37,7 +37,8 @@ class Ports(Struct):
     @classmethod
     def free(cls) -> "Ports":
         """The usual ports where they are free, others where they are not."""
-        return cls(*(free_port(preferred) for preferred in (cls.kubernetes, cls.cloud, cls.mqtt)))
+        usual = cls()
+        return cls(*(free_port(port) for port in (usual.kubernetes, usual.cloud, usual.mqtt)))
 
     @classmethod
     def any(cls) -> "Ports":

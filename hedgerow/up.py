@@ -14,7 +14,7 @@ from rich.live import Live
 from hedgerow import table
 from hedgerow.children import Child
 from hedgerow.cluster import Cluster
-from hedgerow.stack import Ports, Stack, free_port
+from hedgerow.stack import Ports, Stack, free_port, until
 from hil_tests.bench import demo
 from hil_tests.bench.cable import Cable
 from hil_tests.bench.micropython_board import MicroPythonBoard, Unavailable
@@ -89,11 +89,14 @@ async def show(running: Site, console: Console) -> None:
 
 
 async def install_demo(running: Site) -> None:
-    """Give Kubernetes the demo's Devices; cloudcore installs their definitions when it starts. Raises ClusterError."""
+    """Give Kubernetes the demo's Devices; cloudcore installs their definitions first. Raises ClusterError, ChildError."""
     node = running.stack.node
     manifests = demo.plc_manifests(node, running.plc_port)
     if running.boards:
         manifests += demo.board_manifests(node)
+    await until(
+        running.cluster.serves_devices, lambda: f"no Devices in Kubernetes:\n{running.stack.cloudcore.last_words()}"
+    )
     await running.cluster.apply(manifests)
 
 

@@ -36,16 +36,16 @@ class MapperConfig(Struct, frozen=True):
     """The gateway's MQTT broker."""
     devices: Settings = field(default_factory=Settings)
     """What holds for every device whose definition does not say otherwise."""
-    log_level: str = "INFO"
-    """DEBUG, INFO, WARNING or ERROR."""
+    log_level: str = "info"
+    """debug, info, warning or error."""
 
     def __post_init__(self) -> None:
         if self.protocol not in DRIVERS:
             near = config.nearest(self.protocol, list(DRIVERS))
             hint = f"did you mean `{near}`?" if near else f"known are {', '.join(f'`{p}`' for p in DRIVERS)}"
             raise ValueError(f"no driver for protocol `{self.protocol}`: {hint}")
-        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-            raise ValueError("`log_level` must be DEBUG, INFO, WARNING or ERROR")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise ValueError("`log_level` must be debug, info, warning or error")
 
 
 def make_drivers(protocol: str) -> Drivers:
@@ -75,7 +75,7 @@ def main() -> None:
         configuration = config.load(options.config, MapperConfig, {"protocol": options.protocol})
     except config.ConfigError as error:
         sys.exit(f"mapper: {error}")
-    logging.basicConfig(level=configuration.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.basicConfig(level=configuration.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     asyncio.run(run(configuration))
 
 
