@@ -31,7 +31,7 @@ def test_values_move_and_written_registers_are_in_the_state_file(tmp_path: Path)
             assert json.loads(state.read_text()) == {"boiler/pump": True, "boiler/setpoint": 60.0, "meter/tariff": 1.0}
             client = ModbusTcpClient("127.0.0.1", port=port)
             try:
-                assert client.connect()
+                assert client.connect()  # type: ignore[no-untyped-call]
                 client.write_register(0, 715, device_id=1)
                 until(lambda: json.loads(state.read_text())["boiler/setpoint"] == 71.5)
                 client.write_coil(0, False, device_id=1)
@@ -39,7 +39,7 @@ def test_values_move_and_written_registers_are_in_the_state_file(tmp_path: Path)
                 counted = client.read_input_registers(20, count=2, device_id=2).registers
                 until(lambda: client.read_input_registers(20, count=2, device_id=2).registers != counted)
             finally:
-                client.close()
+                client.close()  # type: ignore[no-untyped-call]
         finally:
             process.send_signal(signal.SIGTERM)
             code = process.wait(DEADLINE_S)
