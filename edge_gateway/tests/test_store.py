@@ -148,6 +148,18 @@ async def test_an_empty_write_waits_for_earlier_ones(sqlite_store: SqliteStore) 
     assert told[-1] == "nothing to wait for"
 
 
+async def test_an_empty_write_waits_for_a_commit_that_is_under_way(sqlite_store: SqliteStore) -> None:
+    told: list[str] = []
+    sqlite_store.write([put("a")], lambda: told.append("change"))
+    await asyncio.sleep(0)  # one turn of the loop: the writer has it
+    assert not sqlite_store._gathering
+    sqlite_store.write([], lambda: told.append("empty"))
+    assert told == []
+    await until(lambda: len(told) == 2)
+    assert told == ["change", "empty"]
+    assert sqlite_store.waiting() == 0
+
+
 async def test_an_empty_write_does_not_overtake_callbacks_still_to_be_told(sqlite_store: SqliteStore) -> None:
     """After a callback raised the rest are told in the next turn of the loop; what comes meanwhile goes behind them."""
     loop = asyncio.get_running_loop()
