@@ -34,7 +34,7 @@ def test_without_a_file_it_serves_modbus_on_the_gateway_itself() -> None:
         ("devices: {attempts: 0}", "`devices` in mapper.yaml: cycles, `attempts` and `probe_limit_s` must be above 0"),
         ("broker: {port: 0}", "`broker` in mapper.yaml: `port` must lie between 1 and 65535"),
         ("broker: {prot: 1}", "unknown key `broker.prot` in mapper.yaml: did you mean `broker.port`?"),
-        ("log_level: loud", "mapper.yaml: `log_level` must be DEBUG, INFO, WARNING or ERROR"),
+        ("log_level: loud", "mapper.yaml: `log_level` must be debug, info, warning or error"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named(tmp_path: Path, text: str, message: str) -> None:
