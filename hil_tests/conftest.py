@@ -1,8 +1,16 @@
 """What end-to-end tests share."""
 
+import asyncio
 import os
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from hedgerow.cluster import Cluster
+from hedgerow.stack import Ports, Stack, until
 
 
 def missing(what: str) -> None:
@@ -10,3 +18,93 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"CI must have it: {what}")
     pytest.skip(what)
+
+
+NODE = "edge-1"
+
+
+@dataclass
+class Site:
+    """The real processes: embedded Kubernetes API, cloudcore, edgecore."""
+
+    stack: Stack
+    cluster: Cluster
+    changed: asyncio.Event
+
+    async def until(self, what: str, condition: Callable[[], bool], deadline_s: float = 30.0) -> None:
+        """Wait until what Kubernetes tells fulfils a condition."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not condition():
+                    self.changed.clear()
+                    await self.changed.wait()
+        except TimeoutError as error:
+            raise AssertionError(f"not within {deadline_s:.0f} s: {what}") from error
+
+    def reported(self, device: str) -> int:
+        """The counter a device last reported to Kubernetes, -1 before its first report."""
+        view = self.cluster.devices.get(f"default/{device}")
+        found = view.reported("count") if view is not None else None
+        return int(found.value) if found is not None else -1
+
+    def state_of(self, device: str) -> str:
+        """Whether the device was accepted by its node: the condition's status, empty before."""
+        view = self.cluster.devices.get(f"default/{device}")
+        condition = view.condition("Accepted") if view is not None else None
+        return condition.status if condition is not None else ""
+
+    def ready(self) -> bool:
+        """Whether the node is linked."""
+        node = self.cluster.nodes.get(NODE)
+        return node is not None and node.ready
+
+
+def counter_model() -> dict[str, Any]:
+    """A DeviceModel with one counter."""
+    return {
+        "apiVersion": "devices.kubeedge.io/v1beta1",
+        "kind": "DeviceModel",
+        "metadata": {"name": "counter"},
+        "spec": {"protocol": "mqtt", "properties": [{"name": "count", "type": "INT", "accessMode": "ReadWrite"}]},
+    }
+
+
+def counter(name: str) -> dict[str, Any]:
+    """A Device of that model."""
+    return {
+        "apiVersion": "devices.kubeedge.io/v1beta1",
+        "kind": "Device",
+        "metadata": {"name": name},
+        "spec": {
+            "deviceModelRef": {"name": "counter"},
+            "nodeName": NODE,
+            "protocol": {"protocolName": "mqtt"},
+            "properties": [{"name": "count"}],
+        },
+    }
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    """The stack with two counters that its node has accepted."""
+    stack = Stack(tmp_path, node=NODE, ports=Ports.any())
+    changed = asyncio.Event()
+    watches: list[asyncio.Task[None]] = []
+    try:
+        await stack.start(mapper=False)
+        async with Cluster(stack.kubeconfig) as cluster:
+            site = Site(stack, cluster, changed)
+            await until(cluster.serves_devices, stack.cloudcore.last_words)
+            await cluster.apply([counter_model(), counter("one"), counter("two")])
+            watches += [
+                asyncio.create_task(watch(changed.set)) for watch in (cluster.watch_devices, cluster.watch_nodes)
+            ]
+            await site.until(
+                "the node has both counters", lambda: site.state_of("one") == site.state_of("two") == "True"
+            )
+            yield site
+    finally:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+        await stack.stop()
