@@ -131,11 +131,13 @@ def difference(old: DeviceStatus, new: DeviceStatus) -> bytes | None:
 
 
 def _newest(known: Entry | None, value: Value | None, arrived_at: int, type: str) -> Entry | None:
-    if value is None or value.value is UNSET:
+    if value is None or (value.value is UNSET and not value.at):
         return known
     at = value.at or arrived_at
     if known is not None and at < known.at:
         return known
+    if value.value is UNSET:
+        return None  # a time without a value: it was deleted, or a wish withdrawn, then
     metadata = {"timestamp": str(at)}
     if type := type or (known.metadata.get("type", "") if known is not None else ""):
         metadata["type"] = type

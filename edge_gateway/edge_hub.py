@@ -55,6 +55,7 @@ class EdgeHub:
         self._endpoint = endpoint
         self._link: Link | None = None
         self._wake = asyncio.Event()
+        self._delays = backoff.delays()
 
     @property
     def connected(self) -> bool:
@@ -72,7 +73,6 @@ class EdgeHub:
         """Keep the link up until cancelled. Ready at once: a gateway serves its site without a cloud."""
         context = _tls(self._endpoint)
         ready.set()
-        delays = backoff.delays()
         while True:
             try:
                 async with connect(
@@ -91,11 +91,10 @@ class EdgeHub:
                     ping_timeout=KEEPALIVE_S,
                 ) as socket:
                     log.info("cloud connected url=%s node=%s", self._endpoint.url, self._core.node)
-                    delays = backoff.delays()
                     await self._session(socket)
             except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, TimeoutError) as error:
                 why = _reason(error)
-            wait_s = next(delays)
+            wait_s = next(self._delays)
             log.info("cloud not connected url=%s retry_s=%.1f reason=%s", self._endpoint.url, wait_s, why)
             await asyncio.sleep(wait_s)
 
@@ -105,9 +104,13 @@ class EdgeHub:
         for key in self._core.dirty_keys():
             self._offer(link, key)
         writer = asyncio.create_task(self._write(socket, link), name="edge-hub-writer")
+        heard = False
         try:
             while True:
                 frame = await socket.recv(decode=False)
+                if not heard:
+                    # Only now: a cloud that accepts and closes must not be asked twice a second.
+                    heard, self._delays = True, backoff.delays()
                 try:
                     events = link.receive(frame, now())
                 except MessageError as error:

@@ -10,6 +10,7 @@
 
 import asyncio
 import logging
+import random
 import shutil
 import socket
 import sys
@@ -43,7 +44,9 @@ class Ports(Struct):
     @classmethod
     def any(cls) -> "Ports":
         """Ports nobody else is likely to want: for tests that run side by side."""
-        return cls(*(free_port() for _ in range(3)))
+        # Below the system's ephemeral range: a client that retries while nobody listens could connect to itself there,
+        # and so keep the port from the server.
+        return cls(*(free_port(port) for port in random.sample(range(20_000, 32_000), 3)))
 
 
 class Stack:
