@@ -7,13 +7,6 @@
     router, clients, sessions  the core: who gets a message, who is remembered, what every packet does
     server                     the shell: sockets, and the broker as a service
 
-Of all these only `server` does I/O. A message's way: server -> decoder -> sessions -> router -> outbox -> connection -> server.
+Of all these only `server` does I/O; nothing is imported here, so that the others load without an event loop.
+A message's way: server -> decoder -> sessions -> router -> outbox -> connection -> server.
 """
-
-from edge_gateway.broker.connection import Inbound
-from edge_gateway.broker.errors import BrokerError
-from edge_gateway.broker.limits import Limits
-from edge_gateway.broker.server import Broker
-from edge_gateway.broker.users import User, Users, load_users
-
-__all__ = ["Broker", "BrokerError", "Inbound", "Limits", "User", "Users", "load_users"]

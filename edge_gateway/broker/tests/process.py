@@ -5,7 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
-from edge_gateway.broker import Broker, load_users
+from edge_gateway.broker.server import Broker
+from edge_gateway.broker.users import load_users
 from edge_gateway.store.sqlite import SqliteStore
 from edgewire.service import serve_until_signalled
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.broker import Broker, Inbound, Limits, Users
+from edge_gateway.broker.connection import Inbound
 from edge_gateway.broker.decoder import Decoder
 from edge_gateway.broker.errors import BrokerNotStarted, InvalidTopic
+from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.packets import (
     PINGREQ,
     PINGRESP,
@@ -30,9 +31,10 @@ from edge_gateway.broker.packets import (
     encode_publish,
     encode_subscribe,
 )
+from edge_gateway.broker.server import Broker
 from edge_gateway.broker.tests.brokers import BuiltIn, Raw
 from edge_gateway.broker.tests.desk import HeldStore
-from edge_gateway.broker.users import full_user, hash_password
+from edge_gateway.broker.users import Users, full_user, hash_password
 from edge_gateway.store.memory import MemoryStore
 from edge_gateway.store.sqlite import SqliteStore
 
