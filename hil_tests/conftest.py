@@ -1,7 +1,9 @@
 """What end-to-end tests share."""
 
 import asyncio
+import contextlib
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +89,16 @@ def counter(name: str) -> dict[str, Any]:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Site]:
     """The stack with two counters that its node has accepted."""
-    stack = Stack(tmp_path, node=NODE, ports=Ports.any())
+    async with running_site(tmp_path) as running:
+        yield running
+
+
+@contextlib.asynccontextmanager
+async def running_site(
+    folder: Path, *, ports: Ports | None = None, cloud_port: int | None = None
+) -> AsyncIterator[Site]:
+    """What the fixture `site` is; `cloud_port` is where edgecore looks for the cloud, when something lies between."""
+    stack = Stack(folder, node=NODE, ports=ports or Ports.any(), cloud_port=cloud_port)
     changed = asyncio.Event()
     watches: list[asyncio.Task[None]] = []
     try:
@@ -108,3 +119,17 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
         await stack.stop()
+
+
+class LogBook:
+    """A process's log from now on."""
+
+    def __init__(self, site: Site, process: str) -> None:
+        self._path = site.stack.folder / "logs" / f"{process}.log"
+        self._from = self._path.stat().st_size
+
+    def complaints(self) -> list[str]:
+        """Its new lines of level WARNING and above, and whatever is no log line, such as a traceback."""
+        with self._path.open(errors="replace") as log:
+            log.seek(self._from)
+            return [line for line in log.read().splitlines() if not re.match(r"[\d-]+ [\d:,]+ (DEBUG|INFO) ", line)]
