@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test check test-deps format clean
+.PHONY: demo test check bench test-deps format clean
 
 demo: $(VENV)/.demo                ## the whole stack on this machine, with a live table; Ctrl-C ends it
 	$(BIN)/hedgerow up --demo
@@ -15,6 +15,9 @@ check: $(VENV)/.dev                ## style, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev                ## figures of this machine, into bench/results.json
+	$(BIN)/python -m bench
 
 test-deps:                         ## Debian packages that some tests need (as root)
 	apt-get update -q

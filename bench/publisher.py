@@ -4,7 +4,8 @@
 
 Without a rate it sends as fast as PUBACKs come, `window` reports unacknowledged a device; with one it keeps to the clock
 whatever the answers do, and measures each report from the moment it was due. It prints one line of JSON: reports sent and
-acknowledged, seconds, reports per second, latency percentiles in ms, and the last value of every device.
+acknowledged, seconds, reports per second, latency percentiles in ms, when it ended (Unix time), and the last value of
+every device.
 """
 
 import argparse
@@ -95,12 +96,13 @@ async def run(port: int, count: int, seconds: float, rate: float, window: int) -
         while any(device.acknowledged < device.sent for device in devices):
             ended.clear()
             await ended.wait()
-    took = time.perf_counter() - began
+    took, at = time.perf_counter() - began, time.time()
     latencies = sorted(1e3 * latency for device in devices for latency in device.latencies)
     acknowledged = sum(device.acknowledged for device in devices)
     return {
         "acknowledged": acknowledged,
         "seconds": took,
+        "ended": at,
         "per_second": acknowledged / took,
         "p50_ms": statistics.median(latencies),
         "p99_ms": latencies[int(len(latencies) * 0.99)],

@@ -22,10 +22,11 @@ class CloudCoreConfig(Struct, frozen=True):
     """What cloudcore shows; it names every host name and address that nodes use for it."""
     key: Path = Path(".hedgerow/cloud/pki/server.key")
     """Its private key."""
-    qps: float = 50.0
-    """Patches of Devices' statuses a second, sustained, over all devices. What comes faster is coalesced per device; nodes'
-    heartbeats come on top, one in ten seconds each."""
-    burst: int = 100
+    qps: float = 100.0
+    """Patches of Devices' statuses a second, sustained, over all devices; KubeEdge's default. What comes faster is coalesced
+    per device: the newest value is in Kubernetes at most two rounds over the changing devices later. Nodes' heartbeats come
+    on top, one in ten seconds each."""
+    burst: int = 200
     """Patches that may go at once after a quiet time, before `qps` holds."""
     install_crds: bool = True
     """Apply the CustomResourceDefinitions of Device and DeviceModel where the cluster lacks them or has others. False on a
