@@ -1,4 +1,7 @@
-"""`edgecore [edgecore.yaml]`: the gateway's process. This file is its map."""
+"""`edgecore [edgecore.yaml]`: the gateway's process. This file is its map.
+
+Broker and link are imported by the functions that build them: a gateway holds the libraries of what it uses, no others.
+"""
 
 import argparse
 import asyncio
@@ -10,7 +13,6 @@ from typing import TYPE_CHECKING
 from edge_gateway.broker.errors import BrokerError
 from edge_gateway.config import EdgeConfig
 from edge_gateway.edge_core import EdgeCore
-from edge_gateway.edge_hub import EdgeHub, Endpoint
 from edge_gateway.event_bus import EventBus
 from edge_gateway.machine import describe
 from edge_gateway.store import Store, StoreError
@@ -20,6 +22,7 @@ from edgewire.service import Service, serve_until_signalled
 
 if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
+    from edge_gateway.edge_hub import EdgeHub
     from edge_gateway.external_broker import ExternalBroker
 
 
@@ -53,7 +56,7 @@ async def run(config: EdgeConfig) -> None:
         events.open()
         services: list[Service] = [broker]
         if config.cloud.url:
-            hub = EdgeHub(core, events.perform, _endpoint(config))
+            hub = _hub(config, core, events)
             events.on_dirty(hub.mark)
             services.append(hub)
         await serve_until_signalled(*services)
@@ -83,9 +86,12 @@ def _external_broker(config: EdgeConfig) -> "ExternalBroker":
     )
 
 
-def _endpoint(config: EdgeConfig) -> Endpoint:
+def _hub(config: EdgeConfig, core: EdgeCore, events: EventBus) -> "EdgeHub":
+    from edge_gateway.edge_hub import EdgeHub, Endpoint
+
     folder, cloud = config.data_dir, config.cloud
-    return Endpoint(cloud.url.rstrip("/"), folder / cloud.ca, folder / cloud.certificate, folder / cloud.key)
+    endpoint = Endpoint(cloud.url.rstrip("/"), folder / cloud.ca, folder / cloud.certificate, folder / cloud.key)
+    return EdgeHub(core, events.perform, endpoint)
 
 
 if __name__ == "__main__":
