@@ -266,14 +266,17 @@ class DeviceTwin:
         before = prop.twin_or_none()
         if sent is not None:
             merge.check(prop, sent)
+        times = prop.record.reported_at, prop.record.desired_at
         if not merge.merge(prop.record, sent, made_at, now_ms):
+            if times != (prop.record.reported_at, prop.record.desired_at):
+                effects.changes.append(_row(kept, prop))  # no news, but what is older may not win after a restart
             return None
         self._changed(kept, prop, effects)
         return Change(before, prop.twin_or_none())
 
     def _changed(self, kept: DeviceTwinRecord, prop: PropertyTwin, effects: Effects) -> None:
         prop.record.sequence = kept.next_sequence() if prop.to_cloud else 0
-        effects.changes.append(("twin", f"{kept.device.id}/{prop.name}", twin_record.encode(prop.record)))
+        effects.changes.append(_row(kept, prop))
 
     # Telling
 
@@ -355,6 +358,10 @@ class DeviceTwin:
         if kept.model is None:
             raise TwinError(twin.NOT_FOUND, f"device {id} waits for its model {kept.device.model_id}", event_id)
         return kept
+
+
+def _row(kept: DeviceTwinRecord, prop: PropertyTwin) -> Row:
+    return ("twin", f"{kept.device.id}/{prop.name}", twin_record.encode(prop.record))
 
 
 def _unknown_property(kept: DeviceTwinRecord, name: str) -> TwinError:

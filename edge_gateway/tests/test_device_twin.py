@@ -631,6 +631,16 @@ def test_a_restart_gives_the_same_state() -> None:
     assert site.edit(device).delta is None  # the local wish is not undone, nor is the one of the Device news
 
 
+def test_a_value_confirmed_before_a_restart_does_not_yield_to_an_older_one_after_it() -> None:
+    site = Site()
+    site.report({"temperature": "21"}, at=NOW - 3)
+    heard = site.report({"temperature": "21"}, at=NOW - 1)
+    assert (heard.dirty, heard.on(topics.RESULT)["twin"]) == ([], {})
+    site.restart(a_device(), a_model())
+    site.report({"temperature": "20"}, at=NOW - 2)
+    assert site.values()["temperature"] == ("21", None)
+
+
 def test_numbers_go_on_after_a_restart_where_they_were() -> None:
     """Else what changes while old news is in flight would get an old number, and count as delivered with it."""
     site = Site()
