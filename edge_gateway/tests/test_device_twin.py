@@ -55,8 +55,8 @@ def test_the_first_report_counts_and_everyone_is_told_in_order() -> None:
 
 def test_an_identical_sample_changes_nothing() -> None:
     site = Site()
-    site.report({"temperature": "21.5"})
-    heard = site.report({"temperature": "21.5"})
+    site.report({"temperature": "21.5"}, at=NOW)
+    heard = site.report({"temperature": "21.5"}, at=NOW)
     assert (heard.effects.changes, heard.dirty) == ([], [])
     assert heard.kinds == [topics.RESULT]
     assert heard.on(topics.RESULT) == {"event_id": "e1", "timestamp": site.now, "twin": {}}
