@@ -216,7 +216,8 @@ def test_null_deletes_a_value_here_and_in_the_cloud() -> None:
     assert heard.on(topics.DOCUMENT)["twin"]["power"]["last"]["actual"]["value"] == "ON"
     assert heard.dirty == [TWIN_KEY]
     assert site.tell_cloud() == {"power": None}
-    assert site.send('{"event_id":"e5","twin":{"power":null}}').effects.changes == []
+    again = site.send('{"event_id":"e5","twin":{"power":null}}')
+    assert (again.on(topics.RESULT)["twin"], again.dirty) == ({}, [])
 
 
 def test_a_deleted_value_of_a_property_with_a_desired_one_is_told_the_cloud_as_gone() -> None:
