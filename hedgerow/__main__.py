@@ -3,12 +3,15 @@
 import asyncio
 import logging
 import os
+import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+
+from hedgerow.signals import until_signalled
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -18,6 +21,9 @@ app = typer.Typer(
 )
 
 DATA = Path(".hedgerow")
+FAILED, USAGE = 1, 2
+"""Exit status: it did not work; it was not asked rightly."""
+_NAME = "[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
 
 DataDir = Annotated[Path, typer.Option("--data", help="Folder of everything the stack keeps.")]
 Kubeconfig = Annotated[
@@ -34,12 +40,17 @@ def up(
     kubeconfig: Annotated[
         Path | None, typer.Option(help="Use this cluster instead of the embedded Kubernetes API.")
     ] = None,
+    deadline: Annotated[float, typer.Option(help="Seconds for each step of the tour.")] = 30.0,
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C."""
     if once and not demo:
-        raise typer.BadParameter("--once is the demo's tour: give --demo too")
+        _fail("--once is the demo's tour: give --demo too", USAGE)
+    if kubeconfig is not None and not kubeconfig.exists():
+        _fail(f"no kubeconfig at {kubeconfig}", USAGE)
     logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
-    sys.exit(asyncio.run(_up(demo, once, data.absolute(), node, kubeconfig)))
+    status = asyncio.run(until_signalled(_up(demo, once, data.absolute(), node, kubeconfig, deadline)))
+    # A signal is how one ends it; the tour, though, did not come to its end.
+    sys.exit(0 if status > 128 and not once else status)
 
 
 @app.command()
@@ -49,7 +60,7 @@ def get(
     data: DataDir = DATA,
 ) -> None:
     """Show devices: reported and desired values, age and state."""
-    _run(_get(_device_id(device), _kubeconfig(kubeconfig, data)))
+    _run(_get(_device_id(device) if device else "", _kubeconfig(kubeconfig, data)))
 
 
 @app.command("set")
@@ -63,32 +74,35 @@ def set_(
     """Set the desired value of a property."""
     device, _, name = target.rpartition("/")
     if not device or not name:
-        raise typer.BadParameter(f"{target!r} is not [NAMESPACE/]DEVICE/PROPERTY")
+        _fail(f"{target!r} is not [NAMESPACE/]DEVICE/PROPERTY", USAGE)
     _run(_set(_device_id(device), name, value, _kubeconfig(kubeconfig, data), wait))
 
 
-async def _up(with_demo: bool, once: bool, data: Path, node: str, kubeconfig: Path | None) -> int:
+async def _up(with_demo: bool, once: bool, data: Path, node: str, kubeconfig: Path | None, deadline_s: float) -> int:
     from rich.console import Console
+    from rich.text import Text
 
     from hedgerow import tour
     from hedgerow.children import ChildError
     from hedgerow.cluster import ClusterError
-    from hedgerow.up import install_demo, show, site
+    from hedgerow.show import show
+    from hedgerow.up import site
 
     console = Console()
     try:
+        console.print(f"Starting in {data}", markup=False, highlight=False, soft_wrap=True)
         async with site(data, with_demo=with_demo, kubeconfig=kubeconfig, node=node) as running:
-            if with_demo:
-                await install_demo(running)
             if once:
                 if running.without_boards:
-                    console.print(f"No boards: {running.without_boards}")
-                await tour.take(running, console)
+                    console.print(f"No boards: {running.without_boards}", markup=False, soft_wrap=True)
+                await tour.take(running, console, deadline_s)
             else:
                 await show(running, console)
-    except (ChildError, ClusterError, tour.StepFailed) as error:
-        console.print(f"[red]failed[/] {error}")
-        return 1
+    except (ChildError, ClusterError) as error:
+        return _complain(str(error))
+    except tour.StepFailed as error:
+        console.print("[red]failed[/]", Text(str(error)), soft_wrap=True)
+        return FAILED
     return 0
 
 
@@ -98,9 +112,12 @@ async def _get(device: str, kubeconfig: Path) -> None:
     from hedgerow import table
     from hedgerow.cluster import Cluster
 
+    console = Console()
     async with Cluster(kubeconfig) as cluster:
         views = [await cluster.device(device)] if device else await cluster.list_devices()
-        Console().print(table.devices(views, {model.id: model for model in await cluster.list_models()}))
+        shown = table.devices(views, {model.id: model for model in await cluster.list_models()})
+    # Whoever reads a file or a pipe wants whole lines.
+    console.print(shown, width=None if console.is_terminal else 1000)
 
 
 async def _set(device: str, name: str, value: str, kubeconfig: Path, wait_s: float) -> None:
@@ -119,19 +136,30 @@ def _run(command: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(command)
     except ClusterError as error:
-        typer.echo(f"hedgerow: {error}", err=True)
-        raise typer.Exit(1) from error
+        _fail(" ".join(str(error).split()), FAILED)
 
 
 def _device_id(device: str) -> str:
-    return device if not device or "/" in device else f"default/{device}"
+    if not re.fullmatch(f"({_NAME}/)?{_NAME}", device):
+        _fail(f"{device!r} is no device: [NAMESPACE/]NAME, in small letters, digits, - and .", USAGE)
+    return device if "/" in device else f"default/{device}"
 
 
 def _kubeconfig(given: Path | None, data: Path) -> Path:
     found = given or Path(os.environ.get("KUBECONFIG", "") or data / "kubeconfig")
-    if not found.exists():
-        raise typer.BadParameter(f"no kubeconfig at {found}: is `hedgerow up` running? Else give --kubeconfig")
+    if not any(Path(one).exists() for one in str(found).split(os.pathsep)):
+        _fail(f"no kubeconfig at {found}: is `hedgerow up` running? Else give --kubeconfig", USAGE)
     return found
+
+
+def _complain(why: str) -> int:
+    typer.echo(f"hedgerow: {why}", err=True)
+    return FAILED
+
+
+def _fail(why: str, status: int) -> NoReturn:
+    _complain(why)
+    raise typer.Exit(status)
 
 
 def main() -> None:

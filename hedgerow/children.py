@@ -7,9 +7,11 @@ them in order; should we be killed, the kernel (Linux's PR_SET_PDEATHSIG) stops 
 import asyncio
 import ctypes
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from edgewire import backoff
@@ -17,6 +19,8 @@ from edgewire import backoff
 log = logging.getLogger(__name__)
 
 STOP_DEADLINE_S = 5.0
+SETTLED_S = 30.0
+"""Of a process that lived so long, the delays between restarts begin anew."""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -42,15 +46,16 @@ class Child:
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     async def start(self) -> None:
-        """Start the process and watch over it."""
-        await self._spawn()
+        """Start the process and watch over it. Raises ChildError when there is no such command."""
+        try:
+            await self._spawn()
+        except OSError as error:
+            raise ChildError(f"{self.name} cannot be started: {error}") from error
         self._watcher = asyncio.create_task(self._watch(), name=f"watch-{self.name}")
 
     async def stop(self) -> None:
-        """SIGTERM, and SIGKILL when that does not help within `STOP_DEADLINE_S`."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+        """SIGTERM, and SIGKILL when that does not help within `STOP_DEADLINE_S`, or when this is cancelled."""
+        await self._stop_watching()
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -60,8 +65,17 @@ class Child:
                 await process.wait()
         except TimeoutError:
             log.warning("process killed, it did not stop name=%s pid=%d", self.name, process.pid)
-            process.kill()
-            await process.wait()
+            await self.kill()
+        except asyncio.CancelledError:
+            await self.kill()
+            raise
+
+    async def kill(self) -> None:
+        """SIGKILL, and no restart."""
+        await self._stop_watching()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
 
     def last_words(self, lines: int = 5) -> str:
         """The end of its log."""
@@ -79,24 +93,50 @@ class Child:
                 stdout=output,
                 stderr=output,
                 process_group=0,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_die_with_parent(),
             )
 
+    async def _stop_watching(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
     async def _watch(self) -> None:
+        now = asyncio.get_running_loop().time
         delays = backoff.delays()
         while True:
             assert self._process is not None
+            began = now()
             code = await self._process.wait()
+            if now() - began >= SETTLED_S:
+                delays = backoff.delays()
             delay = next(delays)
             log.warning("process ended name=%s code=%d restart_s=%.1f log=%s", self.name, code, delay, self._log_file)
             await asyncio.sleep(delay)
             self.restarts += 1
-            await self._spawn()
+            await self._spawn_again(delays)
+
+    async def _spawn_again(self, delays: Iterator[float]) -> None:
+        while True:
+            try:
+                return await self._spawn()
+            except OSError as error:
+                delay = next(delays)
+                log.warning("process not started name=%s restart_s=%.1f error=%s", self.name, delay, error)
+                await asyncio.sleep(delay)
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> None:
+def _die_with_parent() -> Callable[[], None] | None:
+    """What the new process does before its command, where there is a way."""
+    return None if _libc is None else partial(_ask_to_die_with, os.getpid())
+
+
+def _ask_to_die_with(parent: int) -> None:
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)

@@ -3,6 +3,7 @@
 import asyncio
 import builtins
 import json
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -14,7 +15,9 @@ from cloud import objects
 from cloud.kube import Kube
 from cloud.objects import Deleted, Object, ResourceType, Synced
 from cloud.writes import JSON, MERGE_PATCH, Answer, Request
-from edgewire.device import Desired, Device, DeviceModel, same_value
+from edgewire.device import Device, DeviceModel, desired_problem, same_value
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -131,16 +134,21 @@ class Cluster:
         return True
 
     async def apply(self, manifests: Iterable[dict[str, Any]]) -> None:
-        """Create Devices and DeviceModels, or bring their `spec` up to date. Raises ClusterError."""
+        """Create Devices and DeviceModels, or bring their `spec` up to date; desired values that a manifest does not name stay.
+
+        Raises ClusterError.
+        """
         for manifest in manifests:
             kind, metadata = manifest["kind"], manifest["metadata"]
             namespace = metadata.get("namespace", "default")
             body = json.dumps(manifest).encode()
             answer = await self._kube.send(Request("POST", _TYPES[kind].path(namespace), body, JSON))
             if answer.status == 409:
+                spec = manifest["spec"]
+                if kind == "Device":
+                    spec = _with_wishes(spec, await self.device(f"{namespace}/{metadata['name']}"))
                 path = _TYPES[kind].path(namespace, metadata["name"])
-                body = json.dumps({"spec": manifest["spec"]}).encode()
-                answer = await self._kube.send(Request("PATCH", path, body, MERGE_PATCH))
+                answer = await self._kube.send(Request("PATCH", path, json.dumps({"spec": spec}).encode(), MERGE_PATCH))
             _check(answer, f"cannot apply {kind} {namespace}/{metadata['name']}")
 
     async def delete(self, type: ResourceType, id: str) -> None:
@@ -153,7 +161,7 @@ class Cluster:
         namespace, _, name = id.partition("/")
         answer = await self._kube.get(objects.DEVICES.path(namespace, name))
         _check(answer, f"cannot read device {id}")
-        return msgspec.json.decode(answer.body, type=DeviceView)
+        return _decoded(answer.body, DeviceView, f"device {id}")
 
     async def list_devices(self) -> list[DeviceView]:
         """Every Device as it is now. Raises ClusterError."""
@@ -165,7 +173,9 @@ class Cluster:
 
     async def wait_reported(self, id: str, property: str, value: str, deadline_s: float) -> None:
         """Wait until a device reports a value. Raises ClusterError after the deadline, saying what it reports instead."""
-        type = await self._type_of(id, property)
+        _, model = await self._device_and_model(id)
+        of_model = model.property(property) if model is not None else None
+        type = of_model.type if of_model is not None else "STRING"
         changed = asyncio.Event()
         watching = asyncio.create_task(self.watch_devices(changed.set))
         found: Reported | None = None
@@ -183,21 +193,35 @@ class Cluster:
             await asyncio.gather(watching, return_exceptions=True)
 
     async def set_desired(self, id: str, property: str, value: str) -> None:
-        """Set the desired value of one property, without touching the others. Raises ClusterError."""
-        names = [p.name for p in (await self.device(id)).spec.properties]
-        if property in names:
-            at = names.index(property)
-            patch: list[dict[str, Any]] = [
-                {"op": "test", "path": f"/spec/properties/{at}/name", "value": property},
-                {"op": "add", "path": f"/spec/properties/{at}/desired", "value": msgspec.to_builtins(Desired(value))},
-            ]
-        else:
+        """Set the desired value of one property, without touching the others.
+
+        Raises ClusterError, also for what the device's model does not allow; while there is no model, everything is allowed.
+        """
+        device, model = await self._device_and_model(id)
+        if model is not None:
+            of_model = model.property(property)
+            if of_model is None:
+                known = ", ".join(p.name for p in model.spec.properties) or "none"
+                raise ClusterError(f"device {id} has no property {property}; it has {known}")
+            if problem := desired_problem(value, of_model):
+                raise ClusterError(f"cannot set {property} of {id} to {value!r}: {problem}")
+        if (at := _index(device, property)) is None:
             wanted = {"name": property, "desired": {"value": value}}
-            patch = [{"op": "add", "path": "/spec/properties/-", "value": wanted}]
-        namespace, _, name = id.partition("/")
-        path = objects.DEVICES.path(namespace, name)
-        answer = await self._kube.send(Request("PATCH", path, json.dumps(patch).encode(), JSON_PATCH))
-        _check(answer, f"cannot set {property} of {id}")
+            patch: list[dict[str, Any]] = [{"op": "add", "path": "/spec/properties/-", "value": wanted}]
+            if not device.spec.properties:
+                patch[0].update(path="/spec/properties", value=[wanted])
+        else:
+            desired = {"op": "add", "path": f"/spec/properties/{at}/desired", "value": {"value": value}}
+            patch = [_still(at, property), desired]
+        await self._patch(id, patch, f"cannot set {property} of {id}")
+
+    async def forget_desired(self, id: str, property: str) -> None:
+        """Desire nothing of a property any more. Raises ClusterError."""
+        device = await self.device(id)
+        at = _index(device, property)
+        if at is not None and device.desired(property) is not None:
+            gone = {"op": "remove", "path": f"/spec/properties/{at}/desired"}
+            await self._patch(id, [_still(at, property), gone], f"cannot forget what is desired of {id}/{property}")
 
     async def watch_devices(self, changed: Callable[[], None]) -> None:
         """Keep `devices` up to date and call `changed` after each change, until cancelled."""
@@ -211,11 +235,14 @@ class Cluster:
         """Keep `nodes` up to date likewise."""
         await self._watch(objects.NODES, self.nodes, NodeView, changed)
 
-    async def _type_of(self, id: str, property: str) -> str:
-        wanted = (await self.device(id)).model_id
-        model = next((model for model in await self.list_models() if model.id == wanted), None)
-        of_model = model.property(property) if model is not None else None
-        return of_model.type if of_model is not None else "STRING"
+    async def _device_and_model(self, id: str) -> tuple[DeviceView, DeviceModel | None]:
+        device = await self.device(id)
+        return device, next((model for model in await self.list_models() if model.id == device.model_id), None)
+
+    async def _patch(self, id: str, patch: list[dict[str, Any]], what: str) -> None:
+        namespace, _, name = id.partition("/")
+        path = objects.DEVICES.path(namespace, name)
+        _check(await self._kube.send(Request("PATCH", path, json.dumps(patch).encode(), JSON_PATCH)), what)
 
     async def _watch(
         self, type: ResourceType, known: dict[str, Any], view: builtins.type, changed: Callable[[], None]
@@ -226,13 +253,41 @@ class Cluster:
                 if isinstance(event, Deleted):
                     known.pop(object.id, None)
                 else:
-                    known[object.id] = msgspec.json.decode(object.raw, type=view)
+                    try:
+                        known[object.id] = _decoded(object.raw, view, f"{type.plural} {object.id}")
+                    except ClusterError as error:
+                        log.warning("= object ignored reason=%s", error)
             changed()
 
     async def _list(self, type: ResourceType, items: builtins.type[T]) -> T:
         answer = await self._kube.get(type.path())
         _check(answer, f"cannot list {type.plural}")
-        return msgspec.json.decode(answer.body, type=items)
+        return _decoded(answer.body, items, f"the list of {type.plural}")
+
+
+def _decoded(body: bytes, type: builtins.type[T], what: str) -> T:
+    try:
+        return msgspec.json.decode(body, type=type)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ClusterError(f"cannot make sense of {what}: {error}") from error
+
+
+def _index(device: Device, property: str) -> int | None:
+    return next((at for at, p in enumerate(device.spec.properties) if p.name == property), None)
+
+
+def _still(at: int, property: str) -> dict[str, Any]:
+    """A patch applies only while the property is where it was."""
+    return {"op": "test", "path": f"/spec/properties/{at}/name", "value": property}
+
+
+def _with_wishes(spec: dict[str, Any], present: DeviceView) -> dict[str, Any]:
+    """A manifest's spec with the desired values that the Device has."""
+    properties = []
+    for p in spec.get("properties", []):
+        wish = present.desired(p["name"])
+        properties.append(p if wish is None or "desired" in p else {**p, "desired": {"value": wish}})
+    return {**spec, "properties": properties}
 
 
 def _check(answer: Answer, what: str) -> None:

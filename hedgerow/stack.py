@@ -10,11 +10,12 @@
 
 import asyncio
 import logging
+import os
 import random
-import shutil
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from hedgerow.children import Child, ChildError
 log = logging.getLogger(__name__)
 
 START_DEADLINE_S = 30.0
+GIVE_UP_RESTARTS = 3
+"""A process that was started again so often will not come up: say so before the deadline."""
 POLL_S = 0.02
 
 
@@ -88,30 +91,57 @@ class Stack:
     @property
     def children(self) -> list[Child]:
         """The processes, in the order in which they start; they stop in reverse."""
-        return [*([self.apiserver] if self._embedded else []), self.edgecore, self.mapper, self.cloudcore]
+        return [*([self.apiserver] if self._embedded else []), self.cloudcore, self.edgecore, self.mapper]
 
-    async def start(self, *, mapper: bool = True) -> None:
-        """Write the configurations, start everything, and wait until the Kubernetes API answers. Raises ChildError."""
-        self._configure()
+    async def start(self, *, mapper: bool = True, deadline_s: float = START_DEADLINE_S) -> None:
+        """Write the configurations and start each process when what it needs is there: the Kubernetes API, cloudcore, edgecore,
+        the mapper. So nobody begins with a refused connection and the back-off after it. `deadline_s` is for each; raises
+        ChildError with the last words of the one that does not come up.
+        """
         if self._embedded:
             served = self.folder / "kubernetes" / "kubeconfig"
             served.unlink(missing_ok=True)
             await self.apiserver.start()
+            self._configure()  # while the other one starts
+            await self._up(self.apiserver, "the embedded Kubernetes API does not start", served.exists, deadline_s)
+            _write_secret(self.kubeconfig, served.read_bytes())
+        else:
+            self._configure()
+        await self.cloudcore.start()
+        await self._up(self.cloudcore, "cloudcore lets no gateway in", partial(_listens, self.ports.cloud), deadline_s)
         await self.edgecore.start()
+        await self._up(
+            self.edgecore, "edgecore's broker does not start", partial(_listens, self.ports.mqtt), deadline_s
+        )
         if mapper:
             await self.mapper.start()
-        if self._embedded:
-            await until(
-                served.exists, lambda: f"the embedded Kubernetes API does not start:\n{self.apiserver.last_words()}"
-            )
-            shutil.copyfile(served, self.kubeconfig)
-            self.kubeconfig.chmod(0o600)
-        await self.cloudcore.start()
 
     async def stop(self) -> None:
-        """Stop everything, in reverse order."""
-        for child in reversed(self.children):
-            await child.stop()
+        """Stop everything, in reverse order; at once when cancelled."""
+        try:
+            for child in reversed(self.children):
+                await child.stop()
+        except asyncio.CancelledError:
+            for child in self.children:
+                await child.kill()
+            raise
+
+    async def _up(
+        self, child: Child, otherwise: str, condition: Callable[[], bool | Awaitable[bool]], deadline_s: float
+    ) -> None:
+        """Wait until a condition holds of a process, unless it dies again and again."""
+        before = child.restarts
+
+        async def decided() -> bool:
+            found = condition()
+            return (found if isinstance(found, bool) else await found) or child.restarts - before >= GIVE_UP_RESTARTS
+
+        def why() -> str:
+            return f"{otherwise}:\n{child.last_words()}"
+
+        await until(decided, why, deadline_s)
+        if child.restarts - before >= GIVE_UP_RESTARTS:
+            raise ChildError(why())
 
     def _child(self, name: str, module: str, *arguments: str) -> Child:
         return Child(name, [sys.executable, "-m", module, *arguments], self.folder / "logs" / f"{name}.log")
@@ -125,10 +155,8 @@ class Stack:
         server = certificates.ensure_server(pki, ["localhost", "127.0.0.1", "::1"])
         node = certificates.ensure_node(pki, self.node)
         edge_pki = self.folder / "edge" / "pki"
-        edge_pki.mkdir(parents=True, exist_ok=True)
-        shutil.copy(authority.certificate, edge_pki / "ca.crt")
-        shutil.copy(node.certificate, edge_pki / "node.crt")
-        shutil.copy(node.key, edge_pki / "node.key")
+        for source, name in ((authority.certificate, "ca.crt"), (node.certificate, "node.crt"), (node.key, "node.key")):
+            _write_secret(edge_pki / name, source.read_bytes())
         _write(
             self.folder / "cloud" / "cloudcore.yaml",
             {
@@ -186,9 +214,27 @@ def free_port(preferred: int = 0) -> int:
     raise ChildError("no free port on loopback")
 
 
+async def _listens(port: int) -> bool:
+    """Whether somebody takes connections on a loopback port."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 def _write(path: Path, content: dict[str, Any]) -> None:
     import yaml
 
+    _write_secret(path, yaml.safe_dump(content, sort_keys=False).encode())
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    """Write a file that is never, not even for an instant, anybody else's to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    path.chmod(0o600)
+    new = path.with_name(path.name + ".new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+    new.replace(path)

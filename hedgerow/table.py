@@ -1,7 +1,7 @@
 """Devices as tables for a terminal."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,8 +13,10 @@ from hedgerow.cluster import DeviceView, NodeView
 _STATE_STYLES = {"online": "green", "ok": "green", "offline": "red", "unhealthy": "yellow"}
 
 
-def devices(views: Iterable[DeviceView], models: Mapping[str, DeviceModel]) -> Table:
+def devices(views: Collection[DeviceView], models: Mapping[str, DeviceModel]) -> RenderableType:
     """One row a property: reported and desired, how long ago it was measured, the device's state."""
+    if not views:
+        return Text("No devices yet.")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("DEVICE", "PROPERTY"):
         table.add_column(column, no_wrap=True)
@@ -29,19 +31,21 @@ def devices(views: Iterable[DeviceView], models: Mapping[str, DeviceModel]) -> T
 
 
 def screen(
-    views: Iterable[DeviceView],
+    views: Collection[DeviceView],
     models: Mapping[str, DeviceModel],
     nodes: Mapping[str, NodeView],
-    lines: Iterable[str],
+    notes: Iterable[str],
+    hints: Iterable[str],
 ) -> RenderableType:
-    """The live view: which links are up, the devices, and some lines below."""
+    """The live view: which links are up, the devices, what was complained of lately, and some lines below."""
     links = Text("gateways  ", "bold")
     for name, node in sorted(nodes.items()):
         links.append(f"{name} ")
         links.append("linked  " if node.ready else "not linked  ", "green" if node.ready else "red")
     if not nodes:
         links.append("none yet", "dim")
-    return Group(links, Text(), devices(views, models), Text(), *(Text(line, "dim") for line in lines))
+    complaints = (Text(line, "yellow") for line in notes)
+    return Group(links, Text(), devices(views, models), Text(), *complaints, *(Text(line, "dim") for line in hints))
 
 
 def _rows(view: DeviceView, model: DeviceModel | None) -> Iterable[tuple[str, str, str, str]]:

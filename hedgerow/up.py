@@ -1,26 +1,25 @@
-"""`hedgerow up`: the stack and, with `--demo`, devices for it, from start to stop, with a live table or a tour."""
+"""The stack that `hedgerow up` runs and, with `--demo`, devices for it, from start to stop."""
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console, RenderableType
-from rich.live import Live
-
-from hedgerow import table
-from hedgerow.children import Child
+from device_fw.tools import firmware
+from hedgerow.children import Child, ChildError
 from hedgerow.cluster import Cluster
 from hedgerow.stack import Ports, Stack, free_port, until
-from hil_tests.bench import demo
+from hil_tests.bench import demo, micropython_board
 from hil_tests.bench.cable import Cable
 from hil_tests.bench.micropython_board import MicroPythonBoard, Unavailable
 
 PLC_PORT = 5502
-REFRESH_PER_S = 4
 
 
 @dataclass
@@ -29,9 +28,12 @@ class Site:
 
     stack: Stack
     cluster: Cluster
+    began_ms: int
+    """When its start began, ms since 1970: what is older was reported by an earlier run."""
     cable: Cable | None = None
     """The uplink, where it can be cut: in the demo."""
     plc_port: int = 0
+    """0 without the demo."""
     plc_state: Path = Path()
     boards: list[MicroPythonBoard] = field(default_factory=list)
     without_boards: str = ""
@@ -42,29 +44,35 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def site(folder: Path, *, with_demo: bool, kubeconfig: Path | None, node: str) -> AsyncIterator[Site]:
-    """Start the stack below an absolute folder, and with the demo its devices; stop all in the end. Raises ChildError."""
-    ports = Ports.free()
-    cable = Cable("127.0.0.1", ports.cloud) if with_demo else None
-    if cable is not None:
-        await cable.start()
-    stack = Stack(
-        folder, node=node, ports=ports, kubeconfig=kubeconfig, cloud_port=cable.port if cable is not None else None
-    )
+    """Start the stack below an absolute folder, and with the demo its devices; stop all in the end.
+
+    Raises ChildError for what does not start or when the folder is in use, ClusterError when Kubernetes does not take the
+    demo's Devices.
+    """
+    began_ms = time.time_ns() // 1_000_000
     async with contextlib.AsyncExitStack() as cleanup:
+        cleanup.enter_context(_owned(folder))
+        ports = Ports.free()
+        cable = Cable("127.0.0.1", ports.cloud) if with_demo else None
         if cable is not None:
+            await cable.start()
             cleanup.push_async_callback(cable.cut)
-        cleanup.push_async_callback(stack.stop)
-        plc_port, plc_state = free_port(PLC_PORT), folder / "plc.json"
-        if with_demo:
-            plc = _plc(folder, plc_port, plc_state)
-            cleanup.push_async_callback(plc.stop)
-            await plc.start()
-        await stack.start()
+        cloud_port = cable.port if cable is not None else None
+        stack = Stack(folder, node=node, ports=ports, kubeconfig=kubeconfig, cloud_port=cloud_port)
         cluster = await cleanup.enter_async_context(Cluster(stack.kubeconfig))
-        running = Site(stack, cluster, cable, plc_port, plc_state)
+        running = Site(stack, cluster, began_ms, cable)
         if with_demo:
-            _start_boards(running, folder, ports.mqtt)
-            cleanup.callback(_stop_boards, running.boards)
+            await _start_plc(running, cleanup)
+        cleanup.push_async_callback(stack.stop)
+        if with_demo:
+            running.without_boards = await asyncio.to_thread(_why_no_boards)
+        await stack.start()
+        # cloudcore has installed the definitions before it let edgecore in; a real cluster may have been given them otherwise.
+        await until(cluster.serves_devices, lambda: f"no Devices in Kubernetes:\n{stack.cloudcore.last_words()}")
+        if with_demo:
+            await _install_demo(running)
+            cleanup.push_async_callback(_stop_boards, running.boards)
+            _start_boards(running)
         watches = [
             asyncio.create_task(watch(running.changed.set))
             for watch in (cluster.watch_devices, cluster.watch_models, cluster.watch_nodes)
@@ -73,62 +81,68 @@ async def site(folder: Path, *, with_demo: bool, kubeconfig: Path | None, node: 
         yield running
 
 
-async def show(running: Site, console: Console) -> None:
-    """Show what Kubernetes knows until SIGINT or SIGTERM."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
-        while not stop.is_set():
-            live.update(_screen(running), refresh=True)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1 / REFRESH_PER_S):
-                    await stop.wait()
-    console.print("Stopping.")
+@contextlib.contextmanager
+def _owned(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone. Raises ChildError when another one has it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("a+")
+    except OSError as error:
+        raise ChildError(f"cannot use the folder {folder}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise ChildError(f"another `hedgerow up` (process {owner}) runs in {folder}: give --data") from error
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
 
 
-async def install_demo(running: Site) -> None:
-    """Give Kubernetes the demo's Devices; cloudcore installs their definitions first. Raises ClusterError, ChildError."""
+async def _install_demo(running: Site) -> None:
     node = running.stack.node
     manifests = demo.plc_manifests(node, running.plc_port)
-    if running.boards:
+    if not running.without_boards:
         manifests += demo.board_manifests(node)
-    await until(
-        running.cluster.serves_devices, lambda: f"no Devices in Kubernetes:\n{running.stack.cloudcore.last_words()}"
-    )
     await running.cluster.apply(manifests)
 
 
-def _screen(running: Site) -> RenderableType:
-    stack = running.stack
-    lines = [
-        f"MQTT   127.0.0.1:{stack.ports.mqtt}      logs   {stack.folder / 'logs'}",
-        "In a second terminal:",
-        f"  export KUBECONFIG={stack.kubeconfig}",
-        "  kubectl get devices    kubectl get nodes    kubectl edit device boiler",
-        "Ctrl-C stops everything.",
-    ]
-    if running.without_boards:
-        lines.insert(0, f"No boards: {running.without_boards}")
-    return table.screen(running.cluster.devices.values(), running.cluster.models, running.cluster.nodes, lines)
+async def _start_plc(running: Site, cleanup: contextlib.AsyncExitStack) -> None:
+    folder = running.stack.folder
+    running.plc_port, running.plc_state = free_port(PLC_PORT), folder / "plc.json"
+    module = [sys.executable, "-m", "hil_tests.bench.plc"]
+    command = [*module, "--port", str(running.plc_port), "--state-file", str(running.plc_state)]
+    plc = Child("plc", command, folder / "logs" / "plc.log")
+    cleanup.push_async_callback(plc.stop)
+    await plc.start()
 
 
-def _plc(folder: Path, port: int, state: Path) -> Child:
-    command = [sys.executable, "-m", "hil_tests.bench.plc", "--port", str(port), "--state-file", str(state)]
-    return Child("plc", command, folder / "logs" / "plc.log")
-
-
-def _start_boards(running: Site, folder: Path, mqtt_port: int) -> None:
+def _why_no_boards() -> str:
+    """Empty when this machine can have boards; fetches what they need."""
     try:
-        running.boards += demo.boards(folder / "boards", mqtt_port)
-    except Unavailable as error:
-        running.without_boards = str(error)
+        micropython_board.command()
+        firmware.umqtt_simple()
+    except (Unavailable, firmware.FirmwareError) as error:
+        return str(error)
+    return ""
 
 
-def _stop_boards(boards: list[MicroPythonBoard]) -> None:
-    for board in boards:
-        board.stop()
+def _start_boards(running: Site) -> None:
+    if not running.without_boards:
+        running.boards += demo.boards(running.stack.folder / "boards", running.stack.ports.mqtt)
+
+
+async def _stop_boards(boards: list[MicroPythonBoard]) -> None:
+    try:
+        await asyncio.gather(*(asyncio.to_thread(board.stop) for board in boards))
+    except asyncio.CancelledError:
+        for pid in (board.pid for board in boards):
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+        raise
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

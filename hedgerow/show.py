@@ -1,0 +1,74 @@
+"""What `hedgerow up` shows until it is told to stop: the live table in a terminal, a few lines elsewhere."""
+
+import asyncio
+import collections
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from hedgerow import table
+from hedgerow.up import Site
+
+REFRESH_PER_S = 4
+_NOTES = 3
+
+
+async def show(running: Site, console: Console) -> None:
+    """Show what Kubernetes knows until cancelled, or until the terminal is gone."""
+    if not console.is_terminal:
+        for line in _hints(running):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        await asyncio.get_running_loop().create_future()
+    with (
+        contextlib.suppress(OSError),
+        _notes() as notes,
+        Live(console=console, auto_refresh=False, screen=True) as live,
+    ):
+        while True:
+            live.update(_screen(running, notes), refresh=True)
+            await asyncio.sleep(1 / REFRESH_PER_S)
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[collections.deque[str]]:
+    """The newest warnings, which would otherwise be written across the table."""
+    notes: collections.deque[str] = collections.deque(maxlen=_NOTES)
+    keeper = _Keeper(notes)
+    root = logging.getLogger()
+    before, root.handlers = root.handlers, [keeper]
+    try:
+        yield notes
+    finally:
+        root.handlers = before
+
+
+class _Keeper(logging.Handler):
+    def __init__(self, notes: collections.deque[str]) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self._notes = notes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._notes.append(self.format(record))
+
+
+def _screen(running: Site, notes: collections.deque[str]) -> RenderableType:
+    cluster = running.cluster
+    return table.screen(cluster.devices.values(), cluster.models, cluster.nodes, notes, _hints(running))
+
+
+def _hints(running: Site) -> list[str]:
+    stack = running.stack
+    lines = [
+        f"MQTT 127.0.0.1:{stack.ports.mqtt}   logs {stack.folder / 'logs'}",
+        "In a second terminal:",
+        f"  export KUBECONFIG={stack.kubeconfig}",
+        "  kubectl get nodes,devices        kubectl edit device boiler" if running.plc_port else "  kubectl get nodes",
+        "Ctrl-C stops everything.",
+    ]
+    if running.without_boards:
+        lines.insert(0, f"No boards: {running.without_boards}")
+    return lines
