@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from edge_gateway.external_broker import ExternalBroker
 
 
-def main() -> None:
-    """Run EdgeCore until SIGINT or SIGTERM; exit 2 with one line when the configuration or the store is unusable."""
+def main() -> int:
+    """Run EdgeCore until SIGINT or SIGTERM: 0 then, 2 when the configuration cannot be used, 1 when it cannot run."""
     parser = argparse.ArgumentParser(
         prog="edgecore", description="The gateway: broker, device twins, link to the cloud."
     )
@@ -39,7 +39,9 @@ def main() -> None:
         )
         asyncio.run(run(config))
     except (ConfigError, StoreError, BrokerError) as error:
-        sys.exit(f"edgecore: {error}")
+        sys.stderr.write(f"edgecore: {error}\n")
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
 
 
 async def run(config: EdgeConfig) -> None:
@@ -95,4 +97,4 @@ def _hub(config: EdgeConfig, core: EdgeCore, events: EventBus) -> "EdgeHub":
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,6 +20,7 @@ from edge_gateway.edge_core import EdgeCore
 from edge_gateway.effects import Effects
 from edge_gateway.meta_manager import MetaError
 from edgewire import backoff
+from edgewire.config import ConfigError
 from edgewire.link import Delivered, Event, Link, PeerSilent, Received, Refused, Undelivered
 from edgewire.message import MAX_FRAME, Message, MessageError, now_ms
 from edgewire.resource import ResourceError
@@ -70,7 +71,10 @@ class EdgeHub:
             self._wake.set()
 
     async def run(self, ready: asyncio.Event) -> None:
-        """Keep the link up until cancelled. Ready at once: a gateway serves its site without a cloud."""
+        """Keep the link up until cancelled. Ready at once: a gateway serves its site without a cloud.
+
+        Raises ConfigError when the certificates cannot be used.
+        """
         context = _tls(self._endpoint)
         ready.set()
         while True:
@@ -175,8 +179,12 @@ class EdgeHub:
 
 
 def _tls(endpoint: Endpoint) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(endpoint.ca))
-    context.load_cert_chain(endpoint.certificate, endpoint.key)
+    try:
+        context = ssl.create_default_context(cafile=str(endpoint.ca))
+        context.load_cert_chain(endpoint.certificate, endpoint.key)
+    except OSError as error:  # which ssl.SSLError is
+        files = f"{endpoint.ca}, {endpoint.certificate}, {endpoint.key}"
+        raise ConfigError(f"certificates for the cloud cannot be used: {files}: {error.strerror or error}") from error
     return context
 
 
