@@ -366,7 +366,7 @@ async def test_a_mapper_with_a_misspelt_key_says_so_and_ends(tmp_path: Path) -> 
     await mapper.start()
     assert mapper._process is not None
     async with asyncio.timeout(DEADLINE_S):
-        assert await mapper._process.wait() == 1
+        assert await mapper._process.wait() == 2
     assert mapper.log() == "mapper: unknown key `brokr` in mapper.yaml: did you mean `broker`?\n"
 
 

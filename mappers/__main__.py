@@ -65,8 +65,8 @@ async def run(configuration: MapperConfig) -> None:
     await serve_until_signalled(exchange.poller, exchange.connection)
 
 
-def main() -> None:
-    """The command line."""
+def main() -> int:
+    """The command line: 0 after SIGINT or SIGTERM, 2 when the configuration cannot be used."""
     parser = argparse.ArgumentParser(prog="mapper", description="Turns devices of one protocol into twins, over MQTT.")
     parser.add_argument("config", nargs="?", type=Path, help="mapper.yaml; without it, Modbus and 127.0.0.1:1883")
     parser.add_argument("--protocol", help=f"instead of the file's: {', '.join(DRIVERS)}")
@@ -74,10 +74,12 @@ def main() -> None:
     try:
         configuration = config.load(options.config, MapperConfig, {"protocol": options.protocol})
     except config.ConfigError as error:
-        sys.exit(f"mapper: {error}")
+        sys.stderr.write(f"mapper: {error}\n")
+        return 2
     logging.basicConfig(level=configuration.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     asyncio.run(run(configuration))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
