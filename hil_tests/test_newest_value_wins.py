@@ -27,9 +27,9 @@ CONNECTIONS = 3
 _sentinels = count(1)
 
 
-def report_of(device: str, value: int) -> Report:
-    """A report whose source time is as new as its value is large."""
-    payload = board.report({"count": (str(value), BEGAN_MS + value)}, f"e{value}")
+def report_of(device: str, value: int, at: int | None = None) -> Report:
+    """A report whose source time is as new as its value is large, unless said otherwise."""
+    payload = board.report({"count": (str(value), BEGAN_MS + (value if at is None else at))}, f"e{value}")
     return topics.of_device(device, topics.UPDATE), payload
 
 
@@ -119,9 +119,10 @@ async def test_a_replay_changes_neither_twin_nor_kubernetes(site: Site) -> None:
 
 
 async def test_source_times_count_across_the_gateways_death(site: Site) -> None:
-    assert await publish(site.stack.ports.mqtt, [report_of(ONE, value) for value in (50, 100, 70)]) == []
+    reports = [*(report_of(ONE, value) for value in (50, 100, 70)), report_of(ONE, 100, at=300)]
+    assert await publish(site.stack.ports.mqtt, reports) == []
     await kill(site)
-    await publish_until_acknowledged(site, [report_of(ONE, value) for value in (99, 60, 100, 80)])
+    await publish_until_acknowledged(site, [report_of(ONE, value) for value in (99, 200, 60, 100, 80)])
     assert await asyncio.to_thread(twin_value, site.stack.ports.mqtt, ONE, "count") == "100"
     await let_everything_pass(site)
     assert site.reported("one") == 100
