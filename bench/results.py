@@ -6,6 +6,7 @@ import platform
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct, field
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +20,8 @@ class Figure(Struct):
     reference: dict[str, float | str] = field(default_factory=dict)
     """What to read the value against: the aim, KubeEdge's own figure, and what else was measured in the same run."""
     note: str = ""
+    parts: dict[str, float] = field(default_factory=dict)
+    """What the value is the sum of."""
 
 
 Figures = dict[str, Figure]
@@ -45,6 +48,8 @@ def show(found: Mapping[str, Figure], console: Console) -> None:
     for name, figure in found.items():
         against = "; ".join(f"{what}: {_number(value)}" for what, value in figure.reference.items())
         table.add_row(name, _number(figure.value), figure.unit, "; ".join(filter(None, (against, figure.note))))
+        for part, value in figure.parts.items():
+            table.add_row(f"  {part}", _number(value), figure.unit, "")
     console.print(table)
 
 
@@ -54,13 +59,15 @@ def write(found: Mapping[str, Figure], file: Path) -> None:
     kept: dict[str, object] = {}
     if file.exists() and (before := json.loads(file.read_text()))["machine"] == here:
         kept = before["figures"]
-    figures = {name: {k: v for k, v in _plain(figure).items() if v} for name, figure in found.items()}
+    figures = {name: _plain(msgspec.to_builtins(figure)) for name, figure in found.items()}
     file.write_text(json.dumps({"machine": here, "figures": kept | figures}, indent=2) + "\n")
 
 
-def _plain(figure: Figure) -> dict[str, object]:
-    value = float(_number(figure.value))
-    return {"value": value, "unit": figure.unit, "reference": figure.reference, "note": figure.note}
+def _plain(value: object) -> object:
+    """As JSON has it, with no more digits than were measured."""
+    if isinstance(value, dict):
+        return {name: plain for name, part in value.items() if (plain := _plain(part)) not in ("", {})}
+    return float(_number(value)) if isinstance(value, float) else value
 
 
 def _number(value: float | str) -> str:
