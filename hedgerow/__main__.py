@@ -7,11 +7,16 @@ import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from hedgerow.signals import until_signalled
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hedgerow.up import Site
 
 app = typer.Typer(
     pretty_exceptions_enable=False,
@@ -47,6 +52,8 @@ def up(
         _fail("--once is the demo's tour: give --demo too", USAGE)
     if kubeconfig is not None and not kubeconfig.exists():
         _fail(f"no kubeconfig at {kubeconfig}", USAGE)
+    if kubeconfig is not None:
+        _checked([kubeconfig])
     logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
     status = asyncio.run(until_signalled(_up(demo, once, data.absolute(), node, kubeconfig, deadline)))
     # A signal is how one ends it; the tour, though, did not come to its end.
@@ -80,9 +87,7 @@ def set_(
 
 async def _up(with_demo: bool, once: bool, data: Path, node: str, kubeconfig: Path | None, deadline_s: float) -> int:
     from rich.console import Console
-    from rich.text import Text
 
-    from hedgerow import tour
     from hedgerow.children import ChildError
     from hedgerow.cluster import ClusterError
     from hedgerow.show import show
@@ -95,11 +100,20 @@ async def _up(with_demo: bool, once: bool, data: Path, node: str, kubeconfig: Pa
             if once:
                 if running.without_boards:
                     console.print(f"No boards: {running.without_boards}", markup=False, soft_wrap=True)
-                await tour.take(running, console, deadline_s)
-            else:
-                await show(running, console)
+                return await _tour(running, console, deadline_s)
+            await show(running, console)
     except (ChildError, ClusterError) as error:
         return _complain(str(error))
+    return 0
+
+
+async def _tour(running: "Site", console: "Console", deadline_s: float) -> int:
+    from rich.text import Text
+
+    from hedgerow import tour
+
+    try:
+        await tour.take(running, console, deadline_s)
     except tour.StepFailed as error:
         console.print("[red]failed[/]", Text(str(error)), soft_wrap=True)
         return FAILED
@@ -147,9 +161,20 @@ def _device_id(device: str) -> str:
 
 def _kubeconfig(given: Path | None, data: Path) -> Path:
     found = given or Path(os.environ.get("KUBECONFIG", "") or data / "kubeconfig")
-    if not any(Path(one).exists() for one in str(found).split(os.pathsep)):
+    files = [Path(one) for one in str(found).split(os.pathsep)]
+    if not any(file.exists() for file in files):
         _fail(f"no kubeconfig at {found}: is `hedgerow up` running? Else give --kubeconfig", USAGE)
+    _checked(files)
     return found
+
+
+def _checked(kubeconfig: list[Path]) -> None:
+    from hedgerow.cluster import ClusterError, check_kubeconfig
+
+    try:
+        check_kubeconfig(kubeconfig)
+    except ClusterError as error:
+        _fail(" ".join(str(error).split()), FAILED)
 
 
 def _complain(why: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import msgspec
+import yaml
 from msgspec import Struct, field
 
 from cloud import objects
@@ -187,7 +188,7 @@ class Cluster:
                     found = self.devices[id].reported(property) if id in self.devices else None
         except TimeoutError as error:
             seen = found.value if found is not None else "nothing"
-            raise ClusterError(f"{id}/{property} reports {seen} after {deadline_s:.0f} s, not {value}") from error
+            raise ClusterError(f"{id}/{property} reports {seen} after {deadline_s:g} s, not {value}") from error
         finally:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
@@ -263,6 +264,17 @@ class Cluster:
         answer = await self._kube.get(type.path())
         _check(answer, f"cannot list {type.plural}")
         return _decoded(answer.body, items, f"the list of {type.plural}")
+
+
+def check_kubeconfig(files: Iterable[Path]) -> None:
+    """Raise ClusterError, naming the file, for what is no kubeconfig at all; files that do not exist are left out."""
+    for file in files:
+        try:
+            found = yaml.safe_load(file.read_bytes()) if file.exists() else {}
+        except (OSError, yaml.YAMLError) as error:
+            raise ClusterError(f"cannot read kubeconfig {file}: {error}") from error
+        if not isinstance(found, dict):
+            raise ClusterError(f"{file} is no kubeconfig: {str(found)[:40]!r} instead of clusters, users and contexts")
 
 
 def _decoded(body: bytes, type: builtins.type[T], what: str) -> T:
