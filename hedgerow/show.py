@@ -4,6 +4,7 @@ import asyncio
 import collections
 import contextlib
 import logging
+import time
 from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
@@ -14,6 +15,8 @@ from hedgerow.up import Site
 
 REFRESH_PER_S = 4
 _NOTES = 3
+_NOTED_S = 30.0
+"""How long a warning is shown."""
 
 
 async def show(running: Site, console: Console) -> None:
@@ -28,34 +31,37 @@ async def show(running: Site, console: Console) -> None:
         Live(console=console, auto_refresh=False, screen=True) as live,
     ):
         while True:
-            live.update(_screen(running, notes), refresh=True)
+            live.update(_screen(running, notes.newest()), refresh=True)
             await asyncio.sleep(1 / REFRESH_PER_S)
 
 
-@contextlib.contextmanager
-def _notes() -> Iterator[collections.deque[str]]:
+class _Notes(logging.Handler):
     """The newest warnings, which would otherwise be written across the table."""
-    notes: collections.deque[str] = collections.deque(maxlen=_NOTES)
-    keeper = _Keeper(notes)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self._records: collections.deque[logging.LogRecord] = collections.deque(maxlen=_NOTES)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.append(record)
+
+    def newest(self) -> list[str]:
+        return [self.format(record) for record in self._records if time.time() - record.created < _NOTED_S]
+
+
+@contextlib.contextmanager
+def _notes() -> Iterator[_Notes]:
+    notes = _Notes()
     root = logging.getLogger()
-    before, root.handlers = root.handlers, [keeper]
+    before, root.handlers = root.handlers, [notes]
     try:
         yield notes
     finally:
         root.handlers = before
 
 
-class _Keeper(logging.Handler):
-    def __init__(self, notes: collections.deque[str]) -> None:
-        super().__init__()
-        self.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-        self._notes = notes
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._notes.append(self.format(record))
-
-
-def _screen(running: Site, notes: collections.deque[str]) -> RenderableType:
+def _screen(running: Site, notes: list[str]) -> RenderableType:
     cluster = running.cluster
     return table.screen(cluster.devices.values(), cluster.models, cluster.nodes, notes, _hints(running))
 

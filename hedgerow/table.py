@@ -20,8 +20,12 @@ def devices(views: Collection[DeviceView], models: Mapping[str, DeviceModel]) ->
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("DEVICE", "PROPERTY"):
         table.add_column(column, no_wrap=True)
-    for column in ("REPORTED", "DESIRED", "AGE"):
-        table.add_column(column, justify="right", no_wrap=True)
+    for column, width in (
+        ("REPORTED", 12),
+        ("DESIRED", 7),
+        ("AGE", 4),
+    ):  # so that columns stand still while values change
+        table.add_column(column, justify="right", no_wrap=True, min_width=width)
     table.add_column("STATE", no_wrap=True)
     for view in sorted(views, key=lambda view: view.id):
         for number, row in enumerate(_rows(view, models.get(view.model_id))):
@@ -44,7 +48,7 @@ def screen(
         links.append("linked  " if node.ready else "not linked  ", "green" if node.ready else "red")
     if not nodes:
         links.append("none yet", "dim")
-    complaints = (Text(line, "yellow") for line in notes)
+    complaints = (Text(line, "yellow", no_wrap=True, overflow="ellipsis") for line in notes)
     return Group(links, Text(), devices(views, models), Text(), *complaints, *(Text(line, "dim") for line in hints))
 
 

@@ -60,10 +60,10 @@ def _boiler(age_s: float = 3, **status: object) -> DeviceView:
 
 def test_a_device_has_a_row_for_each_property_of_its_model() -> None:
     assert _text(table.devices([_boiler()], {"default/boiler-model": _model()})) == [
-        "DEVICE          PROPERTY     REPORTED  DESIRED  AGE  STATE",
-        "default/boiler  temperature   64.0 °C            3s  online",
-        "                setpoint      60.0 °C     71.5   3s",
-        "                pump                -",
+        "DEVICE          PROPERTY         REPORTED  DESIRED   AGE  STATE",
+        "default/boiler  temperature       64.0 °C             3s  online",
+        "                setpoint          60.0 °C     71.5    3s",
+        "                pump                    -",
     ]
 
 
@@ -83,6 +83,19 @@ def test_a_device_without_a_state_says_why() -> None:
     refused = [{"type": "Accepted", "status": "False", "reason": "ModelNotFound"}]
     assert _text(table.devices([_boiler(state="", conditions=refused)], {}))[1].endswith("ModelNotFound")
     assert _text(table.devices([_boiler(state="")], {}))[1].endswith("no report yet")
+
+
+def test_columns_stand_still_while_values_change() -> None:
+    def header(value: str) -> str:
+        twins = [{"propertyName": "temperature", "reported": {"value": value}}]
+        return _text(table.devices([_boiler(twins=twins)], {"default/boiler-model": _model()}))[0]
+
+    assert header("7") == header("1234.5678")
+
+
+def test_a_long_complaint_takes_one_line() -> None:
+    lines = _text(table.screen([], {}, {}, ["x" * 200], ["end"]))
+    assert lines[-2:] == ["x" * 79 + "…", "end"]
 
 
 def test_no_device_is_said_so() -> None:

@@ -1,5 +1,6 @@
 """`hedgerow up` in a terminal: what it shows, and that no way to end it leaves anything behind."""
 
+import fcntl
 import os
 import re
 import signal
@@ -48,6 +49,18 @@ def test_ctrl_c_while_it_starts_ends_it_too(tmp_path: Path, seen: str) -> None:
     assert not re.search("failed|hedgerow:", running.said)
 
 
+def test_a_process_that_dies_is_told_below_the_table_and_comes_back(tmp_path: Path) -> None:
+    with up_in_terminal("--data", tmp_path) as running:
+        running.wait_for(RUNNING)
+        before = running.child("mapper.yaml")
+        before.kill()
+        running.wait_for("process ended name=mapper")
+        before.wait(5)
+        assert running.child("mapper.yaml").pid != before.pid
+        running.press_ctrl_c()
+        _ended_well(running)
+
+
 def test_an_impatient_second_ctrl_c_kills_what_does_not_stop(tmp_path: Path) -> None:
     with up_in_terminal("--data", tmp_path) as running:
         running.wait_for(RUNNING)
@@ -84,14 +97,15 @@ def test_a_closed_terminal_ends_it(tmp_path: Path) -> None:
         assert running.left_behind() == []
 
 
-def test_kill_9_takes_its_processes_with_it(tmp_path: Path) -> None:
+def test_kill_9_takes_its_processes_with_it_and_frees_the_folder(tmp_path: Path) -> None:
     with up("--demo", "--data", tmp_path) as running:
-        running.child("cloudcore.yaml")
+        running.wait_for(RUNNING)
+        assert len(running.meet_family()) >= 5
         running.process.kill()
         assert running.ended() == -signal.SIGKILL
         assert running.left_behind(10) == []
-    with up("--data", tmp_path) as again:  # and the folder is free
-        again.wait_for(RUNNING)
+    with (tmp_path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_tour_that_is_interrupted_did_not_succeed(tmp_path: Path) -> None:
