@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.frames import CloseCode
 
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.effects import Effects
@@ -95,7 +96,11 @@ class EdgeHub:
                     ping_timeout=KEEPALIVE_S,
                 ) as socket:
                     log.info("cloud connected url=%s node=%s", self._endpoint.url, self._core.node)
-                    await self._session(socket)
+                    try:
+                        await self._session(socket)
+                    except asyncio.CancelledError:
+                        await socket.close(CloseCode.GOING_AWAY)  # left alone, it would say that something went wrong
+                        raise
             except (OSError, InvalidHandshake, InvalidURI, ConnectionClosed, TimeoutError) as error:
                 why = _reason(error)
             wait_s = next(self._delays)

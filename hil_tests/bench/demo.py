@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 from pymodbus.client import ModbusTcpClient
+from pymodbus.exceptions import ModbusException
 
 from edgewire import board as messages
 from edgewire import topics
@@ -79,6 +80,8 @@ def write_register(port: int, name: str, value: int) -> None:
     try:
         if not client.connect() or client.write_register(register.address, value, device_id=register.unit).isError():
             raise ConnectionError(f"the PLC does not take {value} for {name}")
+    except ModbusException as error:
+        raise ConnectionError(f"the PLC does not answer: {error}") from error
     finally:
         client.close()
 
