@@ -196,6 +196,7 @@ class Kube:
             try:
                 yield response
             finally:
+                await _end(response)
                 if response.status == 401 and self._connection is connection:
                     # Tokens of a kubeconfig expire; reading it again renews them.
                     log.warning("= api server refuses the credentials, reading them again")
@@ -244,6 +245,18 @@ async def _connection_of(kubeconfig: Path | None) -> _Connection:
         return _Connection(settings)
     except (config.ConfigException, OSError, yaml.YAMLError) as error:
         raise KubeError(NO_ANSWER, f"{kubeconfig or 'service account'}: {error}") from error
+
+
+async def _end(response: aiohttp.ClientResponse) -> None:
+    """Cut the connection of a response that is not read to its end, as a watch's never is.
+
+    Left to itself the session says farewell by TLS and forgets the connection: neither it nor `close` waits for the answer,
+    and to a peer that is frozen the socket would stay open for half a minute.
+    """
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        connection.transport.abort()
+        await asyncio.sleep(0)  # the event loop closes the socket before it comes back here
 
 
 async def _lines(stream: aiohttp.StreamReader) -> AsyncGenerator[bytes]:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cloud import kube as kube_module
@@ -120,6 +121,20 @@ async def test_a_connection_that_says_nothing_any_more_is_noticed(
         await until(lambda: proxy.accepted > before, "another attempt")
         proxy.thaw()
         await until(lambda: f"{cluster.namespace}/a" in told.names)
+
+
+async def test_no_socket_outlives_its_watch_not_even_one_to_a_frozen_peer(
+    cluster: Cluster, shared_server: ServerProcess, tmp_path: Path
+) -> None:
+    async with proxied(cluster, shared_server, tmp_path) as (proxy, kubeconfig):
+        async with following(kubeconfig):
+            assert _open_to(proxy.port)
+            proxy.freeze()
+        assert not _open_to(proxy.port)
+
+
+def _open_to(port: int) -> list[object]:
+    return [c for c in psutil.Process().net_connections("tcp") if c.raddr and c.raddr.port == port and c.fd >= 0]
 
 
 async def test_a_gap_too_long_to_resume_is_listed_anew_with_what_vanished(
