@@ -36,6 +36,8 @@ class Watcher:
     async def __aexit__(self, *_: object) -> None:
         self._client.disconnect()
         await asyncio.to_thread(self._client.loop_stop)
+        # paho closes its pair of sockets when it is deleted. In a cycle the collector may take the sockets first, and warn.
+        self._client.on_connect = self._client.on_message = self._client.on_subscribe = None
 
     def say(self, topic: str, content: object) -> None:
         """Publish JSON at QoS 1."""

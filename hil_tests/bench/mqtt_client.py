@@ -38,6 +38,8 @@ class MqttClient:
     def __exit__(self, *error: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        # paho closes its pair of sockets when it is deleted. In a cycle the collector may take the sockets first, and warn.
+        self._client.on_connect = self._client.on_message = self._client.on_subscribe = None
 
     def subscribe(self, *filters: str, qos: int = 1) -> None:
         """Subscribe, and wait for the SUBACK."""

@@ -302,6 +302,8 @@ class Paho:
         """DISCONNECT."""
         self.client.disconnect()
         self.client.loop_stop()
+        # paho closes its pair of sockets when it is deleted. In a cycle the collector may take the sockets first, and warn.
+        self.client.on_connect = self.client.on_message = self.client.on_subscribe = None
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, reason: Any, properties: Any) -> None:
         with self.changed:
