@@ -231,7 +231,7 @@ def test_a_client_that_falls_silent_is_closed_and_its_will_published(raw: Callab
     board = raw(name, keepalive=1, will=Will(name, b"offline", 0, False))
     assert watcher.next(Publish).payload == b"offline"
     board.wait_closed()
-    assert 1.4 < time.monotonic() - begun < 8  # mosquitto looks every few seconds
+    assert 1.0 < time.monotonic() - begun < 8  # mosquitto counts whole seconds and looks every few
 
 
 def test_a_client_that_pings_stays(raw: Callable[..., Raw], name: str) -> None:
