@@ -1,10 +1,13 @@
 """The manifests for a real cluster: they parse, they fit each other, and the API takes the definitions."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from kubernetes.aio import client
+from pydantic import ValidationError
 
 from cloud.apiserver.tests.core import MANIFESTS, Core
 from cloud.config import CloudCoreConfig
@@ -79,6 +82,60 @@ def test_cloudcore_runs_as_the_account_that_has_the_role() -> None:
         assert bound["subjects"] == [
             {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
         ]
+
+
+def read(document: dict[str, Any]) -> None:
+    """Raise ValidationError when a document is not what Kubernetes' own API says of its kind, by its Python client."""
+    getattr(client, f"V1{document['kind']}").model_validate(document)
+
+
+@pytest.mark.parametrize("path", sorted(MANIFESTS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_manifest_is_what_kubernetes_says_of_its_kind(path: Path) -> None:
+    for document in documents(path.name):
+        read(document)
+
+
+def test_a_slip_in_a_manifest_would_be_noticed() -> None:
+    deployment = of_kind("deployment.yaml", "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    container["readinessProbe"]["periodSecond"] = 5
+    container["livenessProbe"]["periodSeconds"] = "20"
+    del container["name"], deployment["spec"]["selector"]
+    with pytest.raises(ValidationError) as refused:
+        read(deployment)
+    assert {error["loc"][-1] for error in refused.value.errors()} == {
+        "periodSecond",
+        "periodSeconds",
+        "name",
+        "selector",
+    }
+
+
+def test_the_embedded_api_takes_what_it_has_the_types_of() -> None:
+    core = Core()
+    plurals = {resource.kind: resource.plural for resource in core.objects.registry}
+    taken = []
+    for document in [*documents("rbac.yaml"), *documents("deployment.yaml")]:
+        if plural := plurals.get(document["kind"]):
+            core.create(plural, document, document["metadata"].get("namespace"))
+            taken.append(document["kind"])
+    assert taken == ["Namespace", "ServiceAccount", "ConfigMap"]
+
+
+def test_cloudcore_is_given_no_rights_on_its_machine() -> None:
+    pod = of_kind("deployment.yaml", "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_a_slow_cluster_is_waited_for_and_every_probe_asks_the_port_that_nodes_use() -> None:
+    (container,) = of_kind("deployment.yaml", "Deployment")["spec"]["template"]["spec"]["containers"]
+    probes = [container[name] for name in ("startupProbe", "readinessProbe", "livenessProbe")]
+    assert {probe["tcpSocket"]["port"] for probe in probes} == {container["ports"][0]["name"]}
+    assert probes[0]["periodSeconds"] * probes[0]["failureThreshold"] >= 120
 
 
 def test_the_role_gives_no_more_than_what_is_named() -> None:
