@@ -1,6 +1,11 @@
 """Options of the whole suite."""
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# What an example may cost depends on what else the machine does, and is no property of the code.
+settings.register_profile("hedgerow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("hedgerow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
