@@ -1,9 +1,11 @@
 """Whole objects as they come from clients and as they are stored: checked, put together, compared."""
 
 import random
+import re
 from typing import Any
 
 import msgspec
+import yaml
 
 from cloud.apiserver import metadata, status
 from cloud.apiserver.metadata import ObjectMeta
@@ -20,6 +22,35 @@ def decode(body: bytes, what: str = "object") -> Any:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise status.bad_request(f"the {what} provided cannot be read as JSON: {error}") from error
+
+
+def decode_configuration(body: bytes) -> Any:
+    """The value of a body that is YAML, or JSON, which most clients send. Raises ApiError 400."""
+    if body.lstrip()[:1] == b"{":
+        return decode(body, "configuration")
+    try:
+        return yaml.load(body, _Yaml)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise status.bad_request(f"error decoding YAML: {error}") from error
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: what JSON has, and neither dates nor yes and no; no aliases, which can grow without bound."""
+
+    yaml_implicit_resolvers = {
+        letter: [(tag, pattern) for tag, pattern in found if not tag.endswith((":timestamp", ":bool"))]
+        for letter, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not accepted")
+        return super().compose_node(parent, index)
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def check_kind(resource: Resource, obj: Any) -> None:

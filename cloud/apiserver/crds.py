@@ -9,7 +9,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from cloud.apiserver import fields, kinds
+from cloud.apiserver import field_types, fields, kinds
 from cloud.apiserver.formats import format_time
 from cloud.apiserver.jsonpath import Path, compile_path
 from cloud.apiserver.resources import Registry, Resource
@@ -167,6 +167,7 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
         rules=kinds.CUSTOM,
         custom=True,
         schema=Schema(openapi),
+        types=field_types.of_schema(openapi),
         openapi=openapi,
         storage_version=storage_version,
     )

@@ -13,6 +13,7 @@ import msgspec
 from cloud.apiserver import crds, metadata, status
 from cloud.apiserver.drafts import Draft
 from cloud.apiserver.formats import format_time, parse_time
+from cloud.apiserver.managed_fields import Managed
 from cloud.apiserver.resources import DEFINITIONS, NAMESPACES, Registry, Resource
 from cloud.apiserver.state import State, Stored
 
@@ -65,7 +66,7 @@ class Deletion:
 
     def delete(self, resource: Resource, stored: Stored, options: DeleteOptions) -> tuple[Stored, bool]:
         """Delete one object: its new state, and whether it is gone."""
-        obj: Object = msgspec.json.decode(stored.data)
+        obj: Object = msgspec.json.decode(stored.body)
         meta = obj["metadata"]
         grace = self._grace(resource, obj, options)
         if "deletionTimestamp" not in meta:
@@ -81,19 +82,21 @@ class Deletion:
             return self._delete_definition(resource, stored, obj), False
         return self.settle(resource, stored, obj)
 
-    def settle(self, resource: Resource, stored: Stored, obj: Object) -> tuple[Stored, bool]:
+    def settle(
+        self, resource: Resource, stored: Stored, obj: Object, managed: Managed | None = None
+    ) -> tuple[Stored, bool]:
         """Take an object that is marked for deletion away, or keep it as it now is while something holds it."""
         if not self._held(resource, obj):
             return self._remove(resource, stored, obj), True
-        if msgspec.json.encode(obj) == stored.data:
+        if managed is None and msgspec.json.encode(obj) == stored.body:
             return stored, False
-        return self._draft.put(resource, obj, stored), False
+        return self._draft.put(resource, obj, stored, managed), False
 
     def expire(self, resource: Resource) -> None:
         """Remove the objects of a kind that are older than its rules keep them."""
         limit = self._now() - timedelta(seconds=resource.rules.expires_after_s)
         for stored in list(self._state.newest_all(resource.storage)):
-            obj = msgspec.json.decode(stored.data)
+            obj = msgspec.json.decode(stored.body)
             seen = parse_time(obj.get("lastTimestamp") or obj["metadata"].get("creationTimestamp") or "")
             if seen is None or seen < limit:
                 self._draft.remove(resource, obj, stored)
@@ -131,7 +134,7 @@ class Deletion:
         holder = self._state.newest(storage, "", name)
         resource = self._registry.stored_as(storage)
         if holder is not None and resource is not None and metadata.peek(holder).deletion_timestamp:
-            self.settle(resource, holder, msgspec.json.decode(holder.data))
+            self.settle(resource, holder, msgspec.json.decode(holder.body))
 
     def _namespace_has_content(self, name: str) -> bool:
         return any(

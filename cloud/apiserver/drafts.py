@@ -4,10 +4,14 @@ from typing import Any
 
 import msgspec
 
+from cloud.apiserver import managed_fields
+from cloud.apiserver.field_sets import FieldSetError
+from cloud.apiserver.managed_fields import NOBODY, Managed
 from cloud.apiserver.resources import Resource
 from cloud.apiserver.state import NO_LABELS, Change, State, Stored, Transaction
 
 Object = dict[str, Any]
+_IDENTITY = ("apiVersion", "kind", "metadata")
 
 
 class Draft:
@@ -24,36 +28,64 @@ class Draft:
         """The changes so far; None of a dry run."""
         return None if self._dry_run else self._transaction
 
-    def put(self, resource: Resource, obj: Object, before: Stored | None) -> Stored:
-        """Take an object as new or changed; sets its resourceVersion."""
-        return self._add(resource, obj, before, removed=False)
+    def put(self, resource: Resource, obj: Object, before: Stored | None, managed: Managed | None = None) -> Stored:
+        """Take an object as new or changed; sets its resourceVersion. Fields stay managed as they were unless said otherwise."""
+        return self._add(resource, obj, before, managed, removed=False)
 
     def remove(self, resource: Resource, obj: Object, before: Stored) -> Stored:
         """Take an object as gone; `obj` is its last state."""
-        return self._add(resource, obj, before, removed=True)
+        return self._add(resource, obj, before, None, removed=True)
 
-    def _add(self, resource: Resource, obj: Object, before: Stored | None, removed: bool) -> Stored:
+    def _add(
+        self, resource: Resource, obj: Object, before: Stored | None, managed: Managed | None, removed: bool
+    ) -> Stored:
         if self._dry_run:
             revision = 0 if before is None else before.revision
         else:
             revision = self._state.next_revision()
-        meta = obj["metadata"]
         if revision:
-            meta["resourceVersion"] = str(revision)
-        after = Stored(
-            resource.storage,
-            meta.get("namespace", ""),
-            meta["name"],
-            revision,
-            msgspec.json.encode(obj),
-            schema=resource.schema,
-        )
-        index(resource, after, obj)
+            obj["metadata"]["resourceVersion"] = str(revision)
+        if managed is None:
+            managed = NOBODY if before is None else before.managed
+        after = _stored(resource, obj, revision, managed)
         if not self._dry_run:
             change = Change(revision, before, after, removed)
             self._state.put(change)
             self._transaction.changes.append(change)
         return after
+
+
+def _stored(resource: Resource, obj: Object, revision: int, managed: Managed) -> Stored:
+    """An object encoded, in two parts so that the end of its metadata is known."""
+    meta = obj["metadata"]
+    meta.pop("managedFields", None)
+    identity = msgspec.json.encode({name: obj[name] for name in _IDENTITY})
+    rest = {name: value for name, value in obj.items() if name not in _IDENTITY}
+    body = identity[:-1] + b"," + msgspec.json.encode(rest)[1:] if rest else identity
+    stored = Stored(
+        resource.storage,
+        meta.get("namespace", ""),
+        meta["name"],
+        revision,
+        body,
+        schema=resource.schema,
+        managed=managed,
+        split=len(identity) - 2,
+    )
+    index(resource, stored, obj)
+    return stored
+
+
+def restored(resource: Resource, revision: int, data: bytes) -> Stored:
+    """An object as the store has it."""
+    obj: Object = msgspec.json.decode(data)
+    try:
+        managed = managed_fields.decode(obj["metadata"].get("managedFields") or [])
+    except FieldSetError:
+        managed = NOBODY  # better an object that nobody owns than none
+    stored = _stored(resource, obj, revision, managed)
+    stored.schema = None
+    return stored
 
 
 def index(resource: Resource, stored: Stored, obj: Object) -> None:

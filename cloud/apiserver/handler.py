@@ -9,13 +9,14 @@ from aiohttp import web
 
 from cloud.apiserver import discovery, metadata, openapi, requests, reviews, status
 from cloud.apiserver.listing import Lister
-from cloud.apiserver.objects import Objects, Written
+from cloud.apiserver.objects import Objects
 from cloud.apiserver.render import Renderer
 from cloud.apiserver.requests import Target
 from cloud.apiserver.resources import Resource
 from cloud.apiserver.status import ApiError
 from cloud.apiserver.storage import Storage
 from cloud.apiserver.streams import Streams
+from cloud.apiserver.writes import Written
 
 log = logging.getLogger(__name__)
 
@@ -149,9 +150,10 @@ class Handler:
         self._storage.check_room()
         body = await _body(request)
         query = request.query
-        options = requests.write_options(query)
-        form = requests.form(request.headers.get("Accept", ""), resource, query)
         content_type = _content_type(request)
+        agent = request.headers.get("User-Agent", "")
+        options = requests.write_options(query, request.method, agent, content_type)
+        form = requests.form(request.headers.get("Accept", ""), resource, query)
         namespace, name = target.namespace, target.name
         if request.method == "PATCH":
             patch = requests.media_type(content_type), body

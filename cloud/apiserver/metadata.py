@@ -90,7 +90,7 @@ _peek = msgspec.json.Decoder(_Peeked)
 
 def peek(stored: Stored) -> Peek:
     """Those facts of a stored object."""
-    return _peek.decode(stored.data).metadata
+    return _peek.decode(stored.body).metadata
 
 
 def parse(obj: dict[str, Any]) -> tuple[ObjectMeta, list[str]]:

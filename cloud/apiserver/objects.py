@@ -7,45 +7,25 @@ it is there, which is also the moment when readers and watches see it.
 
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from cloud.apiserver import bodies, crds, metadata, patches, status
+from cloud.apiserver import bodies, crds, managed_fields, metadata, ownership, patches, status
 from cloud.apiserver.deletion import DeleteOptions, Deletion
-from cloud.apiserver.drafts import Draft, index
+from cloud.apiserver.drafts import Draft, restored
 from cloud.apiserver.formats import format_time
+from cloud.apiserver.managed_fields import NOBODY, Managed
 from cloud.apiserver.metadata import ObjectMeta
 from cloud.apiserver.resources import DEFINITIONS, NAMESPACES, Registry, Resource
 from cloud.apiserver.state import State, Stored, Transaction
 from cloud.apiserver.status import Cause
 from cloud.apiserver.watch import Event, Logs
+from cloud.apiserver.writes import WriteOptions, Written
 
 Object = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class WriteOptions:
-    """The query parameters of a write."""
-
-    dry_run: bool = False
-    field_validation: str = "Warn"
-    """Strict, Warn or Ignore: what becomes of fields that the schema does not know."""
-
-
-@dataclass(slots=True)
-class Written:
-    """The outcome of a write."""
-
-    stored: Stored
-    transaction: Transaction | None = None
-    """To be on disk before the answer; None when nothing has to."""
-    created: bool = False
-    removed: bool = False
-    """Whether the object is gone with this write, and not merely marked for deletion."""
-    warnings: list[str] = field(default_factory=list)
 
 
 class Objects:
@@ -69,10 +49,10 @@ class Objects:
             if stored.storage == DEFINITIONS:
                 self._serve(msgspec.json.decode(stored.data))
         storages = self.registry.storages()
-        for stored in kept:
+        for at, stored in enumerate(kept):
             resource = storages.get(stored.storage)
             if resource is not None:
-                index(resource, stored, msgspec.json.decode(stored.data))
+                kept[at] = restored(resource, stored.revision, stored.body)
         self.state.load(kept, revision)
         self.logs = Logs(self.state.revision)
 
@@ -81,7 +61,7 @@ class Objects:
         self.state.commit(transaction)
         for change in transaction.changes:
             if change.after.storage == DEFINITIONS:
-                definition = msgspec.json.decode(change.after.data)
+                definition = msgspec.json.decode(change.after.body)
                 if change.removed:
                     self.registry.replace_custom(*crds.defined(definition), ())
                 else:
@@ -101,7 +81,14 @@ class Objects:
 
     def create(self, resource: Resource, namespace: str, obj: Object, options: WriteOptions) -> Written:
         """Store a new object. Raises ApiError 400, 403, 404, 409 or 422."""
+        return self._create(resource, namespace, obj, options)
+
+    def _create(
+        self, resource: Resource, namespace: str, obj: Object, options: WriteOptions, managed: Managed | None = None
+    ) -> Written:
+        """Create; `managed` are the fields' managers where they were applied."""
         bodies.check_kind(resource, obj)
+        written = (obj.get("metadata") or {}).get("managedFields")
         meta, unknown = metadata.parse(obj)
         bodies.check_place(meta, namespace)
         if meta.resource_version:
@@ -124,8 +111,10 @@ class Objects:
             raise status.invalid(resource.kind, resource.group, meta.name, causes)
         if self.state.newest(resource.storage, namespace, meta.name) is not None:
             raise status.already_exists(resource.plural, resource.group, meta.name)
+        if managed is None:
+            managed = ownership.created(resource, obj, written, options.field_manager, format_time(self.now()))
         draft = self._draft(options.dry_run)
-        stored = draft.put(resource, obj, None)
+        stored = draft.put(resource, obj, None, managed)
         return Written(stored, draft.transaction, created=True, warnings=warnings)
 
     def update(
@@ -149,7 +138,8 @@ class Objects:
                 "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
             )
             raise status.invalid(resource.kind, resource.group, name, [cause])
-        return self._replace(resource, stored, obj, meta, unknown, options, subresource)
+        old: Object = msgspec.json.decode(stored.body)
+        return self._replace(resource, stored, old, obj, meta, unknown, options, subresource)
 
     def patch(
         self,
@@ -160,19 +150,70 @@ class Objects:
         options: WriteOptions,
         subresource: str = "",
     ) -> Written:
-        """Lay a patch, (media type, document), over an object. Raises ApiError 400, 404, 409, 415 or 422."""
+        """Lay a patch, (media type, document), over an object, or apply a configuration to it, which may create it.
+
+        Raises ApiError 400, 404, 409, 415 or 422.
+        """
         media_type, body = patch
         patches.check(media_type, not resource.custom)
         stored = self.state.newest(resource.storage, namespace, name)
+        if media_type == patches.APPLY:
+            return self._apply(resource, (namespace, name), stored, body, options, subresource)
         if stored is None:
             raise status.not_found(resource.plural, resource.group, name)
-        shown = bodies.as_version(resource, msgspec.json.decode(stored.data))
+        # Hardly any patch says anything of the managed fields, so only those that may get to see them.
+        before = stored.data if b"managedFields" in body else stored.body
+        live: Object = msgspec.json.decode(before)
+        shown = bodies.as_version(resource, live)
         obj = patches.apply(media_type, shown, bodies.decode(body, "patch"), resource.kind)
         bodies.check_kind(resource, obj)
         meta, unknown = metadata.parse(obj)
         if meta.name != name or meta.namespace != namespace:
             raise status.bad_request("the name or the namespace of an object cannot be patched")
-        return self._replace(resource, stored, obj, meta, unknown, options, subresource)
+        old = live if before is stored.body else msgspec.json.decode(stored.body)
+        return self._replace(resource, stored, old, obj, meta, unknown, options, subresource)
+
+    def _apply(
+        self,
+        resource: Resource,
+        place: tuple[str, str],
+        stored: Stored | None,
+        body: bytes,
+        options: WriteOptions,
+        subresource: str,
+    ) -> Written:
+        """Server-side apply to (namespace, name)."""
+        namespace, name = place
+        config = bodies.decode_configuration(body)
+        ownership.check_config(resource, config)
+        meta, _ = metadata.parse(config)
+        bodies.check_place(meta, namespace)
+        if stored is None and subresource:
+            raise status.not_found(resource.plural, resource.group, name)
+        if meta.name != name and (meta.name or stored is None):
+            raise status.bad_request(
+                f"the name of the object ({meta.name}) does not match the name on the URL ({name})"
+            )
+        if stored is None and meta.uid:
+            why = f"uid mismatch: the provided object specified uid {meta.uid}, and no existing object was found"
+            raise status.conflict(resource.plural, resource.group, name, why)
+        live: Object = {} if stored is None else msgspec.json.decode(stored.body)
+        if resource.translate is not None:
+            config = resource.translate.to_stored(config)
+        obj, managed = ownership.applied(
+            resource,
+            NOBODY if stored is None else stored.managed,
+            live,
+            config,
+            options.field_manager,
+            format_time(self.now()),
+            subresource=subresource,
+            force=options.force,
+        )
+        if stored is None:
+            return self._create(resource, namespace, obj, options, managed)
+        meta, unknown = metadata.parse(obj)
+        return self._replace(resource, stored, live, obj, meta, unknown, options, subresource, managed)
 
     def delete(self, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Written:
         """Delete an object, or mark it for deletion while finalizers or its node hold it. Raises ApiError 403, 404, 409."""
@@ -213,14 +254,23 @@ class Objects:
         self,
         resource: Resource,
         stored: Stored,
+        old: Object,
         obj: Object,
         meta: ObjectMeta,
         unknown: list[str],
         options: WriteOptions,
         subresource: str,
+        managed: Managed | None = None,
     ) -> Written:
-        """The common end of update and patch: `obj`, of the resource's version, takes the place of `stored`."""
-        old: Object = msgspec.json.decode(stored.data)
+        """The common end of update, patch and apply: `obj`, of the resource's version, takes the place of `stored`.
+
+        `old` is what is stored, decoded, and may share parts with `obj`; `managed` are the fields' managers where they were
+        applied.
+        """
+        if not resource.custom or stored.schema is not resource.schema:
+            # Only what was admitted under this very schema, and is not one of the kinds with rules of their own, stays as it is.
+            old = msgspec.json.decode(stored.body)
+        written = (obj.get("metadata") or {}).get("managedFields")
         old_meta, _ = metadata.parse(old)
         if meta.uid and meta.uid != old_meta.uid:
             why = f"Precondition failed: UID in precondition: {meta.uid}, UID in object meta: {old_meta.uid}"
@@ -241,16 +291,22 @@ class Objects:
         causes += self._rules(resource, obj, old)
         if causes:
             raise status.invalid(resource.kind, resource.group, stored.name, causes)
-        if bodies.equal(obj, old):
+        equal = bodies.equal(obj, old)
+        if managed is None:
+            managed = stored.managed
+            if not equal or written is not None:
+                manager, time = options.field_manager, format_time(self.now())
+                managed = ownership.updated(resource, managed, old, obj, written, manager, time, subresource)
+        if equal and managed_fields.same(managed, stored.managed):
             waits = Transaction() if self.state.is_pending(stored) else None
             return Written(stored, waits, warnings=warnings)
         if resource.rules.counts_generations and subresource != "status" and bodies.spec_changed(resource, obj, old):
             obj["metadata"]["generation"] = old_meta.generation + 1
         draft = self._draft(options.dry_run)
         if old_meta.deletion_timestamp:
-            after, removed = self._deletion(draft).settle(resource, stored, obj)
+            after, removed = self._deletion(draft).settle(resource, stored, obj, managed)
             return Written(after, draft.transaction, removed=removed, warnings=warnings)
-        after = draft.put(resource, obj, stored)
+        after = draft.put(resource, obj, stored, managed)
         return Written(after, draft.transaction, warnings=warnings)
 
     def _admit(

@@ -4,7 +4,7 @@ custom resources for `kubectl explain`.
 
 from typing import Any
 
-from cloud.apiserver import status
+from cloud.apiserver import patches, status
 from cloud.apiserver.resources import Registry, Resource
 
 
@@ -140,7 +140,7 @@ def _paths(resource: Resource) -> dict[str, Any]:
             made["requestBody"] = {"content": body}
         return made
 
-    patch: dict[str, Any] = {"application/merge-patch+json": {}, "application/json-patch+json": {}}
+    patch: dict[str, Any] = {media_type: {} for media_type in (patches.MERGE, patches.JSON, patches.APPLY)}
     return {
         collection: {"get": operation("list"), "post": operation("post", content)},
         f"{collection}/{{name}}": {

@@ -10,11 +10,13 @@ from cloud.apiserver import status, strategic
 MERGE = "application/merge-patch+json"
 JSON = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
+APPLY = "application/apply-patch+yaml"
+"""Server-side apply: no patch, but a configuration."""
 
 
 def check(media_type: str, built_in: bool) -> None:
     """Raise ApiError 415 unless this kind takes patches of this media type."""
-    accepted = (JSON, MERGE, STRATEGIC) if built_in else (JSON, MERGE)
+    accepted = (JSON, MERGE, STRATEGIC, APPLY) if built_in else (JSON, MERGE, APPLY)
     if media_type not in accepted:
         raise status.unsupported_media_type(accepted)
 
@@ -22,8 +24,8 @@ def check(media_type: str, built_in: bool) -> None:
 def apply(media_type: str, document: dict[str, Any], patch: Any, kind: str) -> dict[str, Any]:
     """The document with a patch laid over it; shares parts with both.
 
-    The media type has passed `check`; `kind` chooses the merge keys of a strategic merge patch. Raises ApiError: 400 for a
-    patch of the wrong shape, 422 for a JSON patch that does not apply.
+    The media type has passed `check` and is not APPLY; `kind` chooses the merge keys of a strategic merge patch.
+    Raises ApiError: 400 for a patch of the wrong shape, 422 for a JSON patch that does not apply.
     """
     if media_type == JSON:
         return _json_patch(document, patch)

@@ -5,16 +5,20 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cloud.apiserver import bodies, protobuf, selectors, status
+from cloud.apiserver import bodies, fields, protobuf, selectors, status
 from cloud.apiserver.deletion import DeleteOptions
 from cloud.apiserver.listing import ListOptions
-from cloud.apiserver.objects import WriteOptions
+from cloud.apiserver.patches import APPLY
 from cloud.apiserver.render import PARTIAL, TABLE, Form
 from cloud.apiserver.resources import Resource
+from cloud.apiserver.writes import WriteOptions
 
 Query = Mapping[str, str]
 BODY_LIMIT = 3 << 20
 """Bytes of a request's body, as kube-apiserver has it."""
+MANAGER_LIMIT = 128
+"""Characters of a field manager's name."""
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 
 
 class Target(NamedTuple):
@@ -96,12 +100,31 @@ def is_watch(query: Query) -> bool:
     return _flag(query, "watch")
 
 
-def write_options(query: Query) -> WriteOptions:
-    """The parameters of a write. Raises ApiError 400."""
+def write_options(query: Query, method: str = "", agent: str = "", content_type: str = "") -> WriteOptions:
+    """The parameters of a write; `agent` is the client's User-Agent. Raises ApiError 400 or 422."""
     validation = query.get("fieldValidation", "") or "Warn"
     if validation not in ("Ignore", "Warn", "Strict"):
         raise status.bad_request(f'fieldValidation: Unsupported value: "{validation}"')
-    return WriteOptions(_dry_run(query.get("dryRun", "")), validation)
+    dry_run = _dry_run(query.get("dryRun", ""))
+    manager, applies = query.get("fieldManager", ""), media_type(content_type) == APPLY
+    causes = []
+    if len(manager) > MANAGER_LIMIT:
+        causes.append(fields.too_long("fieldManager", MANAGER_LIMIT))
+    if not manager.isprintable():
+        causes.append(fields.invalid("fieldManager", manager, "should only contain printable characters"))
+    if applies and not manager:
+        causes.append(fields.required("fieldManager", "is required for apply patch"))
+    if "force" in query and method == "PATCH" and not applies:
+        causes.append(fields.forbidden("force", "may not be specified for non-apply patch"))
+    if causes:
+        raise status.invalid(_OPTIONS.get(method, "UpdateOptions"), "meta.k8s.io", "", causes)
+    return WriteOptions(dry_run, validation, manager or _manager_of(agent), _flag(query, "force"))
+
+
+def _manager_of(agent: str) -> str:
+    """The name that a client without a `fieldManager` goes by: the first part of its User-Agent."""
+    name = "".join(letter for letter in agent.partition("/")[0] if letter.isprintable())
+    return name[:MANAGER_LIMIT] or "unknown"
 
 
 def decode_body(content_type: str, body: bytes) -> Any:

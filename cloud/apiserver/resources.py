@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from cloud.apiserver import columns, kinds
+from cloud.apiserver import columns, field_types, kinds
+from cloud.apiserver.field_types import FieldType
 from cloud.apiserver.jsonpath import Path, compile_path
 from cloud.apiserver.kinds import Rules
 from cloud.apiserver.schema import Schema
@@ -42,6 +43,8 @@ class Resource:
     custom: bool = False
     schema: Schema | None = None
     """What objects are checked against; the built-in kinds have only their shape."""
+    types: FieldType = field_types.DEDUCED
+    """How its fields are owned and merged."""
     openapi: dict[str, Any] | None = None
     """The schema as published."""
     storage_version: str = ""
@@ -183,7 +186,10 @@ NAMESPACES = "namespaces"
 
 
 def _built_in() -> tuple[Resource, ...]:
-    return tuple(replace(resource, schema=SHAPES[resource.kind]) for resource in _BUILT_IN)
+    return tuple(
+        replace(resource, schema=SHAPES[resource.kind], types=field_types.of_kind(resource.kind))
+        for resource in _BUILT_IN
+    )
 
 
 _BUILT_IN = (

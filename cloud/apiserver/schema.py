@@ -171,7 +171,7 @@ class _Node:
                     dropped.append(name)
                 continue
             before = old.get(name, ABSENT)
-            if before is not ABSENT and _same(before, sub):
+            if before is sub or (before is not ABSENT and _same(before, sub)):
                 continue
             node.admit(sub, before, f"{path}.{name}" if path else name, report)
         for name in dropped:

@@ -11,10 +11,11 @@ from aiohttp import web
 from cloud.apiserver import pki
 from cloud.apiserver.handler import Handler
 from cloud.apiserver.listing import Lister
-from cloud.apiserver.objects import Objects, WriteOptions
+from cloud.apiserver.objects import Objects
 from cloud.apiserver.requests import BODY_LIMIT
 from cloud.apiserver.storage import Storage
 from cloud.apiserver.streams import BOOKMARK_S, Streams
+from cloud.apiserver.writes import WriteOptions
 
 log = logging.getLogger(__name__)
 

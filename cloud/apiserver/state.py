@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from cloud.apiserver import managed_fields
+from cloud.apiserver.managed_fields import NOBODY, Managed
+
 Name = tuple[str, str]
 """(namespace, name); the namespace is "" for objects outside any."""
 
@@ -19,7 +22,7 @@ NO_LABELS: Mapping[str, str] = MappingProxyType({})
 class Stored:
     """One version of one object; never changed."""
 
-    __slots__ = ("data", "fields", "labels", "name", "namespace", "revision", "schema", "storage")
+    __slots__ = ("_split", "body", "fields", "labels", "managed", "name", "namespace", "revision", "schema", "storage")
 
     def __init__(
         self,
@@ -27,20 +30,34 @@ class Stored:
         namespace: str,
         name: str,
         revision: int,
-        data: bytes,
+        body: bytes,
         labels: Mapping[str, str] = NO_LABELS,
         fields: Mapping[str, str] = NO_LABELS,
         schema: object = None,
+        managed: Managed = NOBODY,
+        split: int = 0,
     ) -> None:
+        """`split` is where in the body, at the end of the metadata, the managed fields have their place."""
         self.storage = storage
         self.namespace = namespace
         self.name = name
         self.revision = revision
-        self.data = data
+        self.body = body
+        """The object without its managed fields, which hardly anything here needs and which are as large as all the rest."""
         self.labels = labels
         self.fields = fields
         self.schema = schema
         """The schema it was admitted under, where it was in this process."""
+        self.managed = managed
+        self._split = split
+
+    @property
+    def data(self) -> bytes:
+        """The whole object as clients and the disk get it."""
+        if not self.managed:
+            return self.body
+        head, tail = self.body[: self._split], self.body[self._split :]
+        return b"".join((head, b',"managedFields":', managed_fields.encode(self.managed), tail))
 
 
 @dataclass(slots=True)

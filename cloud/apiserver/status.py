@@ -109,6 +109,11 @@ def modified(resource: str, group: str, name: str) -> ApiError:
     return conflict(resource, group, name, why)
 
 
+def apply_conflict(message: str, causes: Sequence[Cause]) -> ApiError:
+    """409: others own fields with other values than those applied."""
+    return ApiError(409, "Conflict", message, _causes(causes))
+
+
 def forbidden(resource: str, group: str, name: str, why: str, causes: Sequence[Cause] = ()) -> ApiError:
     """403: allowed to nobody in this state."""
     details = _details(name, group, resource) | _causes(causes)

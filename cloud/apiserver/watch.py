@@ -38,7 +38,7 @@ class Event:
     @property
     def size(self) -> int:
         """Bytes this event keeps alive, its object counted once."""
-        return len(self.stored.data)
+        return len(self.stored.body)
 
     def type_for(self, namespace: str, selector: Selector) -> str | None:
         """ADDED, MODIFIED or DELETED as a watch with this selector sees it, or None when it does not concern it."""

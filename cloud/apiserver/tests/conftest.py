@@ -1,6 +1,7 @@
 """Fixtures: a server of the whole session (or any cluster, by `--kubeconfig`), a namespace of one's own, the project's CRDs."""
 
 import functools
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cloud.apiserver.tests import kubectl as kubectl_runs
 from cloud.apiserver.tests.http import Api
 from cloud.apiserver.tests.process import ServerProcess
 
@@ -73,6 +75,18 @@ def namespace(session_api: Api) -> Iterator[str]:
     session_api.post("/api/v1/namespaces", {"metadata": {"name": name}}).ok()
     yield name
     session_api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def environment(kubeconfig: Path, tmp_path: Path) -> dict[str, str]:
+    """An environment for programs of their own: no cache, no settings of whoever runs the tests."""
+    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": str(kubeconfig)}
+
+
+@pytest.fixture
+def kubectl(environment: dict[str, str], namespace: str) -> kubectl_runs.Kubectl:
+    """Run kubectl in the namespace: its standard output; fails the test when it fails."""
+    return kubectl_runs.runner(environment, namespace)
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,10 @@ import yaml
 
 from cloud.apiserver.deletion import DeleteOptions
 from cloud.apiserver.listing import Lister, ListOptions
-from cloud.apiserver.objects import Objects, WriteOptions, Written
+from cloud.apiserver.objects import Objects
 from cloud.apiserver.patches import MERGE
 from cloud.apiserver.resources import Resource
+from cloud.apiserver.writes import WriteOptions, Written
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 

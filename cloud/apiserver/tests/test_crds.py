@@ -28,7 +28,7 @@ def test_a_definition_is_established_at_once(core: Core) -> None:
 
 
 def test_a_definition_is_served_only_when_it_is_committed(core: Core) -> None:
-    from cloud.apiserver.objects import WriteOptions
+    from cloud.apiserver.writes import WriteOptions
 
     written = core.objects.create(core.resource("customresourcedefinitions"), "", widgets(), WriteOptions())
     assert core.objects.registry.find("test.example", "v1", "widgets") is None
@@ -95,7 +95,7 @@ def test_several_versions_show_the_same_object(core: Core) -> None:
     assert newer is not None
     assert newer.storage == "widgets.test.example"
     assert newer.stored_as == "test.example/v1"
-    from cloud.apiserver.objects import WriteOptions
+    from cloud.apiserver.writes import WriteOptions
 
     patched = core.objects.patch(
         newer, "default", "w", ("application/merge-patch+json", b'{"spec":{"a":2}}'), WriteOptions()

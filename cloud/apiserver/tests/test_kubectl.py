@@ -1,12 +1,10 @@
 """The real kubectl, on the embedded server or on any cluster."""
 
-import os
 import re
 import secrets
-import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,9 @@ import yaml
 
 from cloud.apiserver.tests.conftest import eventually
 from cloud.apiserver.tests.http import Api
+from cloud.apiserver.tests.kubectl import KUBECTL, Kubectl, needs_kubectl
 
-KUBECTL = shutil.which("kubectl")
-TIMEOUT_S = 30
-Kubectl = Callable[..., str]
-
-if KUBECTL is None:
-    WHY = "kubectl is not installed: nothing here was tested"
-    if os.environ.get("CI"):
-        raise RuntimeError(WHY)
-    pytest.skip(WHY, allow_module_level=True)
+needs_kubectl()
 
 DEVICE = """
 apiVersion: devices.kubeedge.io/v1beta1
@@ -46,36 +37,6 @@ kind: ConfigMap
 metadata: {name: settings}
 data: {a: "1", b: "1"}
 """
-
-
-@pytest.fixture
-def environment(kubeconfig: Path, tmp_path: Path) -> dict[str, str]:
-    """An environment of its own: no cache, no settings of whoever runs the tests."""
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "KUBECONFIG": str(kubeconfig),
-    }
-
-
-@pytest.fixture
-def kubectl(environment: dict[str, str], namespace: str) -> Kubectl:
-    """Run kubectl in the namespace: its standard output; fails the test when it fails."""
-
-    def run(*arguments: str, stdin: str = "", expect: int = 0, **more: str) -> str:
-        assert KUBECTL is not None
-        done = subprocess.run(
-            [KUBECTL, "--namespace", namespace, *arguments],
-            env=environment | more,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-        )
-        assert done.returncode == expect, f"{arguments}: {done.stdout}{done.stderr}"
-        return done.stdout + (done.stderr if expect else "")
-
-    return run
 
 
 @pytest.fixture

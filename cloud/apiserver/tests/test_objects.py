@@ -7,9 +7,9 @@ import pytest
 
 from cloud.apiserver import patches
 from cloud.apiserver.deletion import DeleteOptions, Preconditions
-from cloud.apiserver.objects import WriteOptions
 from cloud.apiserver.status import ApiError
 from cloud.apiserver.tests.core import Core, device, widgets
+from cloud.apiserver.writes import WriteOptions
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ def test_a_created_object_has_the_systems_metadata(core: Core) -> None:
     created = core.create("configmaps", config_map(uid="mine", creationTimestamp="2000-01-01T00:00:00Z", generation=7))
     assert created["apiVersion"] == "v1"
     assert created["kind"] == "ConfigMap"
+    managed = created["metadata"].pop("managedFields")
     assert created["metadata"] == {
         "name": "a",
         "namespace": "default",
@@ -46,6 +47,7 @@ def test_a_created_object_has_the_systems_metadata(core: Core) -> None:
         "resourceVersion": str(before + 1),
         "creationTimestamp": "2026-01-01T00:00:00Z",
     }
+    created["metadata"]["managedFields"] = managed
     assert core.get("configmaps", "a") == created
 
 
