@@ -16,6 +16,7 @@ from cloud.apiserver.resources import Registry, Resource
 from cloud.apiserver.schema import Schema, SchemaError
 from cloud.apiserver.status import Cause
 from cloud.apiserver.table import custom_columns
+from cloud.apiserver.validations import Validations
 
 Object = dict[str, Any]
 
@@ -130,8 +131,9 @@ def _validate_schema(path: str, schema: Any) -> list[Cause]:
         return [fields.invalid(f"{path}.type", schema.get("type", ""), "must be object at the root")]
     try:
         Schema(schema)
+        Validations(schema)
     except SchemaError as error:
-        return [fields.invalid(f"{path}{error.path}", "", error.why)]
+        return [fields.invalid(f"{path}{error.path}", error.value, error.why)]
     except (KeyError, TypeError, AttributeError) as error:
         return [fields.invalid(path, "", f"cannot be read: {error}")]
     return []
@@ -167,10 +169,20 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
         rules=kinds.CUSTOM,
         custom=True,
         schema=Schema(openapi),
+        validations=Validations(openapi),
         types=field_types.of_schema(openapi),
         openapi=openapi,
         storage_version=storage_version,
     )
+
+
+def warnings(definition: Object) -> list[str]:
+    """What a valid definition asks for and does not get here."""
+    found = []
+    for index, version in enumerate(_versions(definition["spec"])):
+        path = f"spec.versions[{index}].schema.openAPIV3Schema"
+        found += [path + warning for warning in Validations(version["schema"]["openAPIV3Schema"]).warnings]
+    return found
 
 
 def defined(definition: Object) -> tuple[str, str]:

@@ -104,13 +104,15 @@ class Objects:
         obj = bodies.assembled(resource, obj, meta)
         if resource.custom and "status" in resource.subresources:
             obj.pop("status", None)
-        causes, warnings = self._admit(resource, obj, None, unknown, options)
+        causes, warnings = self._admit(resource, obj, None, None, unknown, options)
         resource.rules.on_create(obj)
         causes += metadata.validate(meta, resource.rules.label_name) + self._rules(resource, obj, None)
         if causes:
             raise status.invalid(resource.kind, resource.group, meta.name, causes)
         if self.state.newest(resource.storage, namespace, meta.name) is not None:
             raise status.already_exists(resource.plural, resource.group, meta.name)
+        if resource.storage == DEFINITIONS:
+            warnings = crds.warnings(obj)
         if managed is None:
             managed = ownership.created(resource, obj, written, options.field_manager, format_time(self.now()))
         draft = self._draft(options.dry_run)
@@ -284,13 +286,15 @@ class Objects:
         obj = bodies.assembled(resource, obj, meta)
         obj = bodies.with_status(obj, old, resource, subresource)
         known = old if stored.schema is resource.schema else None
-        causes, warnings = self._admit(resource, obj, known, unknown, options)
+        causes, warnings = self._admit(resource, obj, old, known, unknown, options)
         if not subresource:
             resource.rules.on_update(obj, old)
         causes += metadata.validate(meta, resource.rules.label_name) + metadata.validate_update(meta, old_meta)
         causes += self._rules(resource, obj, old)
         if causes:
             raise status.invalid(resource.kind, resource.group, stored.name, causes)
+        if resource.storage == DEFINITIONS and not subresource:
+            warnings = crds.warnings(obj)
         equal = bodies.equal(obj, old)
         if managed is None:
             managed = stored.managed
@@ -310,12 +314,19 @@ class Objects:
         return Written(after, draft.transaction, warnings=warnings)
 
     def _admit(
-        self, resource: Resource, obj: Object, known: Object | None, unknown: list[str], options: WriteOptions
+        self,
+        resource: Resource,
+        obj: Object,
+        old: Object | None,
+        known: Object | None,
+        unknown: list[str],
+        options: WriteOptions,
     ) -> tuple[list[Cause], list[str]]:
-        """Prune and fill in an object by its schema: causes against it, and warnings.
+        """Prune and fill in an object by its schema, and check its rules: causes against it, and warnings.
 
-        `known` is the stored object, if it was admitted under the same schema; `unknown` are fields of the metadata that nobody
-        knows. Raises ApiError 400 for a built-in object of another shape, and for unknown fields when validation is strict.
+        `old` is the stored object, and `known` too if it was admitted under the same schema; `unknown` are fields of the
+        metadata that nobody knows. Raises ApiError 400 for a built-in object of another shape, and for unknown fields when
+        validation is strict.
         """
         if resource.schema is None:
             return [], []
@@ -327,7 +338,10 @@ class Objects:
         strict = [f'unknown field "{path}"' for path in unknown + report.unknown]
         if strict and options.field_validation == "Strict":
             raise _cannot_be_handled(resource, f"strict decoding error: {', '.join(strict)}")
-        return report.causes, strict if options.field_validation != "Ignore" else []
+        causes = report.causes
+        if resource.validations is not None:
+            causes = causes + resource.validations.check(obj, old, causes)
+        return causes, strict if options.field_validation != "Ignore" else []
 
     def _rules(self, resource: Resource, obj: Object, old: Object | None) -> list[Cause]:
         """What the rules of a kind have against an object."""
@@ -380,7 +394,7 @@ def _reused(resource: Resource, before: Resource | None) -> Resource:
     """The resource with the schema compiled before, when that has not changed: what was admitted under it stays admitted."""
     if before is None or before.openapi != resource.openapi:
         return resource
-    return replace(resource, schema=before.schema)
+    return replace(resource, schema=before.schema, validations=before.validations)
 
 
 def _cannot_be_handled(resource: Resource, why: str) -> status.ApiError:

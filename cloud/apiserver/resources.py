@@ -17,6 +17,7 @@ from cloud.apiserver.schema import Schema
 from cloud.apiserver.shapes import SHAPES
 from cloud.apiserver.status import qualified
 from cloud.apiserver.table import PLAIN, Column
+from cloud.apiserver.validations import Validations
 
 READ = ("get", "list", "watch")
 ALL = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -43,6 +44,8 @@ class Resource:
     custom: bool = False
     schema: Schema | None = None
     """What objects are checked against; the built-in kinds have only their shape."""
+    validations: Validations | None = None
+    """The rules in its schema."""
     types: FieldType = field_types.DEDUCED
     """How its fields are owned and merged."""
     openapi: dict[str, Any] | None = None

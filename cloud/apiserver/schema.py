@@ -5,7 +5,7 @@ object it replaces: parts that are equal to what is stored are not looked at aga
 one property in a large Device cheap, and is also what the API calls ratcheting validation. Messages are those of
 kube-apiserver (apiextensions-apiserver, k8s.io/kube-openapi/pkg/validation).
 
-Left out: CEL (`x-kubernetes-validations` are kept and published, not evaluated).
+Rules in CEL (`x-kubernetes-validations`) are looked at afterwards, by `validations`.
 """
 
 from collections.abc import Callable
@@ -34,12 +34,13 @@ _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
 
 
 class SchemaError(ValueError):
-    """A schema that is not structural, or cannot be compiled; `path` is where in the schema."""
+    """A schema that is not structural, or cannot be compiled; `path` is where in the schema, `value` what stands there."""
 
-    def __init__(self, path: str, why: str) -> None:
+    def __init__(self, path: str, why: str, value: str = "") -> None:
         super().__init__(f"{path}: {why}")
         self.path = path
         self.why = why
+        self.value = value
 
 
 @dataclass(slots=True)

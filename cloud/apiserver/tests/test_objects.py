@@ -234,6 +234,7 @@ def test_an_object_that_breaks_its_schema_is_invalid_with_its_causes(devices: Co
     found = [(cause["reason"], cause["field"]) for cause in error.details["causes"]]
     assert sorted(found) == [
         ("FieldValueDuplicate", "spec.properties[1]"),
+        ("FieldValueInvalid", "<nil>"),  # the rules were not looked at
         ("FieldValueInvalid", "spec.properties[0].collectCycle"),
         ("FieldValueRequired", "spec.deviceModelRef.name"),
     ]
