@@ -94,7 +94,7 @@ def _connect(kind: int, body: bytes) -> Packet:
     if protocol not in (b"MQTT", b"MQIsdp"):
         raise MalformedPacket("CONNECT does not name MQTT")
     if (protocol, level) != (b"MQTT", 4):
-        raise UnsupportedProtocol(f"protocol level {level} is not MQTT 3.1.1")
+        raise UnsupportedProtocol(level)
     flags = fields.byte()
     keepalive = fields.number()
     client_id = fields.text()

@@ -1,8 +1,11 @@
 """What the broker remembers of its clients: a session for each client id, kept in the store when it outlives its connection."""
 
 import logging
+from itertools import groupby
+from operator import itemgetter
 
 from edge_gateway.broker.connection import Session
+from edge_gateway.broker.inbox import Inbox
 from edge_gateway.broker.journal import Journal, SessionRow
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.outbox import Outbox
@@ -32,12 +35,8 @@ class Clients:
         """Take sessions and their queues from the store, as far as their users still exist and may subscribe to them."""
         for client_id, row in self._journal.sessions():
             self._restore(client_id, row, users)
-        for client_id, sequence, topic, payload, retain in self._journal.queued():
-            session = self._sessions.get(client_id)
-            if session is None:
-                self._journal.drop_queued(client_id, sequence)
-            else:
-                session.outbox.restore(sequence, topic, payload, retain)
+        self._restore_received()
+        self._restore_queues()
 
     def new(self, client_id: str, user: str | None, durable: bool) -> Session:
         """A session without subscriptions, for a client id that has none."""
@@ -51,21 +50,21 @@ class Clients:
         del self._sessions[session.client_id]
         for name in session.subscriptions:
             self._router.unsubscribe(session.outbox, name)
+        session.inbox.discard()
         session.outbox.discard()
         if session.outbox.durable:
             self._journal.put_session(session.client_id, None)
 
     def subscribe(self, session: Session, filters: list[tuple[str, int]], user: User | None) -> list[int | None]:
-        """Subscribe to each filter, at most at QoS 1: the QoS granted to each, None when it is refused."""
+        """Subscribe to each filter: the QoS granted to each, None when it is refused."""
         before = dict(session.subscriptions)
         granted: list[int | None] = []
-        for name, asked in filters:
+        for name, qos in filters:
             why = self._objection(session, name, user)
             if why:
                 log.warning("subscription refused client=%r filter=%r reason=%s", session.client_id, name, why)
                 granted.append(None)
                 continue
-            qos = min(asked, 1)
             session.subscriptions[name] = qos
             self._router.subscribe(session.outbox, name, qos)
             granted.append(qos)
@@ -102,9 +101,34 @@ class Clients:
                 self._router.subscribe(session.outbox, name, qos)
         self._save_if_changed(session, row.subscriptions)
 
+    def _restore_received(self) -> None:
+        for client_id, packet_id in self._journal.received():
+            session = self._sessions.get(client_id)
+            if session is None:
+                self._journal.drop_received(client_id, packet_id)
+            else:
+                session.inbox.restore(packet_id)
+
+    def _restore_queues(self) -> None:
+        """The messages of one client follow each other in the store, so no more than one client's are gathered at a time."""
+        sent = dict(self._journal.sent())
+        for client_id in sent.keys() - self._sessions.keys():
+            self._journal.put_sent(client_id, None)
+        for client_id, rows in groupby(self._journal.queued(), itemgetter(0)):
+            session = self._sessions.get(client_id)
+            messages = [message for _, message in rows]
+            if session is not None:
+                session.outbox.restore(messages, sent.pop(client_id, -1))
+                continue
+            for message in messages:
+                self._journal.drop_queued(client_id, message.sequence)
+        for client_id in sent.keys() & self._sessions.keys():
+            self._sessions[client_id].outbox.restore([], sent[client_id])
+
     def _create(self, client_id: str, user: str | None, durable: bool) -> Session:
+        inbox = Inbox(client_id, durable, self._journal, self._limits.received)
         outbox = Outbox(client_id, durable, self._journal, self._router.retained, self._limits)
-        session = self._sessions[client_id] = Session(client_id, user, outbox)
+        session = self._sessions[client_id] = Session(client_id, user, inbox, outbox)
         return session
 
     def _save(self, session: Session) -> None:

@@ -6,77 +6,27 @@ from collections import deque
 from collections.abc import Callable
 
 from edge_gateway.broker.decoder import Decoder
+from edge_gateway.broker.inbox import Inbound, Inbox
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.outbox import Outbox
-from edge_gateway.broker.packets import CONNECT, PUBACK, Connect, Packet, Will, encode_ack
+from edge_gateway.broker.packets import CONNECT, PUBACK, PUBREC, Connect, Packet, Will, encode_ack
 from edge_gateway.broker.users import User
 
 log = logging.getLogger(__name__)
-
-# What an Inbound waits for before its PUBACK, as bits.
-HANDLER, STORE = 1, 2
 
 # The states of a connection: nothing came yet; its password is being checked; its CONNECT was accepted; it is to be closed.
 NEW, CHECKING, READY, CLOSED = range(4)
 
 
-class Inbound:
-    """One PUBLISH from a client, for the handler inside the gateway.
-
-    `payload` is None when it was too long to be kept; `size` is its length in bytes all the same. `user` is None for an anonymous
-    client. The handler calls `ack` once it has done what the sender may rely on.
-    """
-
-    __slots__ = (
-        *("_connection", "packet_id", "waits"),
-        *("client_id", "payload", "qos", "retain", "size", "topic", "user"),
-    )
-
-    def __init__(
-        self,
-        connection: "Connection",
-        topic: str,
-        payload: bytes | None,
-        size: int,
-        qos: int,
-        retain: bool,
-        packet_id: int,
-        waits: int,
-    ) -> None:
-        self.client_id = connection.client_id
-        self.user = connection.user.name if connection.user is not None else None
-        self.topic = topic
-        self.payload = payload
-        self.size = size
-        self.qos = qos
-        self.retain = retain
-        self._connection = connection
-        self.packet_id = packet_id
-        self.waits = waits
-
-    def ack(self) -> None:
-        """Let the PUBACK go out, in the order of the PUBLISHes; nothing happens for QoS 0 or when the client is gone."""
-        self._done(HANDLER)
-
-    def stored(self) -> None:
-        """The broker's own part is durable."""
-        self._done(STORE)
-
-    def _done(self, part: int) -> None:
-        if self.waits & part:
-            self.waits &= ~part
-            if not self.waits and self.packet_id:
-                self._connection.release()
-
-
 class Session:
     """What the broker remembers of one client id."""
 
-    __slots__ = ("client_id", "connection", "outbox", "subscriptions", "user")
+    __slots__ = ("client_id", "connection", "inbox", "outbox", "subscriptions", "user")
 
-    def __init__(self, client_id: str, user: str | None, outbox: Outbox) -> None:
+    def __init__(self, client_id: str, user: str | None, inbox: Inbox, outbox: Outbox) -> None:
         self.client_id = client_id
         self.user = user
+        self.inbox = inbox
         self.outbox = outbox
         self.subscriptions: dict[str, int] = {}
         self.connection: Connection | None = None
@@ -194,19 +144,24 @@ class Connection:
             self.release()
 
     def release(self) -> None:
-        """Send the PUBACKs that nothing waits for, in the order of the PUBLISHes [MQTT-4.6.0-2]."""
+        """Send the PUBACKs and PUBRECs that nothing waits for, in the order of the PUBLISHes [MQTT-4.6.0-2, 4.6.0-3]."""
         acks = self._acks
         while acks and not acks[0].waits:
             inbound = acks.popleft()
             self._unacknowledged_bytes -= inbound.size
-            self.send(encode_ack(PUBACK, inbound.packet_id))
+            if inbound.qos == 2:
+                if self.session is not None:
+                    self.session.inbox.accepted(inbound)
+                self.send(encode_ack(PUBREC, inbound.packet_id))
+            else:
+                self.send(encode_ack(PUBACK, inbound.packet_id))
         if self._held and not self._unacknowledged_too_much(2):
             self._held = False
             self.touch()
 
     @property
     def unacknowledged(self) -> int:
-        """How many PUBLISHes wait for their PUBACK."""
+        """How many PUBLISHes wait for their PUBACK or PUBREC."""
         return len(self._acks)
 
     def close(self) -> None:

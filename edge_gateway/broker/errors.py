@@ -5,7 +5,7 @@ BrokerError
  │   ├─ MalformedPacket      a field, a flag or a length that the specification forbids
  │   ├─ PacketTooLarge       a packet other than PUBLISH above its limit
  │   ├─ UnexpectedPacket     a packet that has no place here, such as anything before CONNECT
- │   └─ UnsupportedProtocol  a CONNECT of another MQTT version: answer CONNACK 0x01, then close
+ │   └─ UnsupportedProtocol  a CONNECT of another MQTT version: answer CONNACK, then close
  ├─ InvalidTopic            our own code named a topic or filter that MQTT does not allow
  └─ BrokerNotStarted        the address cannot be served
 """
@@ -32,7 +32,11 @@ class UnexpectedPacket(PacketError):
 
 
 class UnsupportedProtocol(PacketError):
-    """A CONNECT of another MQTT version; the specification asks for CONNACK 0x01 before closing [MQTT-3.1.2-2]."""
+    """A CONNECT of another MQTT version, `level`; it is answered before closing, see `packets.encode_unsupported`."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(f"protocol level {level} is not MQTT 3.1.1")
+        self.level = level
 
 
 class InvalidTopic(BrokerError, ValueError):

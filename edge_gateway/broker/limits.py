@@ -11,22 +11,25 @@ class Limits:
     """Bytes of the longest payload that is taken. Longer ones are skipped as they stream past, and acknowledged."""
 
     queue: int = 1000
-    """QoS 1 messages that wait for one session, offline or slow. One more drops the oldest."""
+    """QoS 1 and 2 messages that wait for one session, offline or slow. One more drops the oldest."""
 
     queue_bytes: int = 8 * 1024 * 1024
     """Bytes of payload that wait for one session, likewise."""
 
     window: int = 32
-    """QoS 1 messages that one client may have unacknowledged; small, since a board keeps them in its socket buffer."""
+    """QoS 1 and 2 messages in flight to one client; small, since a board keeps them in its socket buffer."""
 
     send_buffer: int = 256 * 1024
-    """Bytes waiting to be read by one client, above which QoS 0 messages to it are dropped and QoS 1 messages queued."""
+    """Bytes waiting to be read by one client, above which QoS 0 messages to it are dropped and others queued."""
 
     unacknowledged: int = 1000
-    """QoS 1 messages of one client without PUBACK yet, above which the broker stops reading from it."""
+    """QoS 1 and 2 messages of one client without PUBACK or PUBREC yet, above which the broker stops reading from it."""
 
     unacknowledged_bytes: int = 4 * 1024 * 1024
     """Bytes of payload in those, likewise."""
+
+    received: int = 5000
+    """QoS 2 messages of one session whose PUBREL has not come. One more closes the connection; PUBRELs may follow on the next."""
 
     connections: int = 2000
     """Network connections at a time; one more is closed at once."""

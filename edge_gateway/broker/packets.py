@@ -147,6 +147,16 @@ def encode_connack(code: int, session_present: bool = False) -> bytes:
     return bytes((CONNACK << 4, 2, session_present, code))
 
 
+def encode_unsupported(level: int) -> bytes:
+    """The CONNACK for a client of another protocol level, in its own format, so that it falls back to MQTT 3.1.1.
+
+    MQTT 5 has reason code 0x84 (its specification, sections 3.1.2.2 and 3.2.2.2); all others return code 1 [MQTT-3.1.2-2].
+    """
+    if level == 5:
+        return bytes((CONNACK << 4, 3, 0, 0x84, 0))
+    return encode_connack(UNACCEPTABLE_PROTOCOL)
+
+
 def encode_subscribe(packet_id: int, filters: Iterable[tuple[str, int]]) -> bytes:
     """A SUBSCRIBE of filters with the QoS asked for."""
     body = _number(packet_id) + b"".join(_data(name.encode()) + bytes((qos,)) for name, qos in filters)

@@ -84,7 +84,7 @@ class Router:
         packet = None
         for outbox, granted in route.targets:
             if qos and granted:
-                if outbox.put(topic, payload):
+                if outbox.put(topic, payload, qos if qos < granted else granted):
                     durable = True
                 continue
             line = outbox.line
@@ -104,7 +104,7 @@ class Router:
             fault = topic_fault(topic) or ("topic is too long" if len(topic.encode()) > MAX_BYTES else None)
             if fault:
                 raise InvalidTopic(f"{topic!r}: {fault}")
-        self.deliver(self.route(topic), topic, payload, min(qos, 1), retain)
+        self.deliver(self.route(topic), topic, payload, min(qos, 2), retain)
 
     def _retain(self, topic: str, payload: bytes, qos: int) -> bool:
         retained = self.retained

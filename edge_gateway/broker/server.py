@@ -9,8 +9,9 @@ import logging
 import socket
 from collections.abc import Callable
 
-from edge_gateway.broker.connection import CLOSED, Connection, Inbound
+from edge_gateway.broker.connection import CLOSED, Connection
 from edge_gateway.broker.errors import BrokerNotStarted
+from edge_gateway.broker.inbox import Inbound
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.sessions import Core
 from edge_gateway.broker.users import User, Users

@@ -7,8 +7,8 @@ client's password is checked by `verify`, which answers when it likes: what the 
     NEW --CONNECT--> CHECKING --password right--> READY --DISCONNECT, error, silence, takeover--> CLOSED
      └──anonymous, or a password known already────┘
 
-A PUBACK goes out when the handler inside the gateway called `ack`, what must be kept is durable, and all earlier ones of the
-client are out. This is QoS 0 and 1: a subscription of QoS 2 is granted QoS 1, and a PUBLISH of QoS 2 closes its connection.
+A PUBACK or PUBREC goes out when the handler inside the gateway called `ack`, what must be kept is durable, and all earlier ones
+of the client are out.
 """
 
 import logging
@@ -16,9 +16,11 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 
+from edge_gateway.broker import packets
 from edge_gateway.broker.clients import Clients
-from edge_gateway.broker.connection import CHECKING, CLOSED, HANDLER, NEW, READY, STORE, Connection, Inbound, Session
+from edge_gateway.broker.connection import CHECKING, CLOSED, NEW, READY, Connection, Session
 from edge_gateway.broker.errors import PacketError, UnexpectedPacket, UnsupportedProtocol
+from edge_gateway.broker.inbox import HANDLER, STORE, Inbound
 from edge_gateway.broker.journal import Journal
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.packets import (
@@ -29,10 +31,9 @@ from edge_gateway.broker.packets import (
     NOT_AUTHORIZED,
     PINGREQ,
     PINGRESP,
-    PUBACK,
+    PUBCOMP,
     REFUSED,
     SERVER_UNAVAILABLE,
-    UNACCEPTABLE_PROTOCOL,
     UNSUBACK,
     Ack,
     Bare,
@@ -45,6 +46,7 @@ from edge_gateway.broker.packets import (
     encode_bare,
     encode_connack,
     encode_suback,
+    encode_unsupported,
 )
 from edge_gateway.broker.router import Router
 from edge_gateway.broker.users import User, Users
@@ -106,7 +108,7 @@ class Core:
                 if connection.state == CLOSED:
                     return
         except UnsupportedProtocol as error:
-            self._refuse(connection, UNACCEPTABLE_PROTOCOL, str(error))
+            self._turn_away(connection, encode_unsupported(error.level), str(error))
         except PacketError as error:
             self._fail(connection, error)
 
@@ -166,8 +168,8 @@ class Core:
         session = connection.session
         assert session is not None
         match packet:
-            case Ack(kind=kind) if kind == PUBACK:
-                session.outbox.acknowledge(packet.packet_id)
+            case Ack():
+                self._acknowledged(connection, session, packet)
             case Bare(kind=kind) if kind == PINGREQ:
                 connection.send(encode_bare(PINGRESP))
             case Subscribe():
@@ -177,24 +179,51 @@ class Core:
             case Bare(kind=kind) if kind == DISCONNECT:
                 connection.will = None
                 self._close(connection, "DISCONNECT")
-            case Ack(kind=kind) | Bare(kind=kind):
+            case Bare(kind=kind):
                 raise UnexpectedPacket(f"{NAMES[kind]} has no place here")
             case _:
                 raise UnexpectedPacket(f"{type(packet).__name__.upper()} has no place here")
 
+    def _acknowledged(self, connection: Connection, session: Session, packet: Ack) -> None:
+        packet_id = packet.packet_id
+        match packet.kind:
+            case packets.PUBACK:
+                session.outbox.acknowledge(packet_id)
+            case packets.PUBREC:
+                session.outbox.received(packet_id)
+            case packets.PUBREL:
+                session.inbox.release(packet_id)
+                self._answer(session, partial(self._answered, connection, encode_ack(PUBCOMP, packet_id)))
+            case packets.PUBCOMP:
+                session.outbox.completed(packet_id)
+            case kind:
+                raise UnexpectedPacket(f"{NAMES[kind]} has no place here")
+
     def _publish(self, connection: Connection, packet: Publish) -> None:
         topic = packet.topic
         user = connection.user
-        if packet.qos == 2:
-            raise UnexpectedPacket(f"PUBLISH of QoS 2 to {topic!r}: this broker takes QoS 0 and 1")
         if user is not None and not user.may_publish(topic):
             if topic != connection.forbidden:
                 connection.forbidden = topic
                 log.warning("publish forbidden, dropped client=%r user=%s topic=%r", connection.name, user.name, topic)
             if packet.qos:
-                connection.expect(Inbound(connection, topic, None, 0, 1, False, packet.packet_id, 0))
+                self._acknowledge(connection, packet)
             return
+        if packet.qos == 2:
+            session = connection.session
+            assert session is not None
+            if packet.packet_id in session.inbox:
+                if session.inbox.repeat(packet.packet_id, connection):
+                    self._acknowledge(connection, packet)
+                return
         self._accept(connection, topic, packet.payload, packet.size, packet.qos, packet.retain, packet.packet_id)
+
+    def _acknowledge(self, connection: Connection, packet: Publish) -> None:
+        """Acknowledge in its turn what needs nothing else."""
+        waiting = Inbound(
+            connection, connection.client_id, None, packet.topic, None, 0, packet.qos, False, packet.packet_id, 0
+        )
+        connection.expect(waiting)
 
     def _accept(
         self,
@@ -217,11 +246,16 @@ class Core:
             waits |= STORE
         if not waits and not packet_id:
             return
-        inbound = Inbound(connection, topic, payload, size, qos, retain, packet_id, waits)
+        user = connection.user.name if connection.user is not None else None
+        inbound = Inbound(connection, connection.client_id, user, topic, payload, size, qos, retain, packet_id, waits)
         if packet_id:
+            if qos == 2 and connection.session is not None:
+                connection.session.inbox.add(inbound)
             connection.expect(inbound)
-            if waits & STORE:
+            if inbound.waits & STORE:
                 self.journal.after(inbound.stored)
+                if qos == 2:
+                    self.journal.flush()  # together with what the handler writes
         if waits & HANDLER and self._handler is not None:
             self._handler(inbound)
 
@@ -233,7 +267,7 @@ class Core:
 
     def _unsubscribe(self, connection: Connection, session: Session, packet: Unsubscribe) -> None:
         self.clients.unsubscribe(session, packet.filters)
-        self._answer(session, partial(self._subscribed, connection, encode_ack(UNSUBACK, packet.packet_id), []))
+        self._answer(session, partial(self._answered, connection, encode_ack(UNSUBACK, packet.packet_id)))
 
     def _answer(self, session: Session, answer: Callable[[], None]) -> None:
         """Answer at once, or for a session that outlives its connection when what it asked for is durable."""
@@ -242,8 +276,12 @@ class Core:
         else:
             answer()
 
+    def _answered(self, connection: Connection, answer: bytes) -> None:
+        if connection.state == READY:
+            connection.send(answer)
+
     def _subscribed(self, connection: Connection, answer: bytes, fresh: list[tuple[str, int]]) -> None:
-        """Answer SUBSCRIBE, and let the retained messages follow [MQTT-3.3.1-6]; or answer UNSUBSCRIBE."""
+        """Answer SUBSCRIBE, and let the retained messages follow [MQTT-3.3.1-6]."""
         if connection.state != READY or connection.session is None:
             return
         connection.send(answer)
@@ -314,8 +352,11 @@ class Core:
     # Ending.
 
     def _refuse(self, connection: Connection, code: int, why: str) -> None:
-        log.warning("client refused address=%s code=%d reason=%s", connection.address, code, why)
-        connection.send(encode_connack(code))
+        self._turn_away(connection, encode_connack(code), why)
+
+    def _turn_away(self, connection: Connection, connack: bytes, why: str) -> None:
+        log.warning("client refused address=%s code=%d reason=%s", connection.address, connack[3], why)
+        connection.send(connack)
         connection.close()
 
     def _fail(self, connection: Connection, error: PacketError) -> None:
@@ -341,7 +382,7 @@ class Core:
         if connection.user is not None and not connection.user.may_publish(will.topic):
             log.warning("will forbidden, dropped client=%r topic=%r", connection.name, will.topic)
             return
-        self._accept(connection, will.topic, will.payload, len(will.payload), min(will.qos, 1), will.retain, 0)
+        self._accept(connection, will.topic, will.payload, len(will.payload), will.qos, will.retain, 0)
 
     def _touch(self, connection: Connection) -> None:
         if not self._touched:

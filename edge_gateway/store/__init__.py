@@ -11,7 +11,7 @@ from typing import Protocol
 # table, key, value (None deletes)
 Change = tuple[str, str, bytes | None]
 
-TABLES = ("object", "twin", "device", "retained", "session", "queued")
+TABLES = ("object", "twin", "device", "retained", "session", "queued", "sent", "received")
 
 
 class StoreError(Exception):
@@ -26,7 +26,10 @@ class Store(Protocol):
         ...
 
     def write(self, changes: Iterable[Change], then: Callable[[], None] | None = None) -> None:
-        """Queue `changes`; `then` runs on the event loop once these and all earlier ones are durable, in order of the calls."""
+        """Queue `changes`; `then` runs on the event loop once these and all earlier ones are durable, in order of the calls.
+
+        Calls that nothing else on the event loop comes between become durable together or not at all.
+        """
         ...
 
     def waiting(self) -> int:

@@ -44,6 +44,12 @@ class HeldStore(MemoryStore):
             self.written += changes
             super().write(changes, then)
 
+    def commit_first(self) -> None:
+        if self.held:
+            changes, then = self.held.pop(0)
+            self.written += changes
+            super().write(changes, then)
+
 
 class Desk:
     """A core and its clients."""

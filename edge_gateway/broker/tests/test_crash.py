@@ -5,12 +5,25 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from edge_gateway.broker.packets import PINGREQ, PUBACK, Ack, Bare, Publish, encode_ack, encode_bare, encode_publish
-from edge_gateway.broker.tests.brokers import BuiltIn, Closed, Raw
+from edge_gateway.broker.packets import (
+    PINGREQ,
+    PUBACK,
+    PUBCOMP,
+    PUBREC,
+    PUBREL,
+    Ack,
+    Bare,
+    Publish,
+    encode_ack,
+    encode_bare,
+    encode_publish,
+)
+from edge_gateway.broker.tests.brokers import DEADLINE_S, BuiltIn, Closed, Raw, until
 
 ROUNDS = 6
 MESSAGES = 900  # fewer than a session's queue holds
@@ -93,3 +106,112 @@ def test_a_message_sent_to_a_client_but_not_acknowledged_by_it_survives_kill_9(b
         broker.restart(signal.SIGKILL)
     with Raw(broker).connect("c", clean=False) as again:
         assert messages_before_end(again, "t") == [4, 5, 6, 7, 8, 9]
+
+
+class ExactlyOnce:
+    """A client of QoS 2 that connects again until it is done, and forgets nothing meanwhile."""
+
+    def __init__(self, broker: BuiltIn, client_id: str) -> None:
+        self._broker = broker
+        self._client_id = client_id
+        self._thread = threading.Thread(target=self._run)
+        self.stopped = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self.stopped and not self.done():
+            with contextlib.suppress(Closed, OSError), Raw(self._broker) as client:
+                client.connect(self._client_id, clean=False)
+                self.resume(client)
+                while not self.stopped and not self.done():
+                    self.step(client)
+
+    def done(self) -> bool:
+        raise NotImplementedError
+
+    def resume(self, client: Raw) -> None:
+        pass
+
+    def step(self, client: Raw) -> None:
+        raise NotImplementedError
+
+
+class Publisher(ExactlyOnce):
+    """Publishes the numbers up to MESSAGES."""
+
+    sent = 0
+    window = 5
+
+    def __init__(self, broker: BuiltIn) -> None:
+        super().__init__(broker, "exact-publisher")
+        self.unacknowledged: dict[int, bytes] = {}
+
+    def done(self) -> bool:
+        return self.sent == MESSAGES and not self.unacknowledged
+
+    def sent_up_to(self, number: int) -> bool:
+        return self.sent >= number
+
+    def resume(self, client: Raw) -> None:
+        client.send(*self.unacknowledged.values())
+
+    def step(self, client: Raw) -> None:
+        while len(self.unacknowledged) < self.window and self.sent < MESSAGES:
+            packet_id = next(number for number in range(1, 10) if number not in self.unacknowledged)
+            packet = self.unacknowledged[packet_id] = encode_publish("t", b"%d" % self.sent, 2, packet_id=packet_id)
+            self.sent += 1
+            client.send(packet)
+        answer = client.next(Ack)
+        if answer.kind == PUBREC:
+            release = self.unacknowledged[answer.packet_id] = encode_ack(PUBREL, answer.packet_id)
+            client.send(release)
+        else:
+            del self.unacknowledged[answer.packet_id]
+
+
+class Subscriber(ExactlyOnce):
+    """Collects them."""
+
+    def __init__(self, broker: BuiltIn) -> None:
+        super().__init__(broker, "exact-subscriber")
+        self.known: set[int] = set()
+        self.got: list[int] = []
+
+    def done(self) -> bool:
+        return len(self.got) >= MESSAGES and not self.known
+
+    def step(self, client: Raw) -> None:
+        match client.next((Publish, Ack)):
+            case Publish(payload=payload, packet_id=packet_id):
+                if packet_id not in self.known and payload is not None:
+                    self.known.add(packet_id)
+                    self.got.append(int(payload))
+                client.send(encode_ack(PUBREC, packet_id))
+            case Ack(packet_id=packet_id):
+                self.known.discard(packet_id)
+                client.send(encode_ack(PUBCOMP, packet_id))
+
+
+def test_messages_of_qos_2_arrive_exactly_once_and_in_order_over_kill_9(broker: BuiltIn) -> None:
+    with Raw(broker).connect("exact-subscriber", clean=False) as client:
+        client.subscribe("t", qos=2)
+    publisher, subscriber = Publisher(broker), Subscriber(broker)
+    try:
+        publisher.start()
+        subscriber.start()
+        for kill_at in sorted(random.sample(range(10, MESSAGES - 10), ROUNDS)):
+            until(partial(publisher.sent_up_to, kill_at), f"{kill_at} messages sent")
+            broker.restart(signal.SIGKILL)
+        until(lambda: publisher.done() and subscriber.done(), "every message is through")
+    finally:
+        publisher.stopped = subscriber.stopped = True
+        broker.stop(signal.SIGKILL)
+        publisher.join()
+        subscriber.join()
+    assert subscriber.got == list(range(MESSAGES))

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.broker.connection import Inbound
 from edge_gateway.broker.decoder import Decoder
 from edge_gateway.broker.errors import BrokerNotStarted, InvalidTopic
+from edge_gateway.broker.inbox import Inbound
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.packets import (
     PINGREQ,
     PINGRESP,
     PUBACK,
+    PUBREC,
     Ack,
     Bare,
     Connack,
@@ -177,6 +178,28 @@ async def test_a_puback_means_that_the_message_is_on_the_disk(bench: Bench, tmp_
         reader = SqliteStore(tmp_path / "db")
         assert list(reader.read("retained")) == [("t", b"\x01x")]
         await reader.close()
+    await store.close()
+
+
+async def test_a_report_of_qos_2_and_its_packet_id_share_a_commit_before_pubrec(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "db")
+    broker = Broker(store, port=0)
+    broker.attach(lambda inbound: store.write([("twin", "default/s1", b"24")], inbound.ack), any_topic)
+    commits: list[set[str]] = []
+    commit = store._commit
+
+    def recorded(group: dict[tuple[str, str], bytes | None]) -> None:
+        commits.append({table for table, _ in group})
+        commit(group)
+
+    async with bench.running(broker):
+        client = await bench.peer(broker, "s1", clean=False)
+        monkeypatch.setattr(store, "_commit", recorded)
+        await client.send(encode_publish("warm", b"up", 1, packet_id=1), encode_publish(REPORT, b"{}", 2, packet_id=7))
+        assert [await client.next(), await client.next()] == [Ack(PUBACK, 1), Ack(PUBREC, 7)]
+        assert [tables for tables in commits if "received" in tables] == [{"received", "twin"}]
     await store.close()
 
 

@@ -4,12 +4,14 @@ import logging
 
 import pytest
 
-from edge_gateway.broker.connection import Inbound
+from edge_gateway.broker.inbox import Inbound
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.packets import (
     PINGREQ,
     PINGRESP,
-    PUBREL,
+    PUBACK,
+    PUBREC,
+    UNSUBACK,
     Ack,
     Bare,
     Connack,
@@ -21,6 +23,7 @@ from edge_gateway.broker.packets import (
     encode_connack,
     encode_connect,
     encode_publish,
+    encode_suback,
     encode_subscribe,
     encode_unsubscribe,
 )
@@ -61,10 +64,22 @@ def test_a_second_connect_closes_the_connection(desk: Desk) -> None:
     assert client.closed
 
 
-def test_another_mqtt_version_is_answered_before_closing(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "connect",
+    ["10 0d 0004 4d515454 06 02 0000 00 0000", "10 0e 0006 4d5149736470 03 02 0000 0000"],
+    ids=["level 6", "MQTT 3.1"],
+)
+def test_another_mqtt_version_is_answered_before_closing(desk: Desk, connect: str) -> None:
     client = desk.client()
-    client.send(bytes.fromhex("10 0d 0004 4d515454 05 02 0000 00 0000"))
+    client.send(bytes.fromhex(connect))
     assert client.take() == [Connack(False, 1)]
+    assert client.closed
+
+
+def test_mqtt_5_is_answered_in_its_own_format(desk: Desk) -> None:
+    client = desk.client()
+    desk.core.receive(client.connection, bytes.fromhex("10 0d 0004 4d515454 05 02 0000 00 0000"), desk.now)
+    assert client.connection.take() == bytes.fromhex("20 03 00 84 00")
     assert client.closed
 
 
@@ -100,7 +115,7 @@ def test_packets_sent_together_with_connect_are_handled(desk: Desk) -> None:
     assert [type(packet).__name__ for packet in client.take()] == ["Connack", "Suback", "Publish"]
 
 
-@pytest.mark.parametrize("packet", [encode_connack(0), encode_ack(PUBREL, 1), encode_publish("t", b"", 2, packet_id=1)])
+@pytest.mark.parametrize("packet", [encode_connack(0), encode_suback(1, b"\0"), encode_ack(UNSUBACK, 1)])
 def test_a_packet_that_has_no_place_closes_the_connection_with_a_log_line(
     desk: Desk, packet: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,16 +204,18 @@ def test_too_many_sessions_are_refused_until_one_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    ("published", "granted", "received"), [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 1), (1, 2, 1)], ids=str
+    ("published", "granted", "received"),
+    [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 1), (1, 2, 1), (2, 0, 0), (2, 1, 1), (2, 2, 2)],
+    ids=str,
 )
 def test_a_message_comes_with_the_lower_qos_of_both_sides(
     desk: Desk, published: int, granted: int, received: int
 ) -> None:
     subscriber, publisher = desk.connected("s"), desk.connected("p")
-    assert subscriber.subscribe("t", qos=granted) == bytes((min(granted, 1),))
+    assert subscriber.subscribe("t", qos=granted) == bytes((granted,))
     publisher.publish("t", b"x", qos=published)
-    assert subscriber.take() == [Publish("t", b"x", received, False, False, received, 1)]
-    assert publisher.take() == [Ack(4, 1)] * published
+    assert subscriber.take() == [Publish("t", b"x", received, False, False, received and 1, 1)]
+    assert publisher.take() == [[], [Ack(PUBACK, 1)], [Ack(PUBREC, 1)]][published]
 
 
 def test_overlapping_subscriptions_bring_a_message_once_with_the_highest_qos(desk: Desk) -> None:
