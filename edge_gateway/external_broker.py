@@ -1,9 +1,10 @@
 """An external broker (mosquitto) instead of the built-in one: EdgeCore as a paho-mqtt client with manual acknowledgement.
 
 The session is persistent and every report comes with QoS 1, so what mosquitto acknowledged to a device stays with mosquitto
-until this gateway has it on disk. It does not ask for QoS 2: a report that comes twice changes nothing. What the gateway publishes
-while the broker is away is not kept: reports are answered when the broker sends them again, and mappers' definitions are published
-anew on every connection.
+until this gateway has it on disk. It does not ask for QoS 2: a report that comes twice changes nothing.
+
+What the gateway publishes while the broker is away is not kept: reports are answered when the broker sends them again, and
+mappers' definitions are published anew on every connection.
 """
 
 import asyncio

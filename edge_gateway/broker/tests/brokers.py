@@ -18,15 +18,21 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_gateway.broker.decoder import Decoder
 from edge_gateway.broker.packets import (
+    PUBACK,
+    PUBCOMP,
+    PUBREC,
+    PUBREL,
+    Ack,
     Connack,
     Connect,
     Packet,
     Publish,
     Suback,
+    encode_ack,
     encode_connect,
     encode_publish,
     encode_subscribe,
@@ -198,10 +204,14 @@ class Raw:
         return suback.codes
 
     def publish(self, topic: str, payload: bytes = b"", qos: int = 1, retain: bool = False, packet_id: int = 1) -> None:
-        """Publish, and with QoS 1 wait for the PUBACK."""
+        """Publish, and with QoS 1 and 2 wait until the broker has it."""
         self.send(encode_publish(topic, payload, qos, retain, packet_id=packet_id))
-        if qos:
-            assert self.next().packet_id == packet_id
+        if qos == 1:
+            assert self.next() == Ack(PUBACK, packet_id)
+        elif qos == 2:
+            assert self.next() == Ack(PUBREC, packet_id)
+            self.send(encode_ack(PUBREL, packet_id))
+            assert self.next() == Ack(PUBCOMP, packet_id)
 
     def send(self, *packets: bytes) -> None:
         self.socket.sendall(b"".join(packets))
@@ -253,6 +263,7 @@ class Paho:
         clean: bool = True,
         user: str | None = None,
         password: str | None = None,
+        protocol: MQTTProtocolVersion = paho.MQTTv311,
     ) -> None:
         self.changed = threading.Condition()
         self.codes: list[int] = []
@@ -261,7 +272,11 @@ class Paho:
         self.messages: list[paho.MQTTMessage] = []
         self._broker = broker
         self.client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id, clean_session=clean, reconnect_on_failure=False
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            clean_session=None if protocol == paho.MQTTv5 else clean,
+            protocol=protocol,
+            reconnect_on_failure=False,
         )
         if user is not None:
             self.client.username_pw_set(user, password)
