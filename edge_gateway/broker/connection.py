@@ -5,11 +5,12 @@ import math
 from collections import deque
 from collections.abc import Callable
 
+from edge_gateway.broker import packets
 from edge_gateway.broker.decoder import Decoder
 from edge_gateway.broker.inbox import Inbound, Inbox
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.outbox import Outbox
-from edge_gateway.broker.packets import CONNECT, PUBACK, PUBREC, Connect, Packet, Will, encode_ack
+from edge_gateway.broker.packets import CONNECT, PUBACK, PUBREC, Ack, Connect, Packet, Publish, Will, encode_ack
 from edge_gateway.broker.users import User
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,21 @@ class Session:
         self.outbox = outbox
         self.subscriptions: dict[str, int] = {}
         self.connection: Connection | None = None
+
+    def acknowledged(self, packet: Ack) -> bool:
+        """An acknowledgement came; False when no client may send one of its kind. PUBREL is to be answered by PUBCOMP."""
+        match packet.kind:
+            case packets.PUBACK:
+                self.outbox.acknowledge(packet.packet_id)
+            case packets.PUBREC:
+                self.outbox.received(packet.packet_id)
+            case packets.PUBREL:
+                self.inbox.release(packet.packet_id)
+            case packets.PUBCOMP:
+                self.outbox.completed(packet.packet_id)
+            case _:
+                return False
+        return True
 
 
 class Connection:
@@ -132,6 +148,15 @@ class Connection:
             self.dropped = 0
         if self.session is not None and self.session.outbox.waiting:
             self.session.outbox.pump()
+
+    def answer(self, data: bytes) -> None:
+        """Send a packet, unless the client is gone meanwhile."""
+        if self.state == READY:
+            self.send(data)
+
+    def acknowledge(self, packet: Publish) -> None:
+        """Acknowledge, in its turn, a PUBLISH that waits for nothing."""
+        self.expect(Inbound(self, self.client_id, None, packet.topic, None, 0, packet.qos, False, packet.packet_id, 0))
 
     def expect(self, inbound: Inbound) -> None:
         """Acknowledge `inbound` once nothing waits for it and those before it are acknowledged."""

@@ -80,7 +80,7 @@ class Outbox:
         self._limits = limits
         self._queue: deque[_Message] = deque()  # not yet in flight
         self._flying: dict[int, _Message] = {}  # by packet id, in the order of taking off
-        self._due: deque[_Message] = deque()  # of those in flight, whose PUBLISH is still to be sent on this line
+        self._due: list[_Message] = []  # of those in flight, whose PUBLISH is still to be sent on this line
         self._released: dict[int, _Message] = {}  # of those in flight, in the order of their PUBRECs
         self._backlog: OrderedDict[str, int] = OrderedDict()  # retained topics not yet sent -> QoS granted
         self._bytes = 0  # of payload in the queue and in flight
@@ -161,7 +161,7 @@ class Outbox:
             if self._due:
                 if not self._due[0].stored:
                     break
-                self._send(line, self._due.popleft())
+                self._send(line, self._due.pop(0))
             elif self._backlog:
                 if not self._send_retained(line):
                     break

@@ -16,7 +16,6 @@ import secrets
 from collections.abc import Callable
 from functools import partial
 
-from edge_gateway.broker import packets
 from edge_gateway.broker.clients import Clients
 from edge_gateway.broker.connection import CHECKING, CLOSED, NEW, READY, Connection, Session
 from edge_gateway.broker.errors import PacketError, UnexpectedPacket, UnsupportedProtocol
@@ -32,6 +31,7 @@ from edge_gateway.broker.packets import (
     PINGREQ,
     PINGRESP,
     PUBCOMP,
+    PUBREL,
     REFUSED,
     SERVER_UNAVAILABLE,
     UNSUBACK,
@@ -169,7 +169,11 @@ class Core:
         assert session is not None
         match packet:
             case Ack():
-                self._acknowledged(connection, session, packet)
+                if not session.acknowledged(packet):
+                    raise UnexpectedPacket(f"{NAMES[packet.kind]} has no place here")
+                if packet.kind == PUBREL:
+                    answer = encode_ack(PUBCOMP, packet.packet_id)
+                    self._answer(session, partial(connection.answer, answer))
             case Bare(kind=kind) if kind == PINGREQ:
                 connection.send(encode_bare(PINGRESP))
             case Subscribe():
@@ -184,21 +188,6 @@ class Core:
             case _:
                 raise UnexpectedPacket(f"{type(packet).__name__.upper()} has no place here")
 
-    def _acknowledged(self, connection: Connection, session: Session, packet: Ack) -> None:
-        packet_id = packet.packet_id
-        match packet.kind:
-            case packets.PUBACK:
-                session.outbox.acknowledge(packet_id)
-            case packets.PUBREC:
-                session.outbox.received(packet_id)
-            case packets.PUBREL:
-                session.inbox.release(packet_id)
-                self._answer(session, partial(self._answered, connection, encode_ack(PUBCOMP, packet_id)))
-            case packets.PUBCOMP:
-                session.outbox.completed(packet_id)
-            case kind:
-                raise UnexpectedPacket(f"{NAMES[kind]} has no place here")
-
     def _publish(self, connection: Connection, packet: Publish) -> None:
         topic = packet.topic
         user = connection.user
@@ -207,23 +196,16 @@ class Core:
                 connection.forbidden = topic
                 log.warning("publish forbidden, dropped client=%r user=%s topic=%r", connection.name, user.name, topic)
             if packet.qos:
-                self._acknowledge(connection, packet)
+                connection.acknowledge(packet)
             return
         if packet.qos == 2:
             session = connection.session
             assert session is not None
             if packet.packet_id in session.inbox:
                 if session.inbox.repeat(packet.packet_id, connection):
-                    self._acknowledge(connection, packet)
+                    connection.acknowledge(packet)
                 return
         self._accept(connection, topic, packet.payload, packet.size, packet.qos, packet.retain, packet.packet_id)
-
-    def _acknowledge(self, connection: Connection, packet: Publish) -> None:
-        """Acknowledge in its turn what needs nothing else."""
-        waiting = Inbound(
-            connection, connection.client_id, None, packet.topic, None, 0, packet.qos, False, packet.packet_id, 0
-        )
-        connection.expect(waiting)
 
     def _accept(
         self,
@@ -267,7 +249,7 @@ class Core:
 
     def _unsubscribe(self, connection: Connection, session: Session, packet: Unsubscribe) -> None:
         self.clients.unsubscribe(session, packet.filters)
-        self._answer(session, partial(self._answered, connection, encode_ack(UNSUBACK, packet.packet_id)))
+        self._answer(session, partial(connection.answer, encode_ack(UNSUBACK, packet.packet_id)))
 
     def _answer(self, session: Session, answer: Callable[[], None]) -> None:
         """Answer at once, or for a session that outlives its connection when what it asked for is durable."""
@@ -275,10 +257,6 @@ class Core:
             self.journal.after(answer)
         else:
             answer()
-
-    def _answered(self, connection: Connection, answer: bytes) -> None:
-        if connection.state == READY:
-            connection.send(answer)
 
     def _subscribed(self, connection: Connection, answer: bytes, fresh: list[tuple[str, int]]) -> None:
         """Answer SUBSCRIBE, and let the retained messages follow [MQTT-3.3.1-6]."""

@@ -373,6 +373,31 @@ def test_everything_called_back_survives_kill_nine_at_any_instant(tmp_path: Path
     assert told > 2000
 
 
+async def test_writes_that_nothing_comes_between_share_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SqliteStore(tmp_path / "edge.db")
+    commits: list[set[str]] = []
+    commit = store._commit
+
+    def recorded(group: dict[tuple[str, str], bytes | None]) -> None:
+        commits.append({key for _, key in group})
+        commit(group)
+
+    monkeypatch.setattr(store, "_commit", recorded)
+    for number in range(20):
+        store.write([put(f"before{number}")])
+        await asyncio.sleep(0.001 * (number % 3))
+        store.write([put(f"one{number}")])
+        store.write([put(f"two{number}")])
+    await store.close()
+    assert len(commits) > 1
+    for number in range(20):
+        assert [keys for keys in commits if f"one{number}" in keys] == [
+            keys for keys in commits if f"two{number}" in keys
+        ]
+
+
 # Files
 
 
