@@ -6,6 +6,7 @@ Broker and link are imported by the functions that build them: a gateway holds t
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,12 +68,11 @@ async def run(config: EdgeConfig) -> None:
 
 
 def _builtin_broker(config: EdgeConfig, store: Store) -> "Broker":
-    from edge_gateway.broker.server import Broker
-    from edge_gateway.broker.users import load_users
+    from edge_gateway.builtin_broker import build
 
-    settings = config.broker
-    users = load_users(config.data_dir / settings.users_file) if settings.users_file else None
-    return Broker(store, host=settings.host, port=settings.port, users=users)
+    broker = build(config.broker, config.data_dir, store)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, broker.reload)
+    return broker
 
 
 def _external_broker(config: EdgeConfig) -> "ExternalBroker":

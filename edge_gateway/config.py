@@ -29,6 +29,28 @@ class ExternalConfig(Struct):
     password: str = ""
 
 
+class BrokerTls(Struct):
+    """The built-in broker's TLS listener. Files are PEM, relative to `data_dir`; they are read again when they change."""
+
+    certificate: Path
+    """The broker's certificate, with those between it and its authority."""
+    key: Path
+    """Its private key, without a passphrase."""
+    client_ca: Path | None = None
+    """Certificate of the authority that signed clients' certificates. The CN of a client's certificate is its user, no password
+    is asked; who shows none gives user and password as without TLS."""
+    require_certificate: bool = False
+    """Whether a client without a certificate is turned away."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = 8883
+    """Port to listen on; 0 takes a free one and logs it."""
+
+    def __post_init__(self) -> None:
+        if self.require_certificate and self.client_ca is None:
+            raise ValueError("`require_certificate` needs a `client_ca`")
+
+
 class BrokerConfig(Struct):
     """The MQTT broker: built in, or external."""
 
@@ -36,11 +58,26 @@ class BrokerConfig(Struct):
     """`builtin` runs one in this process; `external` uses the one named below."""
     host: str = "127.0.0.1"
     """Address the built-in broker listens on. `0.0.0.0` lets boards on the network in: give them users first."""
-    port: int = 1883
-    """Port the built-in broker listens on; 0 takes a free one and logs it."""
+    port: int | None = 1883
+    """Port the built-in broker listens on without TLS; 0 takes a free one and logs it, null does without."""
+    tls: BrokerTls | None = None
+    """A listener with TLS, beside the other."""
     users_file: Path | None = None
-    """Users, passwords and what each may do (docs/broker.md); relative to `data_dir`. Without it everyone may do all."""
+    """Users, passwords and what each may do (docs/broker.md); relative to `data_dir`. Without it and the two below
+    everyone may do all."""
+    password_file: Path | None = None
+    """Instead: users and passwords as mosquitto_passwd writes them; relative to `data_dir`."""
+    acl_file: Path | None = None
+    """Instead: what each may do, as mosquitto's `acl_file`; relative to `data_dir`. Without it users may do all."""
+    allow_anonymous: bool = False
+    """With `password_file` or `acl_file`: whether clients without a user are let in, to what the ACL gives them."""
     external: ExternalConfig = field(default_factory=ExternalConfig)
+
+    def __post_init__(self) -> None:
+        if self.users_file is not None and (self.password_file is not None or self.acl_file is not None):
+            raise ValueError("users come from `users_file`, or from `password_file` and `acl_file`, not from both")
+        if self.port is None and self.tls is None:
+            raise ValueError("without a `port` there must be `tls`")
 
 
 class EdgeConfig(Struct):

@@ -85,6 +85,26 @@ def set_(
     _run(_set(_device_id(device), name, value, _kubeconfig(kubeconfig, data), wait))
 
 
+@app.command()
+def password(
+    mosquitto: Annotated[
+        str, typer.Option(metavar="USER", help="Print the line of this user in a mosquitto password file instead.")
+    ] = "",
+) -> None:
+    """Hash a password for the broker's users: asked twice on a terminal, else the first line of the input."""
+    from edge_gateway.broker.passwords import hash_for_mosquitto, hash_password
+
+    if any(character in mosquitto for character in ":\n\0"):
+        _fail(f"{mosquitto!r} cannot be a user in a password file", USAGE)
+    if sys.stdin.isatty():
+        given = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        given = sys.stdin.readline().rstrip("\r\n")
+    if not given:
+        _fail("an empty password is none", USAGE)
+    typer.echo(f"{mosquitto}:{hash_for_mosquitto(given)}" if mosquitto else hash_password(given))
+
+
 async def _up(with_demo: bool, once: bool, data: Path, node: str, kubeconfig: Path | None, deadline_s: float) -> int:
     from rich.console import Console
 

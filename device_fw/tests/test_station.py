@@ -16,8 +16,9 @@ import pytest
 from device_fw.tests.conftest import ROOT, RunOnMicroPython
 from device_fw.tests.faulty_broker import FaultyBroker
 from device_fw.tests.watcher import Watcher, until
+from edge_gateway.broker.passwords import hash_password
 from edge_gateway.broker.server import Broker
-from edge_gateway.broker.users import Users, device_user, full_user, hash_password
+from edge_gateway.broker.users import Users, device_user, full_user
 from edge_gateway.store.memory import MemoryStore
 from hil_tests.bench.micropython_board import MicroPythonBoard
 

@@ -1,13 +1,15 @@
 """The built-in MQTT broker: MQTT 3.1.1, with what must be kept in the gateway's store.
 
     packets, bodies, decoder   the codec
-    filters, users             topics, who may use which
+    filters                    topic names, filters, and the tree of subscriptions
+    users, acl, passwords      who may use which topic: our users' file, mosquitto's files, hashes
     connection                 one client's connection, and the order of its acknowledgements
     inbox, outbox, retained    what comes from a client, what waits for it, the last message of a topic
     journal                    what the store keeps of all that
     router, clients, sessions  the core: who gets a message, who is remembered, what every packet does
-    server                     the shell: sockets, and the broker as a service
+    wire, tls, watch           the shell: one connection, its TLS, files that change
+    server                     the broker as a service
 
-Of all these only `server` does I/O; nothing is imported here, so that the others load without an event loop.
+Of all these only the last four do I/O; nothing is imported here, so that the others load without an event loop.
 A message's way: server -> decoder -> sessions -> inbox, router -> outbox -> connection -> server.
 """

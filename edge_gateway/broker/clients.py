@@ -38,6 +38,21 @@ class Clients:
         self._restore_received()
         self._restore_queues()
 
+    def hold_to(self, users: Users) -> None:
+        """Other users and rights hold from now on: sessions without a user go, and subscriptions that theirs may not have."""
+        for session in list(self._sessions.values()):
+            user = session.connection.user if session.connection is not None else self._rights(session, users)
+            if user is None:
+                log.warning("session dropped, its user is gone client=%r user=%s", session.client_id, session.user)
+                self.forget(session)
+                continue
+            session.hear_as(user)
+            gone = [name for name in session.subscriptions if not user.may_subscribe(name)]
+            if gone:
+                log.warning("subscriptions dropped client=%r user=%s filters=%s", session.client_id, user.name, gone)
+                self.unsubscribe(session, gone)
+        self._router.rights_changed()
+
     def new(self, client_id: str, user: str | None, durable: bool) -> Session:
         """A session without subscriptions, for a client id that has none."""
         session = self._create(client_id, user, durable)
@@ -87,14 +102,15 @@ class Clients:
         return None
 
     def _restore(self, client_id: str, row: SessionRow, users: Users | None) -> None:
+        session = self._create(client_id, row.user, durable=True)
         user = None
         if users is not None:
-            user = users.find(row.user) if row.user is not None else None
+            user = self._rights(session, users)
             if user is None:
                 log.warning("session dropped, its user is gone client=%r user=%s", client_id, row.user)
-                self._journal.put_session(client_id, None)
+                self.forget(session)
                 return
-        session = self._create(client_id, row.user, durable=True)
+            session.hear_as(user)
         for name, qos in row.subscriptions.items():
             if user is None or user.may_subscribe(name):
                 session.subscriptions[name] = qos
@@ -124,6 +140,10 @@ class Clients:
                 self._journal.drop_queued(client_id, message.sequence)
         for client_id in sent.keys() & self._sessions.keys():
             self._sessions[client_id].outbox.restore([], sent[client_id])
+
+    def _rights(self, session: Session, users: Users) -> User | None:
+        owner = users.owner(session.user)
+        return owner and users.for_client(owner, session.client_id)
 
     def _create(self, client_id: str, user: str | None, durable: bool) -> Session:
         inbox = Inbox(client_id, durable, self._journal, self._limits.received)

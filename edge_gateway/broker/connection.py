@@ -47,13 +47,17 @@ class Session:
                 return False
         return True
 
+    def hear_as(self, user: "User | None") -> None:
+        """Let it be sent what this user may read."""
+        self.outbox.reader = user if user is not None and user.reads_in_part else None
+
 
 class Connection:
     """One client's connection. The shell feeds it through `Core`, and sends what `take` gives whenever it was touched."""
 
     __slots__ = (
         *("_acks", "_held", "_limits", "_out", "_out_bytes", "_touch", "_touched", "_unacknowledged_bytes"),
-        *("address", "blocked", "client_id", "deadline", "decoder", "dropped", "early", "forbidden"),
+        *("address", "blocked", "client_id", "deadline", "decoder", "dropped", "early", "forbidden", "identity"),
         *("keepalive", "last_seen", "session", "state", "user", "will"),
     )
 
@@ -65,6 +69,7 @@ class Connection:
         self.decoder = Decoder(limits.payload, names, only=CONNECT)
         self.client_id = ""
         self.user: User | None = None
+        self.identity: str | None = None  # whom its certificate names; empty for nobody, None without a certificate
         self.session: Session | None = None
         self.early: list[Packet] = []  # what came while its password is being checked
         self.will: Will | None = None

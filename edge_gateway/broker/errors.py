@@ -7,6 +7,7 @@ BrokerError
  │   ├─ UnexpectedPacket     a packet that has no place here, such as anything before CONNECT
  │   └─ UnsupportedProtocol  a CONNECT of another MQTT version: answer CONNACK, then close
  ├─ InvalidTopic            our own code named a topic or filter that MQTT does not allow
+ ├─ TlsError                the peer's TLS cannot be followed: its handshake, its certificate, or a record
  └─ BrokerNotStarted        the address cannot be served
 """
 
@@ -45,3 +46,7 @@ class InvalidTopic(BrokerError, ValueError):
 
 class BrokerNotStarted(BrokerError):
     """The address cannot be served; the text names it and the system's reason."""
+
+
+class TlsError(BrokerError):
+    """The peer's TLS cannot be followed; the text says why."""

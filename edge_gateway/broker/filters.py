@@ -78,6 +78,21 @@ def covers(allowed: str, asked: str) -> bool:
     return len(limits) == len(levels)
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether some topic matches both of two filters."""
+    levels, others = one.split("/"), other.split("/")
+    for first, second in ((levels[0], others[0]), (others[0], levels[0])):
+        if first.startswith("$") and second in ("+", "#"):
+            return False
+    for level, against in zip(levels, others, strict=False):
+        if "#" in (level, against):
+            return True
+        if level != against and "+" not in (level, against):
+            return False
+    longer = levels[len(others) :] or others[len(levels) :]
+    return not longer or longer == ["#"]  # `a/#` matches `a` too
+
+
 class _Node(Generic[T]):
     __slots__ = ("children", "subscribers")
 

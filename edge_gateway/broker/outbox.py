@@ -24,6 +24,7 @@ from edge_gateway.broker.journal import Journal, Queued
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.packets import PUBREL, encode_ack, encode_publish
 from edge_gateway.broker.retained import Retained
+from edge_gateway.broker.users import User
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +69,14 @@ class Outbox:
     __slots__ = (
         *("_backlog", "_bytes", "_dropped", "_due", "_flying", "_journal", "_limits", "_marked", "_queue", "_released"),
         *("_releases", "_retained", "_sequence"),
-        *("client_id", "durable", "line"),
+        *("client_id", "durable", "line", "reader"),
     )
 
     def __init__(self, client_id: str, durable: bool, journal: Journal, retained: Retained, limits: Limits) -> None:
         self.client_id = client_id
         self.durable = durable
         self.line: Line | None = None
+        self.reader: User | None = None  # whom to ask for each topic whether it may be sent
         self._journal = journal
         self._retained = retained
         self._limits = limits

@@ -63,11 +63,17 @@ class Router:
         self._tree.remove(name_filter, outbox)
         self._routes.clear()
 
+    def rights_changed(self) -> None:
+        """Somebody may read other topics than before."""
+        self._routes.clear()
+
     def route(self, topic: str) -> Route:
         """Where messages of `topic` go."""
         route = self._routes.get(topic)
         if route is None:
-            route = Route(tuple(self._tree.match(topic).items()), self._wants(topic))
+            found = self._tree.match(topic).items()
+            targets = tuple(to for to in found if (reader := to[0].reader) is None or reader.may_read(topic))
+            route = Route(targets, self._wants(topic))
             if len(topic) <= _LONGEST_TOPIC:
                 if len(self._routes) >= _ROUTES:
                     self._routes.clear()

@@ -1,4 +1,4 @@
-"""The broker's shell: TCP connections for the core in `sessions.py`, and the broker as a service of the gateway.
+"""The broker's shell: listeners and connections for the core in `sessions.py`, and the broker as a service of the gateway.
 
 What the core wants sent is written once a turn of the event loop and connection, however many packets it is. One loop wakes each
 second for keepalives. There is no task, timer or future a client; only an unknown password makes a thread work.
@@ -6,15 +6,19 @@ second for keepalives. There is no task, timer or future a client; only an unkno
 
 import asyncio
 import logging
-import socket
+import ssl
 from collections.abc import Callable
+from typing import Any
 
-from edge_gateway.broker.connection import CLOSED, Connection
+from edge_gateway.broker.connection import Connection
 from edge_gateway.broker.errors import BrokerNotStarted
 from edge_gateway.broker.inbox import Inbound
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.sessions import Core
+from edge_gateway.broker.tls import TlsListener
 from edge_gateway.broker.users import User, Users
+from edge_gateway.broker.watch import FileWatch
+from edge_gateway.broker.wire import TlsWire, Wire
 from edge_gateway.store import Store
 
 log = logging.getLogger(__name__)
@@ -38,19 +42,27 @@ class Broker:
         store: Store,
         *,
         host: str = "127.0.0.1",
-        port: int = 1883,
+        port: int | None = 1883,
+        tls: TlsListener | None = None,
         users: Users | None = None,
         limits: Limits = Limits(),  # noqa: B008, it is frozen
     ) -> None:
-        """Port 0 lets the system choose; `port` tells it once `run` is ready. Without `users` anybody may use every topic."""
+        """Port 0 lets the system choose; `port` and `tls_port` tell it once `run` is ready. With port None only TLS is served.
+
+        Without `users` anybody may use every topic.
+        """
         self.host = host
-        self.port = port
+        self.port = port or 0
+        self.tls_port = 0
         self.limits = limits
         self.core = Core(store, users, limits, self._wake, self._verify)
-        self._users = users
+        self._plain = port is not None
+        self._tls = tls
+        self._tls_context: ssl.SSLContext | None = None
+        self._watches: list[FileWatch[Any]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduled = False
-        self._wires: dict[Connection, _Wire] = {}
+        self._wires: dict[Connection, Wire] = {}
         self._connected: Callable[[], None] = lambda: None
 
     def attach(self, handler: Callable[[Inbound], None], wants: Callable[[str], bool]) -> None:
@@ -84,38 +96,82 @@ class Broker:
         """The topics with a retained message that begin with `prefix`, in order."""
         return self.core.router.retained.topics(prefix)
 
+    def watch(self, files: FileWatch[Any]) -> None:
+        """Look at these files every second."""
+        self._watches.append(files)
+
+    def reload(self) -> None:
+        """Read users and certificates again, now: what a SIGHUP asks for."""
+        for files in self._watches:
+            files.reload()
+
+    def hold_to(self, users: Users) -> None:
+        """Let other users and rights hold from now on, for those who are connected too."""
+        self.core.hold_to(users)
+
     async def run(self, ready: asyncio.Event) -> None:
-        """Serve until cancelled. Raises BrokerNotStarted when the address cannot be served."""
+        """Serve until cancelled. Raises BrokerNotStarted when an address cannot be served, ConfigError for its certificates."""
         loop = self._loop = asyncio.get_running_loop()
         self.core.load()
+        servers: list[asyncio.Server] = []
         try:
-            server = await loop.create_server(lambda: _Wire(self), self.host, self.port, backlog=_BACKLOG)
-        except OSError as error:
-            raise BrokerNotStarted(f"MQTT broker cannot serve {self.host}:{self.port}: {error.strerror}") from error
-        self.port = server.sockets[0].getsockname()[1]
-        log.info(
-            "broker serves host=%s port=%d users=%s", self.host, self.port, "any" if self._users is None else "named"
-        )
-        try:
+            await self._listen(servers)
             self._connected()
             self._wake()
             ready.set()
             while True:
                 await asyncio.sleep(SWEEP_S)
+                for files in self._watches:
+                    files.look()
                 for connection in self.core.sweep(loop.time()):
                     self._wires[connection].cut()
         finally:
             self.core.stop()
-            server.close()
+            for server in servers:
+                server.close()
             for wire in list(self._wires.values()):
                 wire.cut()
             async with asyncio.timeout(_STOP_DEADLINE_S):
-                await server.wait_closed()
+                for server in servers:
+                    await server.wait_closed()
                 await asyncio.sleep(0)  # lets the lost connections be noticed
             self.core.touched()  # hands the last changes to the store
             self._loop = None
 
-    def opened(self, wire: "_Wire", address: str) -> Connection | None:
+    async def _listen(self, servers: list[asyncio.Server]) -> None:
+        """Open the listeners; those in `servers` are open when it fails."""
+        if self._tls is not None:
+            self.watch(FileWatch(self._tls.files, self._tls.context, self._use_context))
+            self._tls_context = self._tls.context()
+        if self._plain:
+            servers.append(await self._serve(lambda: Wire(self), self.host, self.port, "no"))
+            self.port = servers[-1].sockets[0].getsockname()[1]
+        if self._tls is not None:
+            servers.append(await self._serve(self._tls_wire, self._tls.host, self._tls.port, "yes"))
+            self.tls_port = servers[-1].sockets[0].getsockname()[1]
+
+    async def _serve(self, wire: Callable[[], Wire], host: str, port: int, tls: str) -> asyncio.Server:
+        try:
+            server = await asyncio.get_running_loop().create_server(wire, host, port, backlog=_BACKLOG)
+        except OSError as error:
+            raise BrokerNotStarted(f"MQTT broker cannot serve {host}:{port}: {error.strerror}") from error
+        users = "any" if self.core.users is None else "named"
+        log.info("broker serves host=%s port=%d tls=%s users=%s", host, server.sockets[0].getsockname()[1], tls, users)
+        return server
+
+    def _tls_wire(self) -> Wire:
+        assert self._tls_context is not None
+        return TlsWire(self, self._tls_context)
+
+    def _use_context(self, context: ssl.SSLContext) -> None:
+        self._tls_context = context
+
+    @property
+    def reading(self) -> bool:
+        """Whether clients are read from."""
+        return self.core.reading
+
+    def opened(self, wire: Wire, address: str) -> Connection | None:
         """A client connected; None when there are too many."""
         connection = self.core.opened(address, self._time())
         if connection is not None:
@@ -125,6 +181,10 @@ class Broker:
     def received(self, connection: Connection, data: bytes) -> None:
         """Bytes came."""
         self.core.receive(connection, data, self._time())
+
+    def refuse(self, connection: Connection, why: str) -> None:
+        """A connection that cannot be spoken to any more."""
+        self.core.refuse(connection, why)
 
     def lost(self, connection: Connection) -> None:
         """The connection is gone."""
@@ -156,86 +216,6 @@ class Broker:
     def _verify(self, name: str, password: bytes, answer: Callable[[User | None], None]) -> None:
         """Check a password in a thread: hashing takes long on purpose."""
         assert self._loop is not None
-        assert self._users is not None
-        checking = self._loop.run_in_executor(None, self._users.check, name, password)
+        assert self.core.users is not None
+        checking = self._loop.run_in_executor(None, self.core.users.check, name, password)
         checking.add_done_callback(lambda done: None if done.cancelled() else answer(done.result()))
-
-
-class _Wire(asyncio.Protocol):
-    """One client's TCP connection."""
-
-    __slots__ = ("_broker", "_connection", "_transport")
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._connection: Connection | None = None
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        peer = transport.get_extra_info("peername")
-        self._connection = self._broker.opened(self, f"{peer[0]}:{peer[1]}" if peer else "-")
-        if self._connection is None:
-            transport.abort()
-            return
-        self._transport = transport
-        # A peer that vanished without a word and set no keepalive would stay for ever.
-        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        transport.set_write_buffer_limits(high=self._broker.limits.send_buffer)
-        self.follow()
-
-    def data_received(self, data: bytes) -> None:
-        if self._connection is not None:
-            self._broker.received(self._connection, data)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._transport = None
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            self._broker.lost(connection)
-
-    def pause_writing(self) -> None:
-        if self._connection is not None:
-            self._connection.blocked = True
-
-    def resume_writing(self) -> None:
-        if self._connection is not None:
-            self._connection.blocked = False
-            self._connection.sent()
-
-    def flush(self) -> None:
-        """Do what the core wants: send, stop or go on reading, close."""
-        connection, transport = self._connection, self._transport
-        if connection is None or transport is None:
-            return
-        data = connection.take()
-        if transport.is_closing():
-            return
-        if data:
-            transport.write(data)
-            # Only answers to what it sends can pile up this far: it writes without ever reading.
-            if transport.get_write_buffer_size() > 4 * self._broker.limits.send_buffer + len(data):
-                log.warning("client does not read its answers, closing client=%r", connection.name)
-                transport.abort()
-                return
-        if connection.state == CLOSED:
-            transport.close()
-            return
-        self.follow()
-        connection.sent()
-
-    def follow(self) -> None:
-        """Read or do not read, as the core and the broker want it."""
-        connection, transport = self._connection, self._transport
-        if connection is None or transport is None or transport.is_closing():
-            return
-        wanted = self._broker.core.reading and not connection.held
-        if wanted and not transport.is_reading():
-            transport.resume_reading()
-        elif not wanted and transport.is_reading():
-            transport.pause_reading()
-
-    def cut(self) -> None:
-        """Close at once, whatever is still to be sent."""
-        if self._transport is not None:
-            self._transport.abort()

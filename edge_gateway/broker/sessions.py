@@ -69,7 +69,7 @@ class Core:
         self.router = Router(self.journal, limits)
         self.clients = Clients(self.journal, self.router, limits)
         self.reading = True  # the shell reads from its clients; else their silence is not their fault
-        self._users = users
+        self.users = users
         self._limits = limits
         self._verify = verify or (lambda name, password, answer: answer(users.check(name, password) if users else None))
         self._wake_shell = wake
@@ -86,7 +86,25 @@ class Core:
     def load(self) -> None:
         """Take sessions, their queues and the retained messages from the store."""
         self.router.load()
-        self.clients.load(self._users)
+        self.clients.load(self.users)
+
+    def hold_to(self, users: Users) -> None:
+        """Other users and rights hold from now on, for those who are connected too.
+
+        Who could not connect as he did is disconnected; his will is published if his user may still do so.
+        """
+        self.users = users
+        for connection in [one for one in self._connections if one.state == READY]:
+            before = connection.user
+            assert before is not None
+            user = users.again(before, connection.identity is not None)
+            if user is not None:
+                connection.user = users.for_client(user, connection.client_id)
+                continue
+            user = users.owner(before.name) or User(before.name, "")
+            connection.user = users.for_client(user, connection.client_id)
+            self._close(connection, f"user {before.name!r} is gone, or its password is another")
+        self.clients.hold_to(users)
 
     def opened(self, address: str, now: float) -> Connection | None:
         """A client connected: feed what it sends to `receive`. None when there are too many: close it."""
@@ -111,6 +129,14 @@ class Core:
             self._turn_away(connection, encode_unsupported(error.level), str(error))
         except PacketError as error:
             self._fail(connection, error)
+
+    def refuse(self, connection: Connection, why: str) -> None:
+        """The shell cannot speak with it, such as when TLS fails."""
+        if connection.session is not None:
+            self._close(connection, why)
+        elif connection.state != CLOSED:
+            log.warning("client refused address=%s reason=%s", connection.address, why)
+            connection.close()
 
     def lost(self, connection: Connection) -> None:
         """The network connection is gone."""
@@ -263,8 +289,12 @@ class Core:
         if connection.state != READY or connection.session is None:
             return
         connection.send(answer)
+        user = connection.user
         for name, qos in fresh:
-            if topics := self.router.retained.matching(name):
+            topics = self.router.retained.matching(name)
+            if user is not None and user.reads_in_part:
+                topics = [topic for topic in topics if user.may_read(topic)]
+            if topics:
                 connection.session.outbox.put_retained(topics, qos)
 
     # Connecting.
@@ -274,13 +304,22 @@ class Core:
         if not packet.client_id and not packet.clean:
             self._refuse(connection, IDENTIFIER_REJECTED, "a persistent session needs a client id")
             return
-        if self._users is None:
+        users = self.users
+        if users is None:
             self._admit(connection, packet, None)
             return
-        if packet.user is None or packet.password is None:
-            self._refuse(connection, NOT_AUTHORIZED, f"client {packet.client_id!r} gave no user and password")
+        if connection.identity is not None:
+            named = users.certified(connection.identity)
+            self._admit_if(connection, packet, named, f"its certificate's name {connection.identity!r} is no user here")
             return
-        known = self._users.remembered(packet.user, packet.password)
+        if packet.user is None:
+            user = users.anonymous()
+            self._admit_if(connection, packet, user, f"client {packet.client_id!r} gave no user and password")
+            return
+        if packet.password is None:
+            self._refuse(connection, NOT_AUTHORIZED, f"client {packet.client_id!r} gave no password")
+            return
+        known = users.remembered(packet.user, packet.password)
         if known is not None:
             self._admit(connection, packet, known)
             return
@@ -291,6 +330,8 @@ class Core:
     def _verified(self, connection: Connection, packet: Connect, user: User | None) -> None:
         if connection.state != CHECKING:
             return
+        if user is not None and self.users is not None:
+            user = self.users.again(user, certified=False)  # the users may have changed while the password was checked
         if user is None:
             self._refuse(connection, NOT_AUTHORIZED, f"wrong user or password, user {packet.user!r}")
             return
@@ -303,12 +344,20 @@ class Core:
         except PacketError as error:
             self._fail(connection, error)
 
+    def _admit_if(self, connection: Connection, packet: Connect, user: User | None, why_not: str) -> None:
+        if user is None:
+            self._refuse(connection, NOT_AUTHORIZED, why_not)
+        else:
+            self._admit(connection, packet, user)
+
     def _admit(self, connection: Connection, packet: Connect, user: User | None) -> None:
         """Give the client its session, taken over or new."""
         client_id = packet.client_id or f"anonymous-{secrets.token_hex(8)}"
-        owner = user.name if user is not None else None
+        owner = (user.name or None) if user is not None else None
+        if user is not None and self.users is not None:
+            user = self.users.for_client(user, client_id)
         session = self.clients.get(client_id)
-        if session is not None and self._users is not None and session.user != owner:
+        if session is not None and self.users is not None and session.user != owner:
             self._refuse(connection, NOT_AUTHORIZED, f"client id {client_id!r} belongs to user {session.user}")
             return
         if session is not None and session.connection is not None:
@@ -324,6 +373,7 @@ class Core:
                 return
             session = self.clients.new(client_id, owner, durable=not packet.clean)
         connection.begin(packet, user, session)
+        session.hear_as(user)
         connection.send(encode_connack(ACCEPTED, present))
         session.outbox.attach(connection)
 

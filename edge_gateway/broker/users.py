@@ -1,8 +1,8 @@
 """Who may connect to the broker, and which topics each may use.
 
 Permissions are topic filters, for publishing and for subscribing; `#` alone means every topic. A subscription is allowed when
-one of the user's filters covers all of it. Passwords are kept as scrypt hashes in the form `scrypt$n$r$p$salt$hash` (base64);
-`hash_password` makes one. The users' file:
+one of the user's filters covers all of it. Passwords are kept as hashes (`passwords.py`; `hedgerow password` makes one). Users of
+mosquitto's files are in `acl.py`. The users' file:
 
     users:
       - name: greenhouse-1          # a device: only its own topics
@@ -11,13 +11,10 @@ one of the user's filters covers all of it. Passwords are kept as scrypt hashes 
       - name: modbus                # a mapper: every $hw/ and $ke/ topic
         password: scrypt$4096$8$1$...
         role: mapper
-      - name: dashboard             # anything else, by filters
-        password: scrypt$4096$8$1$...
+      - name: dashboard             # anything else, by filters; without a password, only by its client certificate
         subscribe: ["$hw/events/device/+/+/twin/update/document"]
 """
 
-import base64
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -28,11 +25,12 @@ from typing import Literal
 import msgspec
 
 from edge_gateway.broker.filters import covers, filter_fault
+from edge_gateway.broker.passwords import check_hash, hash_password, verify_password
 from edgewire import config, topics
 
-# 4 MiB for about 10 ms: a gateway has little memory, and device passwords are random, not chosen.
-_COST, _BLOCK, _PARALLEL = 4096, 8, 1
-_MAX_COST = 1 << 14
+ANONYMOUS = ""
+"""The name of the user of a client that names none."""
+
 _CACHED_TOPICS = 256
 
 
@@ -54,15 +52,27 @@ class User:
         """Whether this user may publish to `topic`."""
         allowed = self._allowed.get(topic)
         if allowed is None:
-            allowed = any(covers(name, topic) for name in self.publish)
+            allowed = self._find_publish(topic)
             if len(self._allowed) >= _CACHED_TOPICS:
                 self._allowed.clear()
             self._allowed[topic] = allowed
         return allowed
 
     def may_subscribe(self, name_filter: str) -> bool:
-        """Whether this user may subscribe to all of `name_filter`."""
+        """Whether this user may subscribe to `name_filter`."""
         return any(covers(name, name_filter) for name in self.subscribe)
+
+    @property
+    def reads_in_part(self) -> bool:
+        """Whether `may_read` must be asked for each topic of a subscription that was granted."""
+        return False
+
+    def may_read(self, topic: str) -> bool:
+        """Whether this user may be sent messages of `topic`, once it may subscribe to a filter that matches it."""
+        return True
+
+    def _find_publish(self, topic: str) -> bool:
+        return any(covers(name, topic) for name in self.publish)
 
 
 def device_user(device: str, password_hash: str, name: str | None = None) -> User:
@@ -109,6 +119,31 @@ class Users:
         """The user of that name."""
         return self._users.get(name)
 
+    def anonymous(self) -> User | None:
+        """The user of clients that name none; None when they are not let in."""
+        return None
+
+    def certified(self, name: str) -> User | None:
+        """The user that a valid client certificate names; None when there is no such user."""
+        return self._users.get(name)
+
+    def for_client(self, user: User, client_id: str) -> User:
+        """The user as one of its clients: rights may depend on the client id."""
+        return user
+
+    def owner(self, name: str | None) -> User | None:
+        """The user of a session that the broker kept; None when it is gone."""
+        return self.anonymous() if not name else self.find(name) or self.certified(name)
+
+    def again(self, before: User, certified: bool) -> User | None:
+        """The user whom an earlier reading of the files let in as `before`; None when its user or password is not there now."""
+        if certified:
+            return self.certified(before.name)
+        if before.name == ANONYMOUS:
+            return self.anonymous()
+        found = self.find(before.name)
+        return found if found is not None and found.password_hash == before.password_hash else None
+
     def remembered(self, name: str, password: bytes) -> User | None:
         """The user, if this password was proven before; at once, unlike `check`."""
         proven = self._proven.get(name)
@@ -129,48 +164,17 @@ class Users:
         return hashlib.blake2b(password, key=self._salt).digest()
 
 
-def hash_password(password: str) -> str:
-    """A password as the users' file keeps it, with a salt of its own."""
-    salt = secrets.token_bytes(12)
-    key = hashlib.scrypt(password.encode(), salt=salt, n=_COST, r=_BLOCK, p=_PARALLEL, dklen=32)
-    text = (base64.b64encode(part).decode() for part in (salt, key))
-    return "$".join(("scrypt", str(_COST), str(_BLOCK), str(_PARALLEL), *text))
-
-
-def verify_password(password: bytes, password_hash: str) -> bool:
-    """Whether `password` is the one that was hashed; False also for a hash that is none."""
-    try:
-        cost, block, parallel, salt, key = _parts(password_hash)
-    except ValueError:
-        return False
-    found = hashlib.scrypt(password, salt=salt, n=cost, r=block, p=parallel, dklen=len(key))
-    return hmac.compare_digest(found, key)
-
-
-def _parts(password_hash: str) -> tuple[int, int, int, bytes, bytes]:
-    parts = password_hash.split("$")
-    if len(parts) != 6 or parts[0] != "scrypt":
-        raise ValueError("a password hash reads scrypt$n$r$p$salt$hash")
-    cost, block, parallel = (int(part) for part in parts[1:4])
-    try:
-        salt, key = (base64.b64decode(part, validate=True) for part in parts[4:])
-    except binascii.Error as error:
-        raise ValueError("a password hash's salt and hash are base64") from error
-    if not (2 <= cost <= _MAX_COST and cost & cost - 1 == 0 and block == 8 and 1 <= parallel <= 4 and len(key) == 32):
-        raise ValueError("a password hash has n a power of two up to 16384, r 8, p 1 to 4 and a hash of 32 bytes")
-    return cost, block, parallel, salt, key
-
-
 class _UserEntry(msgspec.Struct, forbid_unknown_fields=True):
     name: str
-    password: str
+    password: str = ""
     device: str | None = None
     role: Literal["mapper", "full"] | None = None
     publish: list[str] = []
     subscribe: list[str] = []
 
     def __post_init__(self) -> None:
-        _parts(self.password)
+        if self.password:
+            check_hash(self.password)
         given = (self.device is not None) + (self.role is not None) + bool(self.publish or self.subscribe)
         if not self.name or given != 1:
             raise ValueError("a user has a name, and one of `device`, `role`, or `publish` and `subscribe`")

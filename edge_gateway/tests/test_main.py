@@ -22,7 +22,7 @@ def run(folder: Path, **settings: object) -> tuple[int, str]:
     ("settings", "said"),
     [
         ({"brokr": {}}, "unknown key `brokr` in edgecore.yaml: did you mean `broker`?"),
-        ({"broker": {"port": "many"}}, "`broker.port` in edgecore.yaml: expected `int`, got `str`"),
+        ({"broker": {"port": "many"}}, "`broker.port` in edgecore.yaml: expected `int | null`, got `str`"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_explained(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pty
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edge_gateway.broker.passwords import verify_password
 from edgewire import board, topics
 from hedgerow.cluster import Cluster
 from hedgerow.tests.running import COMMAND, RUNNING, up
@@ -208,3 +210,42 @@ def test_up_refuses_what_it_cannot_do(tmp_path: Path, arguments: list[str], stat
     assert answer.status == status
     assert answer.only_complaint.startswith(f"hedgerow: {complaint}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_password_hashes_a_line_of_input_for_either_users_file() -> None:
+    for arguments, before in (([], ""), (["--mosquitto", "s1"], "s1:")):
+        done = subprocess.run(
+            [*COMMAND, "password", *arguments], input="p:w $1\n", capture_output=True, text=True, timeout=30
+        )
+        assert done.returncode == 0
+        (line,) = done.stdout.splitlines()
+        assert line.startswith(before)
+        assert verify_password(b"p:w $1", line.removeprefix(before))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed"),
+    [([], ""), ([], "\n"), (["--mosquitto", "a:b"], "secret\n"), (["--mosquitto", "a\nb"], "x\n")],
+)
+def test_password_refuses_what_cannot_be_one(arguments: list[str], typed: str) -> None:
+    done = subprocess.run([*COMMAND, "password", *arguments], input=typed, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_password_is_asked_twice_on_a_terminal_and_not_shown() -> None:
+    ours, terminal = pty.openpty()
+    try:
+        with subprocess.Popen([*COMMAND, "password"], stdin=terminal, stdout=subprocess.PIPE, stderr=terminal) as asked:
+            seen = b""
+            for answer in (b"secret\n", b"Secret\n", b"secret\n", b"secret\n"):
+                while not seen.endswith(b": "):
+                    seen += os.read(ours, 1000)
+                os.write(ours, answer)
+                seen += b"|"
+            hashed, _ = asked.communicate(timeout=30)
+    finally:
+        os.close(ours)
+        os.close(terminal)
+    assert verify_password(b"secret", hashed.decode().strip())
+    assert b"secret" not in seen.lower()

@@ -4,10 +4,12 @@
 exactly what it is told, packet by packet; `Paho` is a real one.
 """
 
+import json
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -37,7 +39,8 @@ from edge_gateway.broker.packets import (
     encode_publish,
     encode_subscribe,
 )
-from edge_gateway.broker.users import User, hash_password
+from edge_gateway.broker.passwords import hash_password
+from edge_gateway.broker.users import User
 
 DEADLINE_S = 10.0
 ROOT = Path(__file__).parents[3]
@@ -48,10 +51,11 @@ class BrokerProcess:
 
     name = ""
 
-    def __init__(self, folder: Path, users: list[User] | None = None) -> None:
-        """Every user's password is its name."""
+    def __init__(self, folder: Path, users: list[User] | None = None, settings: dict[str, Any] | None = None) -> None:
+        """Every user's password is its name. `settings` are lines of the broker's own configuration, key -> value."""
         self.folder = folder
         self.users = users
+        self.settings = settings or {}
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -86,6 +90,14 @@ class BrokerProcess:
         self.stop(how)
         self.start()
 
+    def reload(self) -> None:
+        """Ask it to read its files again."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    def log(self) -> str:
+        """All that it logged."""
+        return (self.folder / "log").read_text()
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -98,17 +110,18 @@ class BuiltIn(BrokerProcess):
     name = "built-in"
 
     def command(self) -> list[str]:
-        command = [sys.executable, "-m", "edge_gateway.broker.tests.process", str(self.folder / "db"), str(self.port)]
+        settings: dict[str, Any] = {"port": self.port}
         if self.users is not None:
             entries = [
                 f"- {{name: {user.name}, password: {hash_password(user.name)}, "
                 f"publish: {list(user.publish)}, subscribe: {list(user.subscribe)}}}\n"
                 for user in self.users
             ]
-            path = self.folder / "users.yaml"
-            path.write_text("users:\n" + "".join(entries))
-            command.append(str(path))
-        return command
+            (self.folder / "users.yaml").write_text("users:\n" + "".join(entries))
+            settings["users_file"] = "users.yaml"
+        settings |= self.settings
+        (self.folder / "edgecore.yaml").write_text(json.dumps({"broker": settings}))  # JSON is YAML
+        return [sys.executable, "-m", "edge_gateway.broker.tests.process", str(self.folder)]
 
 
 class Mosquitto(BrokerProcess):
@@ -126,7 +139,8 @@ class Mosquitto(BrokerProcess):
             "autosave_on_changes true",
         ]
         if self.users is None:
-            config.append("allow_anonymous true")
+            if "allow_anonymous" not in self.settings:
+                config.append("allow_anonymous true")
         else:
             passwords, permissions = self.folder / "passwords", self.folder / "acl"
             passwords.touch(mode=0o700)
@@ -142,6 +156,7 @@ class Mosquitto(BrokerProcess):
             permissions.write_text("\n".join(lines) + "\n")
             permissions.chmod(0o700)
             config += ["allow_anonymous false", f"password_file {passwords}", f"acl_file {permissions}"]
+        config += [f"{key} {str(value).lower() if value is True else value}" for key, value in self.settings.items()]
         path = self.folder / "mosquitto.conf"
         path.write_text("\n".join(config) + "\n")
         return [mosquitto_binary(), "-c", str(path), "-v"]
@@ -178,8 +193,15 @@ class Closed(Exception):
 class Raw:
     """A client packet by packet, over a plain socket."""
 
-    def __init__(self, broker: BrokerProcess) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", broker.port), timeout=DEADLINE_S)
+    def __init__(self, broker: BrokerProcess, port: int | None = None, context: ssl.SSLContext | None = None) -> None:
+        """With a `context`, over TLS."""
+        self.socket = socket.create_connection(("127.0.0.1", port or broker.port), timeout=DEADLINE_S)
+        if context is not None:
+            try:
+                self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
+            except BaseException:
+                self.socket.close()
+                raise
         self.session_present = False
         self._decoder = Decoder(1 << 24)
         self._packets: list[Packet] = []
@@ -264,13 +286,14 @@ class Paho:
         user: str | None = None,
         password: str | None = None,
         protocol: MQTTProtocolVersion = paho.MQTTv311,
+        port: int | None = None,
     ) -> None:
         self.changed = threading.Condition()
         self.codes: list[int] = []
         self.session_present = False
         self.granted: list[int] = []
         self.messages: list[paho.MQTTMessage] = []
-        self._broker = broker
+        self._port = port or broker.port
         self.client = paho.Client(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -287,7 +310,7 @@ class Paho:
     def connect(self) -> "Paho":
         """Connect and wait for the CONNACK, whatever its code."""
         before = len(self.codes)
-        self.client.connect("127.0.0.1", self._broker.port, keepalive=30)
+        self.client.connect("127.0.0.1", self._port, keepalive=30)
         self.client.loop_start()
         self.wait(lambda: len(self.codes) > before, "CONNACK")
         return self

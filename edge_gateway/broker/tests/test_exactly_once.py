@@ -21,8 +21,9 @@ from edge_gateway.broker.packets import (
     encode_connect,
     encode_publish,
 )
+from edge_gateway.broker.passwords import hash_password
 from edge_gateway.broker.tests.desk import Client, Desk, HeldStore
-from edge_gateway.broker.users import Users, device_user, hash_password
+from edge_gateway.broker.users import Users, device_user
 from edge_gateway.store.memory import MemoryStore
 
 REPORT = "$hw/events/device/default/s1/twin/update"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_gateway.broker.filters import MAX_LEVELS, FilterTree, covers, filter_fault, matches, topic_fault
+from edge_gateway.broker.filters import MAX_LEVELS, FilterTree, covers, filter_fault, matches, overlap, topic_fault
 from edge_gateway.broker.tests.matching import MATCHES, MISSES
 
 levels = st.sampled_from(["", "a", "b", "$hw"])
@@ -111,3 +111,20 @@ def test_such_a_name_is_no_filter(name: str) -> None:
 @pytest.mark.parametrize("name", ["a", "/", "#", "+", "+/+", "/#", "a//b", "$hw/+/#", " "])
 def test_such_a_name_is_a_filter(name: str) -> None:
     assert filter_fault(name) is None
+
+
+@given(filters(), filters(), st.lists(names, max_size=30))
+def test_filters_that_share_a_topic_overlap(one: str, other: str, topics: list[str]) -> None:
+    shared = [topic for topic in (*topics, *_examples(one), *_examples(other)) if matches(one, topic)]
+    if any(matches(other, topic) for topic in shared):
+        assert overlap(one, other)
+        assert overlap(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a", "b"), ("a/+", "a"), ("a/b", "a/+/c"), ("#", "$hw/a"), ("+/a", "$hw/#"), ("$hw/#", "#"), ("a/#", "b/#")],
+)
+def test_filters_without_a_shared_topic_do_not_overlap(one: str, other: str) -> None:
+    assert not overlap(one, other)
+    assert not overlap(other, one)

@@ -32,10 +32,11 @@ from edge_gateway.broker.packets import (
     encode_publish,
     encode_subscribe,
 )
+from edge_gateway.broker.passwords import hash_password
 from edge_gateway.broker.server import Broker
 from edge_gateway.broker.tests.brokers import BuiltIn, Raw
 from edge_gateway.broker.tests.desk import HeldStore
-from edge_gateway.broker.users import Users, full_user, hash_password
+from edge_gateway.broker.users import Users, full_user
 from edge_gateway.store.memory import MemoryStore
 from edge_gateway.store.sqlite import SqliteStore
 

@@ -27,9 +27,10 @@ from edge_gateway.broker.packets import (
     encode_subscribe,
     encode_unsubscribe,
 )
+from edge_gateway.broker.passwords import hash_password
 from edge_gateway.broker.sessions import Core
 from edge_gateway.broker.tests.desk import Client, Desk, HeldStore
-from edge_gateway.broker.users import User, Users, device_user, full_user, hash_password
+from edge_gateway.broker.users import User, Users, device_user, full_user
 from edge_gateway.store.memory import MemoryStore
 
 REPORT = "$hw/events/device/default/s1/twin/update"
@@ -769,7 +770,8 @@ def test_what_a_client_sends_while_its_password_is_checked_waits() -> None:
     client.send(encode_publish(REPORT, b"2", 1, packet_id=2))
     assert client.connection.held
     assert (client.take(), given) == ([], [])
-    answers[0](device_user("default/s1", "", "s1"))
+    assert desk.core.users is not None
+    answers[0](desk.core.users.find("s1"))
     desk.settle()
     assert client.take() == [Connack(False, 0)]
     assert [(inbound.user, inbound.payload) for inbound in given] == [("s1", b"1"), ("s1", b"2")]
