@@ -2,7 +2,7 @@
 
 Controllers are told of an object by `Added`, `Modified`, `Deleted`, and by `Synced` once everything that exists has been
 told. `Object` reads a few fields of the metadata and keeps the JSON as the API server sent it, so that it travels on to a
-node byte for byte.
+node byte for byte; all but `metadata.managedFields`, which nobody here reads and which can be as large as the rest.
 """
 
 import re
@@ -57,7 +57,7 @@ class Object(Struct, frozen=True):
     generation: int
     """Counts changes of the spec; a change of the status leaves it."""
     raw: bytes
-    """The whole object, JSON."""
+    """The whole object, JSON, without its managed fields."""
 
     @property
     def id(self) -> str:
@@ -100,6 +100,7 @@ class _Metadata(Struct, rename="camel"):
     uid: str = ""
     resource_version: str = ""
     generation: int = 0
+    managed_fields: Raw = Raw()
 
 
 class _Envelope(Struct):
@@ -117,7 +118,22 @@ def parse(content: bytes | Raw) -> Object:
         metadata = _envelope.decode(raw).metadata
     except UNREADABLE as error:
         raise ObjectError(f"no object: {error}") from error
+    if managed := bytes(metadata.managed_fields):
+        raw = _without(raw, b'"managedFields":' + managed)
     return Object(metadata.namespace, metadata.name, metadata.uid, metadata.resource_version, metadata.generation, raw)
+
+
+def _without(raw: bytes, member: bytes) -> bytes:
+    """JSON without one member of an object in it; as it is where the member is not told apart by its bytes."""
+    begin = raw.find(member)
+    end = begin + len(member)
+    if begin < 0 or raw.find(member, end) >= 0:
+        return raw
+    if raw[begin - 1 : begin] == b",":
+        begin -= 1
+    elif raw[end : end + 1] == b",":
+        end += 1
+    return raw[:begin] + raw[end:]
 
 
 def is_name(text: str) -> bool:
