@@ -20,6 +20,7 @@ from cloud.apiserver.typed_values import TypedError
 Object = dict[str, Any]
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _KUBECTL = "kubectl"
+_BEFORE = "before-first-apply"
 _NEW: Mapping[str, Object] = {
     "Pod": {"spec": {"containers": None}, "status": {}},
     "Node": {"spec": {}, "status": {}},
@@ -102,6 +103,10 @@ def applied(
     """
     by = Manager(manager, APPLY, resource.api_version, subresource)
     ignored = _ignored(resource, subresource)
+    if live and not managed:
+        # Whoever wrote it before anybody applied to it keeps it, if only by a name that stands for all of them.
+        before = Manager(_BEFORE, UPDATE, resource.api_version, subresource)
+        managed = managed_fields.updated(NOBODY, before, _blank(resource), live, resource.types, time, ignored)
 
     def apply(force: bool) -> tuple[Object, Managed]:
         return managed_fields.applied(managed, by, live, config, resource.types, time, ignored=ignored, force=force)

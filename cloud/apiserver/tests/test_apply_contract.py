@@ -173,6 +173,16 @@ def test_all_conflicts_are_named_with_their_managers(api: Api, maps: str) -> Non
     assert {cause["field"] for cause in failed["details"]["causes"]} == {".data.a", ".data.b", ".data.c"}
 
 
+def test_what_nobody_owned_conflicts_with_whoever_wrote_it_before(api: Api, maps: str) -> None:
+    api.post(maps, config_map("before", a="1", b="1")).ok()
+    api.patch(f"{maps}/before", {"metadata": {"managedFields": [{}]}}).ok()
+    failed = apply(api, maps, config_map("before", a="2")).failed(409, "Conflict")
+    assert failed["message"] == 'Apply failed with 1 conflict: conflict with "before-first-apply" using v1: .data.a'
+    forced = apply(api, maps, config_map("before", a="2"), force="true").ok()
+    assert managers(forced) == {"alice": "Apply", "before-first-apply": "Update"}
+    assert forced["data"] == {"a": "2", "b": "1"}
+
+
 def test_an_equal_value_is_shared(api: Api, maps: str) -> None:
     apply(api, maps, config_map("shared", a="1")).ok()
     both = apply(api, maps, config_map("shared", a="1"), "bob").ok()
