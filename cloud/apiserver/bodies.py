@@ -104,7 +104,10 @@ def as_version(resource: Resource, obj: Object) -> Object:
 
 
 def with_status(obj: Object, old: Object, resource: Resource, subresource: str) -> Object:
-    """What an update may change: everything but the status, or, by way of the status subresource, nothing but it."""
+    """What an update may change: everything but the status, or, by way of a subresource, nothing but the part it is about."""
+    if subresource == "finalize":
+        finalizers = (obj.get("spec") or {}).get("finalizers") or []
+        return old | {"metadata": obj["metadata"], "spec": (old.get("spec") or {}) | {"finalizers": finalizers}}
     if subresource == "status":
         kept = {name: value for name, value in old.items() if name not in ("status", "metadata")}
         merged = {name: kept[name] for name in kept if name in _IDENTITY}

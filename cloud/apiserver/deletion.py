@@ -1,16 +1,16 @@
 """Deletion: at once, or held by finalizers or by the node that runs a pod; namespaces and definitions take their content along.
 
-There is no controller that comes by later: whatever a deletion lets go, such as a namespace whose last object went, goes in the
-same transaction.
+Whatever a deletion lets go, such as a namespace whose last object went, goes in the same transaction. What an object owned is
+the garbage collector's part: here are only the finalizers that tell it what to do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from cloud.apiserver import crds, metadata, status
+from cloud.apiserver import crds, metadata, namespace_life, propagation, status
 from cloud.apiserver.drafts import Draft
 from cloud.apiserver.formats import format_time, parse_time
 from cloud.apiserver.managed_fields import Managed
@@ -34,6 +34,9 @@ class DeleteOptions(msgspec.Struct, rename="camel"):
     grace_period_seconds: int | None = None
     preconditions: Preconditions | None = None
     propagation_policy: str | None = None
+    """Background, Foreground or Orphan; None leaves it to the finalizers that the object has."""
+    orphan_dependents: bool | None = None
+    """The older way to say it."""
     dry_run: list[str] | None = None
 
     def check(self, resource: Resource, stored: Stored) -> None:
@@ -63,6 +66,8 @@ class Deletion:
         self._state = state
         self._draft = draft
         self._now = now
+        self._emptied: set[tuple[str, str]] = set()
+        """Namespaces and definitions whose content is being deleted right now: looked at once, when that is done."""
 
     def delete(self, resource: Resource, stored: Stored, options: DeleteOptions) -> tuple[Stored, bool]:
         """Delete one object: its new state, and whether it is gone."""
@@ -76,6 +81,12 @@ class Deletion:
                 meta["generation"] += 1
         else:
             meta["deletionGracePeriodSeconds"] = min(grace, meta.get("deletionGracePeriodSeconds", 0))
+        held_by = propagation.finalizers(
+            meta.get("finalizers") or [], options.propagation_policy, options.orphan_dependents
+        )
+        meta["finalizers"] = held_by
+        if not held_by:
+            del meta["finalizers"]
         if resource.storage == NAMESPACES:
             return self._delete_namespace(resource, stored, obj), False
         if resource.storage == DEFINITIONS:
@@ -86,6 +97,8 @@ class Deletion:
         self, resource: Resource, stored: Stored, obj: Object, managed: Managed | None = None
     ) -> tuple[Stored, bool]:
         """Take an object that is marked for deletion away, or keep it as it now is while something holds it."""
+        if resource.storage == NAMESPACES:
+            namespace_life.progress(obj, self._content(stored.name), self._now())
         if not self._held(resource, obj):
             return self._remove(resource, stored, obj), True
         if managed is None and msgspec.json.encode(obj) == stored.body:
@@ -116,7 +129,7 @@ class Deletion:
         if meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
             return True
         if resource.storage == NAMESPACES:
-            return self._namespace_has_content(meta["name"])
+            return bool((obj.get("spec") or {}).get("finalizers"))
         if resource.storage == DEFINITIONS:
             return next(self._state.newest_all(meta["name"]), None) is not None
         return False
@@ -131,33 +144,37 @@ class Deletion:
 
     def _release(self, storage: str, name: str) -> None:
         """Let a namespace or a definition go that only waited for its content."""
+        if (storage, name) in self._emptied:
+            return
         holder = self._state.newest(storage, "", name)
         resource = self._registry.stored_as(storage)
         if holder is not None and resource is not None and metadata.peek(holder).deletion_timestamp:
             self.settle(resource, holder, msgspec.json.decode(holder.body))
 
-    def _namespace_has_content(self, name: str) -> bool:
-        return any(
-            next(self._state.newest_all(storage, name), None) is not None
-            for storage, resource in self._registry.storages().items()
-            if resource.namespaced
-        )
+    def _content(self, namespace: str) -> Iterator[tuple[Resource, Stored]]:
+        """Everything in a namespace."""
+        for storage, resource in self._registry.storages().items():
+            if resource.namespaced:
+                for stored in self._state.newest_all(storage, namespace):
+                    yield resource, stored
 
     def _delete_namespace(self, resource: Resource, stored: Stored, obj: Object) -> Stored:
         obj["status"] = (obj.get("status") or {}) | {"phase": "Terminating"}
         marked = self._draft.put(resource, obj, stored)
-        for storage, content in self._registry.storages().items():
-            if content.namespaced:
-                for item in list(self._state.newest_all(storage, stored.name)):
-                    self.delete(content, item, DeleteOptions())
-        self._release(NAMESPACES, stored.name)
+        self._empty(NAMESPACES, stored.name, list(self._content(stored.name)))
         return marked
 
     def _delete_definition(self, resource: Resource, stored: Stored, obj: Object) -> Stored:
         marked = self._draft.put(resource, obj, stored)
         content = self._registry.stored_as(crds.storage_of(obj))
-        if content is not None:
-            for item in list(self._state.newest_all(content.storage)):
-                self.delete(content, item, DeleteOptions())
-        self._release(DEFINITIONS, stored.name)
+        items = [] if content is None else [(content, item) for item in self._state.newest_all(content.storage)]
+        self._empty(DEFINITIONS, stored.name, items)
         return marked
+
+    def _empty(self, storage: str, name: str, content: list[tuple[Resource, Stored]]) -> None:
+        """Delete the content of a namespace or a definition, and then, if nothing holds it, the thing itself."""
+        self._emptied.add((storage, name))
+        for resource, item in content:
+            self.delete(resource, item, DeleteOptions())
+        self._emptied.remove((storage, name))
+        self._release(storage, name)

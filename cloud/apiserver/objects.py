@@ -20,7 +20,7 @@ from cloud.apiserver.formats import format_time
 from cloud.apiserver.managed_fields import NOBODY, Managed
 from cloud.apiserver.metadata import ObjectMeta
 from cloud.apiserver.resources import DEFINITIONS, NAMESPACES, Registry, Resource
-from cloud.apiserver.state import State, Stored, Transaction
+from cloud.apiserver.state import Change, State, Stored, Transaction
 from cloud.apiserver.status import Cause
 from cloud.apiserver.watch import Event, Logs
 from cloud.apiserver.writes import WriteOptions, Written
@@ -40,6 +40,8 @@ class Objects:
         self.state = State()
         self.logs = Logs()
         self.now = now
+        self.observers: list[Callable[[Change], None]] = []
+        """Called with each change once it is committed; they may look, not write."""
         self._new_uid = new_uid
 
     def load(self, rows: Iterable[tuple[str, str, str, int, bytes]], revision: int) -> None:
@@ -67,6 +69,8 @@ class Objects:
                 else:
                     self._serve(definition)
             self.logs.of(change.after.storage).publish(Event(change))
+            for observe in self.observers:
+                observe(change)
 
     def rollback(self) -> None:
         """The store could not keep what is pending: forget it."""

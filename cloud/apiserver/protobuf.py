@@ -177,6 +177,7 @@ _REFERENCE: Message = {
 _DELETE_OPTIONS: Message = {
     1: _one("gracePeriodSeconds", _number),
     2: _one("preconditions", _message({1: _one("uid"), 2: _one("resourceVersion")})),
+    3: _one("orphanDependents", bool),
     4: _one("propagationPolicy"),
     5: _many("dryRun"),
 }

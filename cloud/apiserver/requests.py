@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from cloud.apiserver import bodies, fields, protobuf, selectors, status
+from cloud.apiserver import bodies, fields, propagation, protobuf, selectors, status
 from cloud.apiserver.deletion import DeleteOptions
 from cloud.apiserver.listing import ListOptions
 from cloud.apiserver.patches import APPLY
@@ -147,6 +147,11 @@ def delete_options(query: Query, content_type: str, body: bytes) -> DeleteOption
         options.grace_period_seconds = _number(query, "gracePeriodSeconds")
     if "dryRun" in query:
         options.dry_run = [query["dryRun"]]
+    if "propagationPolicy" in query:
+        options.propagation_policy = query["propagationPolicy"]
+    if "orphanDependents" in query:
+        options.orphan_dependents = _flag(query, "orphanDependents")
+    propagation.check(options.propagation_policy, options.orphan_dependents)
     for asked in options.dry_run or ():
         _dry_run(asked)
     return options

@@ -204,7 +204,7 @@ _BUILT_IN = (
         "namespace",
         namespaced=False,
         short_names=("ns",),
-        subresources=_STATUS,
+        subresources=_STATUS | {"finalize"},
         columns=columns.NAMESPACES,
         fields=_paths("status.phase"),
         rules=kinds.NAMESPACE,

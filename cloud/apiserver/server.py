@@ -9,6 +9,8 @@ from typing import Any
 from aiohttp import web
 
 from cloud.apiserver import pki
+from cloud.apiserver.collector import Collector
+from cloud.apiserver.controllers import Controllers
 from cloud.apiserver.handler import Handler
 from cloud.apiserver.listing import Lister
 from cloud.apiserver.objects import Objects
@@ -87,7 +89,9 @@ class ApiServer:
             pki.write_kubeconfig(self.kubeconfig, self.url, identity)
             log.info("listening url=%s kubeconfig=%s", self.url, self.kubeconfig)
             ready.set()
-            await _expire(objects, storage)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_expire(objects, storage), name="expiry")
+                tasks.create_task(Controllers(objects, storage, [Collector(objects)]).run(), name="controllers")
         finally:
             streams.close()
             await runner.cleanup()
