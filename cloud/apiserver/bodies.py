@@ -105,6 +105,8 @@ def as_version(resource: Resource, obj: Object) -> Object:
 
 def with_status(obj: Object, old: Object, resource: Resource, subresource: str) -> Object:
     """What an update may change: everything but the status, or, by way of a subresource, nothing but the part it is about."""
+    if subresource == "binding":  # a node for the pod, and the condition that says so
+        return obj
     if subresource == "finalize":
         finalizers = (obj.get("spec") or {}).get("finalizers") or []
         return old | {"metadata": obj["metadata"], "spec": (old.get("spec") or {}) | {"finalizers": finalizers}}

@@ -9,7 +9,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from cloud.apiserver import field_types, fields, kinds
+from cloud.apiserver import field_types, fields, kinds, scale_paths
 from cloud.apiserver.formats import format_time
 from cloud.apiserver.jsonpath import Path, compile_path
 from cloud.apiserver.resources import Registry, Resource
@@ -113,6 +113,8 @@ def _validate_versions(spec: Object) -> list[Cause]:
         causes += _validate_schema(
             f"{path}.schema.openAPIV3Schema", (version.get("schema") or {}).get("openAPIV3Schema")
         )
+        scale = (version.get("subresources") or {}).get("scale")
+        causes += scale_paths.validate(f"{path}.subresources.scale", scale)
         try:
             custom_columns(version.get("additionalPrinterColumns") or ())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -154,6 +156,7 @@ def resources_of(definition: Object) -> tuple[Resource, ...]:
 def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
     names = spec["names"]
     openapi = version["schema"]["openAPIV3Schema"]
+    subresources = {name: value for name, value in (version.get("subresources") or {}).items() if value is not None}
     return Resource(
         group=spec["group"],
         version=version["name"],
@@ -163,7 +166,8 @@ def _resource(spec: Object, version: Object, storage_version: str) -> Resource:
         namespaced=spec["scope"] == "Namespaced",
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
-        subresources=frozenset(version.get("subresources") or ()) & {"status"},
+        subresources=frozenset(name for name in ("status", "scale") if name in subresources),
+        scale=scale_paths.of_definition(subresources.get("scale")),
         columns=custom_columns(version.get("additionalPrinterColumns") or ()),
         fields=_selectable(version),
         rules=kinds.CUSTOM,

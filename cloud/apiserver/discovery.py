@@ -21,6 +21,16 @@ VERSION = {
 }
 """The Kubernetes version whose behaviour this server follows."""
 _STATUS_VERBS = ("get", "patch", "update")
+_SUBRESOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
+    "attach": ("", "v1", "PodAttachOptions", ("create", "get")),
+    "binding": ("", "v1", "Binding", ("create",)),
+    "eviction": ("policy", "v1", "Eviction", ("create",)),
+    "exec": ("", "v1", "PodExecOptions", ("create", "get")),
+    "portforward": ("", "v1", "PodPortForwardOptions", ("create", "get")),
+    "scale": ("autoscaling", "v1", "Scale", ("get", "patch", "update")),
+}
+"""Subresources that are of another kind than their object: group, version, kind and verbs."""
+_OWN_VERBS = {"finalize": ("update",), "log": ("get",)}
 
 
 def wants_aggregated(accept: str) -> bool:
@@ -114,13 +124,27 @@ def _resource(resource: Resource) -> dict[str, Any]:
 
 
 def _subresource(resource: Resource, name: str) -> dict[str, Any]:
+    group, version, kind, verbs = _facts(resource, name)
+    other = {"group": group, "version": version} if (group, version) != (resource.group, resource.version) else {}
     return {
         "name": f"{resource.plural}/{name}",
         "singularName": "",
         "namespaced": resource.namespaced,
-        "kind": resource.kind,
-        "verbs": list(_STATUS_VERBS),
+        **{key: value for key, value in other.items() if value},
+        "kind": kind,
+        "verbs": list(verbs),
     }
+
+
+def _facts(resource: Resource, subresource: str) -> tuple[str, str, str, tuple[str, ...]]:
+    own = (resource.group, resource.version, resource.kind, _OWN_VERBS.get(subresource, _STATUS_VERBS))
+    return _SUBRESOURCES.get(subresource, own)
+
+
+def _aggregated_subresource(resource: Resource, name: str) -> dict[str, Any]:
+    group, version, kind, verbs = _facts(resource, name)
+    about = {"group": group, "version": version, "kind": kind}
+    return {"subresource": name, "responseKind": about, "verbs": list(verbs)}
 
 
 def _aggregated_resource(resource: Resource) -> dict[str, Any]:
@@ -137,8 +161,5 @@ def _aggregated_resource(resource: Resource) -> dict[str, Any]:
     if resource.categories:
         made["categories"] = list(resource.categories)
     if resource.subresources:
-        made["subresources"] = [
-            {"subresource": name, "responseKind": kind, "verbs": list(_STATUS_VERBS)}
-            for name in sorted(resource.subresources)
-        ]
+        made["subresources"] = [_aggregated_subresource(resource, name) for name in sorted(resource.subresources)]
     return made

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from cloud.apiserver import discovery, metadata, openapi, requests, reviews, status
+from cloud.apiserver import discovery, metadata, openapi, requests, reviews, status, subresources
 from cloud.apiserver.listing import Lister
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.render import Renderer
@@ -63,6 +63,8 @@ class Handler:
             body = requests.decode_body(_content_type(request), await _body(request))
             return _json(review(target, body), 201)
         resource = self._resource(target, request.method)
+        if subresources.is_own(target.subresource):
+            return await self._answer_subresource(request, resource, target)
         match request.method, bool(target.name), bool(target.subresource):
             case "GET" | "HEAD", _, _:
                 return await self._read(request, resource, target)
@@ -187,6 +189,19 @@ class Handler:
             return _raw(renderer.one(written.stored))
         uid = metadata.peek(written.stored).uid
         return _json(status.success(target.name, resource.group, resource.plural, uid))
+
+    async def _answer_subresource(
+        self, request: web.BaseRequest, resource: Resource, target: Target
+    ) -> web.StreamResponse:
+        """A subresource that is no part of its object."""
+        self._storage.check_room()
+        agent = request.headers.get("User-Agent", "")
+        call = subresources.Call(request.method, request.query, _content_type(request), await _body(request), agent)
+        reply = subresources.answer(self._objects, resource, target, call)
+        if reply.transaction is not None:
+            await self._storage.write(reply.transaction)
+        headers = {**_JSON, "Content-Type": reply.content_type}
+        return web.Response(body=reply.body, status=reply.code, headers=headers)
 
     async def _commit(self, written: Written) -> None:
         if written.transaction is not None:

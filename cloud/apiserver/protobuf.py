@@ -203,6 +203,9 @@ _KINDS: dict[str, Message] = {
         4: _one("automountServiceAccountToken", bool),
     },
     "DeleteOptions": _DELETE_OPTIONS,
+    "Eviction": {1: _metadata, 2: _one("deleteOptions", _message(_DELETE_OPTIONS))},
+    "Binding": {1: _metadata, 2: _one("target", _message(_REFERENCE))},
+    "Scale": {1: _metadata, 2: _one("spec", _message({1: _one("replicas", _number)}))},
     "SelfSubjectReview": {1: _metadata},
     "SelfSubjectAccessReview": {1: _metadata},
 }

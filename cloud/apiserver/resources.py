@@ -13,6 +13,7 @@ from cloud.apiserver import columns, field_types, kinds
 from cloud.apiserver.field_types import FieldType
 from cloud.apiserver.jsonpath import Path, compile_path
 from cloud.apiserver.kinds import Rules
+from cloud.apiserver.scale_paths import ScalePaths
 from cloud.apiserver.schema import Schema
 from cloud.apiserver.shapes import SHAPES
 from cloud.apiserver.status import qualified
@@ -42,6 +43,8 @@ class Resource:
     """Fields beside name and namespace that a field selector may name."""
     rules: Rules = kinds.PLAIN
     custom: bool = False
+    scale: ScalePaths | None = None
+    """Where the numbers of its scale subresource are, if it has one."""
     schema: Schema | None = None
     """What objects are checked against; the built-in kinds have only their shape."""
     validations: Validations | None = None
@@ -230,7 +233,7 @@ _BUILT_IN = (
         "pod",
         short_names=("po",),
         categories=("all",),
-        subresources=_STATUS,
+        subresources=_STATUS | {"binding", "eviction", "log", "exec", "attach", "portforward"},
         columns=columns.PODS,
         fields=_POD_FIELDS,
         rules=kinds.POD,

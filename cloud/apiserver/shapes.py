@@ -120,7 +120,10 @@ _DEFINITION = _object(
                 served=_FLAG,
                 storage=_FLAG,
                 schema=_object(openAPIV3Schema=_object()),
-                subresources=_object(status=_object(), scale=_object()),
+                subresources=_object(
+                    status=_object(),
+                    scale=_object(specReplicasPath=_TEXT, statusReplicasPath=_TEXT, labelSelectorPath=_TEXT),
+                ),
                 additionalPrinterColumns=_list(
                     _object(name=_TEXT, type=_TEXT, format=_TEXT, description=_TEXT, jsonPath=_TEXT, priority=_WHOLE)
                 ),
