@@ -89,6 +89,25 @@ def kubectl(environment: dict[str, str], namespace: str) -> kubectl_runs.Kubectl
     return kubectl_runs.runner(environment, namespace)
 
 
+@pytest.fixture
+def maps(api: Api, namespace: str) -> Iterator[str]:
+    """The path of the config maps of the namespace; all are removed afterwards."""
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    yield path
+    for item in api.get(path).ok()["items"]:
+        if item["metadata"].get("finalizers"):
+            api.patch(f"{path}/{item['metadata']['name']}", {"metadata": {"finalizers": None}})
+    api.delete(path)
+
+
+@pytest.fixture
+def devices(api: Api, namespace: str, device_definitions: None) -> Iterator[str]:
+    """The path of the devices of the namespace; all are removed afterwards."""
+    path = f"{DEVICES}/namespaces/{namespace}/devices"
+    yield path
+    api.delete(path)
+
+
 @pytest.fixture(scope="session")
 def device_definitions(session_api: Api) -> None:
     """The project's own CRDs, there and served."""

@@ -107,6 +107,11 @@ def device(name: str = "s1", **spec: Any) -> dict[str, Any]:
     }
 
 
+def config_map(name: str, value: str = "v", **metadata: Any) -> dict[str, Any]:
+    """A ConfigMap of one value."""
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, **metadata}, "data": {"k": value}}
+
+
 def widgets(version: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     """A definition of Widgets: small, and changed at will."""
     return {

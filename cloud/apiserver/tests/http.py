@@ -171,5 +171,15 @@ class Watching:
         return [(event["type"], event["object"]) for event in events]
 
 
+def names(listed: Any) -> list[str]:
+    """The names of the objects in a list."""
+    return [item["metadata"]["name"] for item in listed["items"]]
+
+
+def version_of(obj: Any) -> int:
+    """The resourceVersion of an object."""
+    return int(obj["metadata"]["resourceVersion"])
+
+
 def _with_query(path: str, query: Mapping[str, Any] | None) -> str:
     return f"{path}?{urlencode(query)}" if query else path

@@ -1,32 +1,12 @@
 """Server-side apply and managed fields as any Kubernetes API must answer them; on the embedded server, or `--kubeconfig FILE`."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
-from cloud.apiserver.tests.conftest import DEVICES
 from cloud.apiserver.tests.core import device
 from cloud.apiserver.tests.http import JSON_PATCH, Answer, Api
 
 APPLY = "application/apply-patch+yaml"
-
-
-@pytest.fixture
-def maps(api: Api, namespace: str) -> Iterator[str]:
-    """The path of the config maps of the namespace; all are removed afterwards."""
-    path = f"/api/v1/namespaces/{namespace}/configmaps"
-    yield path
-    api.delete(path)
-
-
-@pytest.fixture
-def devices(api: Api, namespace: str, device_definitions: None) -> Iterator[str]:
-    """The path of the devices of the namespace; all are removed afterwards."""
-    path = f"{DEVICES}/namespaces/{namespace}/devices"
-    yield path
-    api.delete(path)
 
 
 def config_map(name: str, **data: Any) -> dict[str, Any]:
