@@ -128,12 +128,13 @@ async def in_thread(call: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(call)
 
 
-async def test_a_report_is_answered_with_what_changed(edge: Edge) -> None:
+@pytest.mark.parametrize("qos", [0, 1, 2])
+async def test_a_report_is_answered_with_what_changed(edge: Edge, qos: int) -> None:
     def client() -> tuple[bytes, bytes]:
         with MqttClient(edge.port) as mqtt:
             document = topics.of_device(DEVICE, topics.DOCUMENT)
             mqtt.subscribe(RESULT, document)
-            assert mqtt.publish(UPDATE, report(speed="10"))
+            assert mqtt.publish(UPDATE, report(speed="10"), qos=qos)
             return mqtt.next(RESULT), mqtt.next(document)
 
     result, document = map(json.loads, await in_thread(client))
@@ -144,16 +145,17 @@ async def test_a_report_is_answered_with_what_changed(edge: Edge) -> None:
 
 
 @pytest.mark.parametrize("edge", ["builtin"], indirect=True)
-async def test_no_puback_before_the_report_is_on_disk(edge: Edge) -> None:
+@pytest.mark.parametrize("qos", [1, 2])
+async def test_no_acknowledgement_before_the_report_is_on_disk(edge: Edge, qos: int) -> None:
     """Another process holds the database: the report cannot be written, so its sender must not be told that it is safe."""
     blocker = sqlite3.connect(edge.folder / "edge.db", isolation_level=None, check_same_thread=False)
     blocker.execute("BEGIN EXCLUSIVE")
 
     def client() -> bool:
         with MqttClient(edge.port) as mqtt:
-            early = mqtt.publish(UPDATE, report(speed="11"), deadline_s=1.0)
+            early = mqtt.publish(UPDATE, report(speed="11"), qos=qos, deadline_s=1.0)
             blocker.execute("ROLLBACK")
-            assert mqtt.publish(UPDATE, report(speed="12"))
+            assert mqtt.publish(UPDATE, report(speed="12"), qos=qos)
             return early
 
     assert not await in_thread(client)

@@ -98,6 +98,10 @@ class BrokerProcess:
         """All that it logged."""
         return (self.folder / "log").read_text()
 
+    def fail(self) -> None:
+        """Restart in the hardest way that it promises to survive."""
+        self.restart(signal.SIGKILL)
+
     @property
     def pid(self) -> int:
         assert self._process is not None
@@ -128,6 +132,10 @@ class Mosquitto(BrokerProcess):
     """The broker that the one under test is measured by."""
 
     name = "mosquitto"
+
+    def fail(self) -> None:
+        """It writes its state when it is stopped, or every second."""
+        self.restart(signal.SIGTERM)
 
     def command(self) -> list[str]:
         config = [

@@ -124,13 +124,12 @@ def test_a_retained_message_outlives_its_publishers_session(raw: MakeRaw, name: 
 
 @states("4.1.0-2")
 def test_a_session_lasts_while_its_client_is_connected(raw: MakeRaw, name: str) -> None:
-    client = raw(name)
-    client.subscribe(name)
-    publisher = raw(name + "p")
-    for _ in range(3):
-        publisher.publish(name, b"x")
+    client, publisher = raw(name), raw(name + "p")
+    client.subscribe(name, qos=2)
+    for qos in (0, 1, 2):
+        publisher.publish(name, b"x", qos)
         assert client.next(Publish).payload == b"x"
-        time.sleep(0.2)
+        assert not raw(f"{name}-{qos}").session_present
 
 
 # Wills.

@@ -1,6 +1,5 @@
 """Operational behaviour (chapter 4): handshakes, resuming, order, topics."""
 
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -18,7 +17,7 @@ from edge_gateway.broker.packets import (
     encode_bare,
     encode_publish,
 )
-from edge_gateway.broker.tests.brokers import BrokerProcess, BuiltIn, Raw
+from edge_gateway.broker.tests.brokers import BrokerProcess, Raw
 from edge_gateway.broker.tests.conformance.statements import states
 from edge_gateway.broker.tests.matching import MATCHES, MISSES
 
@@ -135,11 +134,6 @@ def test_after_pubrec_only_pubrel_is_sent_again_in_the_order_of_the_pubrecs(raw:
     assert isinstance(again.next(), Bare)
 
 
-def hard_restart(broker: BrokerProcess) -> None:
-    """`kill -9` for the built-in broker; mosquitto writes its state when it is stopped, or every second."""
-    broker.restart(signal.SIGKILL if isinstance(broker, BuiltIn) else signal.SIGTERM)
-
-
 @states("4.1.0-1", "4.3.3-2")
 def test_a_packet_id_of_qos_2_is_known_after_a_restart(broker: BrokerProcess, raw: MakeRaw, name: str) -> None:
     with raw(name, clean=False) as client:
@@ -147,7 +141,7 @@ def test_a_packet_id_of_qos_2_is_known_after_a_restart(broker: BrokerProcess, ra
     publisher = raw(name + "p", clean=False)
     publisher.send(encode_publish(name, b"once", 2, packet_id=77))
     assert publisher.next() == Ack(PUBREC, 77)
-    hard_restart(broker)
+    broker.fail()
     publisher = raw(name + "p", clean=False)
     assert publisher.session_present
     publisher.send(encode_publish(name, b"once", 2, dup=True, packet_id=77), encode_ack(PUBREL, 77))
@@ -164,7 +158,7 @@ def test_the_state_of_every_message_survives_a_restart(broker: BrokerProcess, ra
     client.send(encode_ack(PUBREC, sent[0].packet_id))
     assert client.next() == Ack(PUBREL, sent[0].packet_id)
     client.drop()
-    hard_restart(broker)
+    broker.fail()
     client = raw(name, clean=False)
     assert client.session_present
     resumed = [client.next() for _ in sent]

@@ -131,8 +131,8 @@ def test_sessions_queues_and_retained_messages_survive_a_restart(
     client.next(Publish)
     client.drop()
     publisher.publish(name + "/queued", b"2")
-    publisher.publish(name + "/retained", b"3", retain=True)
-    broker.restart()
+    publisher.publish(name + "/retained", b"3", 2, retain=True)
+    broker.fail()
     again = raw(name, clean=False)
     assert again.session_present
     got = [again.next(Publish) for _ in range(3)]
