@@ -155,13 +155,15 @@ def test_a_message_without_retain_leaves_the_retained_one(raw: MakeRaw, name: st
 
 
 @states("3.3.5-1")
-def test_overlapping_subscriptions_bring_the_highest_qos(raw: MakeRaw, name: str) -> None:
+@pytest.mark.parametrize("highest", ["a", "+", "#"])
+def test_overlapping_subscriptions_bring_the_highest_qos(raw: MakeRaw, name: str, highest: str) -> None:
     client = raw(name)
-    for name_filter, qos in ((f"{name}/+", 0), (f"{name}/#", 2), (f"{name}/a", 1)):
-        client.subscribe(name_filter, qos=qos)
+    client.subscribe(name + "/end/end", qos=0)
+    for number, level in enumerate(sorted("+#a", key=highest.__eq__)):
+        client.subscribe(f"{name}/{level}", qos=number)
     publisher = raw(name + "p")
     publisher.publish(f"{name}/a", b"x", 2)
-    publisher.publish(f"{name}/end/end", b"", 2)
+    publisher.publish(f"{name}/end/end", b"", 0)
     messages = client.messages_until(f"{name}/end/end")
     assert max(packet.qos for packet in messages) == 2
 
