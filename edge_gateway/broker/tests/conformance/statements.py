@@ -175,6 +175,14 @@ UNTESTABLE = {
     "7.1.2-1": _CLIENT,
 }
 
+LIMITED = {
+    "3.1.2-5": "of more than 1,000 messages, or 8 MiB, that wait for a session the oldest are dropped",
+    "3.3.1-5": "a retained message on the 20,001st topic is delivered and not stored",
+    "4.3.2-2": "a payload over 256 KiB is acknowledged and dropped; at QoS 2 too",
+    "4.3.3-2": "5,000 messages of QoS 2 without PUBREL; the next closes the connection",
+    "4.7.3-3": "a topic or filter of more than 128 levels closes the connection",
+}
+
 _VIOLATION = "test_a_violation_closes_the_connection_and_no_other"
 MOSQUITTO_DIFFERS: dict[str, str] = {
     "test_a_violation_publishes_the_will[second CONNECT]": "3.1.2-8: closes without publishing the will",
@@ -240,6 +248,14 @@ def document() -> str:
         where = ", ".join(f"`{test.removeprefix('test_')}`" for test in found.get(number, ()))
         lines.append(f"| MQTT-{number} | {text} | {where or UNTESTABLE.get(number, '')} |")
     lines += [
+        "",
+        "## Where the limits of the built-in broker show",
+        "",
+        "The specification knows no limits; a broker in bounded memory has some (broker.md).",
+        "",
+        "| statement | limit |",
+        "|---|---|",
+        *(f"| MQTT-{number} | {what} |" for number, what in LIMITED.items()),
         "",
         "## What mosquitto does otherwise",
         "",
