@@ -26,7 +26,7 @@ def main() -> int:
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
-    server = ApiServer(options.data, options.host, options.port, options.name)
+    server = ApiServer(options.data, options.host, options.port, options.name, client_ca=options.client_ca)
     try:
         asyncio.run(serve_until_signalled(server))
     except (StorageError, OSError) as error:
@@ -41,6 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=6443, help="port to listen on; 0 takes a free one")
     parser.add_argument("--name", action="append", default=[], help="further host name or address for the certificate")
+    parser.add_argument("--client-ca", type=Path, help="a further CA whose certificates let clients in; PEM")
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     return parser.parse_args()
 

@@ -1,18 +1,21 @@
 """From an HTTP request to the core and back: who asks, what for, and the answer's bytes."""
 
-import hmac
 import logging
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from cloud.apiserver import discovery, metadata, openapi, requests, reviews, status, subresources
+from cloud.apiserver import attributes, discovery, metadata, openapi, requests, reviews, status, subresources
+from cloud.apiserver.access import Access
+from cloud.apiserver.attributes import Attributes
+from cloud.apiserver.credentials import Credentials
 from cloud.apiserver.listing import Lister
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.render import Renderer
 from cloud.apiserver.requests import Target
 from cloud.apiserver.resources import Resource
+from cloud.apiserver.roles import User
 from cloud.apiserver.status import ApiError
 from cloud.apiserver.storage import Storage
 from cloud.apiserver.streams import Streams
@@ -21,7 +24,7 @@ from cloud.apiserver.writes import Written
 log = logging.getLogger(__name__)
 
 _PUBLIC = frozenset({"healthz", "livez", "readyz", "version"})
-"""First parts of paths that need no token."""
+"""First parts of paths that need no credential."""
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
 
@@ -29,12 +32,21 @@ _JSON = {"Content-Type": "application/json", "Cache-Control": "no-cache, private
 class Handler:
     """Answers every request of one server."""
 
-    def __init__(self, objects: Objects, storage: Storage, lister: Lister, streams: Streams, token: str) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        storage: Storage,
+        lister: Lister,
+        streams: Streams,
+        credentials: Credentials,
+        access: Access,
+    ) -> None:
         self._objects = objects
         self._storage = storage
         self._lister = lister
         self._streams = streams
-        self._bearer = f"Bearer {token}".encode()
+        self._credentials = credentials
+        self._access = access
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -54,14 +66,16 @@ class Handler:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.path
-        if path.strip("/").partition("/")[0] not in _PUBLIC:
-            self._authenticate(request)
         target = requests.parse_path(path)
+        if target is None and path.strip("/").partition("/")[0] in _PUBLIC:
+            return self._answer_about_itself(request, path)
+        user = self._authenticate(request)
+        self._access.check(user, attributes.of_request(request.method, path, target, request.query))
         if target is None:
             return self._answer_about_itself(request, path)
-        if (review := reviews.find(target)) is not None:
+        if request.method == "POST" and (review := reviews.find(target)) is not None:
             body = requests.decode_body(_content_type(request), await _body(request))
-            return _json(review(target, body), 201)
+            return _json(review(target, body, user, self._access), 201)
         resource = self._resource(target, request.method)
         if subresources.is_own(target.subresource):
             return await self._answer_subresource(request, resource, target)
@@ -69,7 +83,7 @@ class Handler:
             case "GET" | "HEAD", _, _:
                 return await self._read(request, resource, target)
             case ("POST", False, False) | ("PUT" | "PATCH", True, _):
-                return await self._write(request, resource, target)
+                return await self._write(request, resource, target, user)
             case "DELETE", _, False:
                 return await self._delete(request, resource, target)
         raise status.method_not_allowed()
@@ -84,10 +98,20 @@ class Handler:
             raise status.no_such_path()
         return resource
 
-    def _authenticate(self, request: web.BaseRequest) -> None:
-        given = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._bearer):
+    def _authenticate(self, request: web.BaseRequest) -> User:
+        """Who asks, or whom an admin asks as. Raises ApiError 401, or 403 for somebody else who asks as another."""
+        headers = request.headers
+        certificate = request.get_extra_info("peercert")
+        user = self._credentials.user(headers.get("Authorization", ""), certificate)
+        if user is None:
             raise status.unauthorized()
+        name = headers.get("Impersonate-User")
+        if name is None:
+            if "Impersonate-Group" in headers:
+                raise status.bad_request("requested to impersonate groups without impersonating a user")
+            return user
+        self._access.check(user, Attributes("impersonate", resource="users", name=name))
+        return User(name, tuple(headers.getall("Impersonate-Group", ())))
 
     def _answer_about_itself(self, request: web.BaseRequest, path: str) -> web.Response:
         """Health, version, discovery and schemas."""
@@ -147,14 +171,16 @@ class Handler:
         page = self._lister.read(resource, target.namespace, requests.list_options(resource, query))
         return _raw(renderer.many(page))
 
-    async def _write(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
+    async def _write(
+        self, request: web.BaseRequest, resource: Resource, target: Target, user: User
+    ) -> web.StreamResponse:
         """POST, PUT and PATCH."""
         self._storage.check_room()
         body = await _body(request)
         query = request.query
         content_type = _content_type(request)
         agent = request.headers.get("User-Agent", "")
-        options = requests.write_options(query, request.method, agent, content_type)
+        options = requests.write_options(query, request.method, agent, content_type, self._access.restriction(user))
         form = requests.form(request.headers.get("Accept", ""), resource, query)
         namespace, name = target.namespace, target.name
         if request.method == "PATCH":

@@ -113,6 +113,8 @@ class Objects:
         causes += metadata.validate(meta, resource.rules.label_name) + self._rules(resource, obj, None)
         if causes:
             raise status.invalid(resource.kind, resource.group, meta.name, causes)
+        if options.restriction is not None:
+            options.restriction(resource.storage, obj, None)
         if self.state.newest(resource.storage, namespace, meta.name) is not None:
             raise status.already_exists(resource.plural, resource.group, meta.name)
         if resource.storage == DEFINITIONS:
@@ -297,6 +299,8 @@ class Objects:
         causes += self._rules(resource, obj, old)
         if causes:
             raise status.invalid(resource.kind, resource.group, stored.name, causes)
+        if options.restriction is not None:
+            options.restriction(resource.storage, obj, old)
         if resource.storage == DEFINITIONS and not subresource:
             warnings = crds.warnings(obj)
         equal = bodies.equal(obj, old)

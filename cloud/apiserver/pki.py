@@ -1,4 +1,4 @@
-"""The server's own certificate authority, its certificate, its token, and the kubeconfig that names them.
+"""The server's own certificate authority, the certificates it makes for the server and for clients, and kubeconfigs.
 
 All of it lives in the data folder, readable by its owner only, and is used again at the next start; the server's certificate is
 made anew when it runs out within a month or does not name every host asked for.
@@ -7,7 +7,6 @@ made anew when it runs out within a month or does not name every host asked for.
 import base64
 import ipaddress
 import os
-import secrets
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=365)
+CLIENT_LIFE = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 """Names every server certificate has."""
@@ -32,20 +32,34 @@ _BACKDATED = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a server shows and asks for."""
+    """What a server shows."""
 
     ca_pem: bytes
     certificate: Path
     key: Path
-    token: str
 
-    def ssl_context(self) -> ssl.SSLContext:
-        """A context for the listening side, TLS 1.2 or newer."""
+    def ssl_context(self, client_ca: Path | None = None) -> ssl.SSLContext:
+        """A context for the listening side, TLS 1.2 or newer. Clients may show certificates of the own CA, or of `client_ca`.
+
+        Raises OSError when that cannot be used.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
         context.load_cert_chain(self.certificate, self.key)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=self.ca_pem.decode())
+        if client_ca is not None:
+            context.load_verify_locations(client_ca)
         return context
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """A client's certificate and private key, PEM."""
+
+    certificate: bytes
+    key: bytes
 
 
 def ensure(folder: Path, hosts: Iterable[str] = ()) -> Identity:
@@ -57,24 +71,43 @@ def ensure(folder: Path, hosts: Iterable[str] = ()) -> Identity:
     certificate, key = pki / "server.crt", pki / "server.key"
     if not _is_good(certificate, key, ca, names):
         _make_server(certificate, key, ca, ca_key, names)
-    token = folder / "token"
-    if not token.exists():
-        write_private(token, secrets.token_urlsafe(32).encode() + b"\n")
-    return Identity(ca.public_bytes(serialization.Encoding.PEM), certificate, key, token.read_text().strip())
+    return Identity(ca.public_bytes(serialization.Encoding.PEM), certificate, key)
 
 
-def write_kubeconfig(path: Path, url: str, identity: Identity) -> None:
-    """Write a kubeconfig with one cluster, one user and one context, in one step, mode 0600."""
-    cluster = {"server": url, "certificate-authority-data": base64.b64encode(identity.ca_pem).decode()}
+def issue_client(folder: Path, name: str, groups: Iterable[str], life: timedelta = CLIENT_LIFE) -> ClientCertificate:
+    """A new client certificate of the folder's CA: the name is its CN, each group an O. Raises OSError when there is no CA."""
+    pki = folder / "pki"
+    if not (pki / "ca.key").exists():
+        raise FileNotFoundError(f"{pki / 'ca.key'} is missing: the server makes it at its first start")
+    ca_key, ca = _ensure_ca(pki)
+    made = ec.generate_private_key(ec.SECP256R1())
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+    subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = _leaf(_builder(subject, ca.subject, made, life), ca_key, ExtendedKeyUsageOID.CLIENT_AUTH)
+    return ClientCertificate(builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(made))
+
+
+def kubeconfig(
+    url: str, ca_pem: bytes, user: str, credential: ClientCertificate | str, context: str = "hedgerow"
+) -> bytes:
+    """A kubeconfig with one cluster, one user and one context; the credential is a certificate or a token."""
+    if isinstance(credential, str):
+        shown = {"token": credential}
+    else:
+        shown = {
+            "client-certificate-data": base64.b64encode(credential.certificate).decode(),
+            "client-key-data": base64.b64encode(credential.key).decode(),
+        }
+    cluster = {"server": url, "certificate-authority-data": base64.b64encode(ca_pem).decode()}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "hedgerow", "cluster": cluster}],
-        "users": [{"name": "admin", "user": {"token": identity.token}}],
-        "contexts": [{"name": "hedgerow", "context": {"cluster": "hedgerow", "user": "admin"}}],
-        "current-context": "hedgerow",
+        "users": [{"name": user, "user": shown}],
+        "contexts": [{"name": context, "context": {"cluster": "hedgerow", "user": user}}],
+        "current-context": context,
     }
-    write_private(path, yaml.safe_dump(config, sort_keys=False).encode())
+    return yaml.safe_dump(config, sort_keys=False).encode()
 
 
 def write_private(path: Path, content: bytes) -> None:
@@ -113,16 +146,21 @@ def _make_server(
 ) -> None:
     made = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hedgerow-apiserver")])
-    builder = _builder(subject, ca.subject, made, SERVER_LIFE)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(ca=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+    builder = _leaf(_builder(subject, ca.subject, made, SERVER_LIFE), ca_key, ExtendedKeyUsageOID.SERVER_AUTH)
     builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(n) for n in names]), critical=False)
-    builder = builder.add_extension(
-        x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-    )
     write_private(key, _pem(made))
     write_private(certificate, builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+
+
+def _leaf(
+    builder: x509.CertificateBuilder, ca_key: ec.EllipticCurvePrivateKey, purpose: x509.ObjectIdentifier
+) -> x509.CertificateBuilder:
+    """What the certificates of servers and clients have in common."""
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(ca=False), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
+    return builder.add_extension(issuer, critical=False)
 
 
 def _builder(

@@ -181,6 +181,22 @@ _DELETE_OPTIONS: Message = {
     4: _one("propagationPolicy"),
     5: _many("dryRun"),
 }
+_REQUIREMENT: Message = {1: _one("key"), 2: _one("operator"), 3: _many("values")}
+_ASKED: Message = {
+    1: _one("namespace"),
+    2: _one("verb"),
+    3: _one("group"),
+    4: _one("version"),
+    5: _one("resource"),
+    6: _one("subresource"),
+    7: _one("name"),
+    8: _one("fieldSelector", _message({1: _one("rawSelector"), 2: _many("requirements", _message(_REQUIREMENT))})),
+}
+_ACCESS: Message = {
+    1: _one("resourceAttributes", _message(_ASKED)),
+    2: _one("nonResourceAttributes", _message({1: _one("path"), 2: _one("verb")})),
+}
+_OTHERS_ACCESS: Message = _ACCESS | {3: _one("user"), 4: _many("groups")}
 _KINDS: dict[str, Message] = {
     "Namespace": {1: _metadata, 2: _one("spec", _message({1: _many("finalizers")}))},
     "ConfigMap": {
@@ -207,5 +223,8 @@ _KINDS: dict[str, Message] = {
     "Binding": {1: _metadata, 2: _one("target", _message(_REFERENCE))},
     "Scale": {1: _metadata, 2: _one("spec", _message({1: _one("replicas", _number)}))},
     "SelfSubjectReview": {1: _metadata},
-    "SelfSubjectAccessReview": {1: _metadata},
+    "SelfSubjectAccessReview": {1: _metadata, 2: _one("spec", _message(_ACCESS))},
+    "SelfSubjectRulesReview": {1: _metadata, 2: _one("spec", _message({1: _one("namespace")}))},
+    "SubjectAccessReview": {1: _metadata, 2: _one("spec", _message(_OTHERS_ACCESS))},
+    "LocalSubjectAccessReview": {1: _metadata, 2: _one("spec", _message(_OTHERS_ACCESS))},
 }

@@ -11,7 +11,7 @@ from cloud.apiserver.listing import ListOptions
 from cloud.apiserver.patches import APPLY
 from cloud.apiserver.render import PARTIAL, TABLE, Form
 from cloud.apiserver.resources import Resource
-from cloud.apiserver.writes import WriteOptions
+from cloud.apiserver.writes import Restriction, WriteOptions
 
 Query = Mapping[str, str]
 BODY_LIMIT = 3 << 20
@@ -100,8 +100,17 @@ def is_watch(query: Query) -> bool:
     return _flag(query, "watch")
 
 
-def write_options(query: Query, method: str = "", agent: str = "", content_type: str = "") -> WriteOptions:
-    """The parameters of a write; `agent` is the client's User-Agent. Raises ApiError 400 or 422."""
+def write_options(
+    query: Query,
+    method: str = "",
+    agent: str = "",
+    content_type: str = "",
+    restriction: Restriction | None = None,
+) -> WriteOptions:
+    """The parameters of a write; `agent` is the client's User-Agent, `restriction` what its outcome has to pass.
+
+    Raises ApiError 400 or 422.
+    """
     validation = query.get("fieldValidation", "") or "Warn"
     if validation not in ("Ignore", "Warn", "Strict"):
         raise status.bad_request(f'fieldValidation: Unsupported value: "{validation}"')
@@ -118,7 +127,7 @@ def write_options(query: Query, method: str = "", agent: str = "", content_type:
         causes.append(fields.forbidden("force", "may not be specified for non-apply patch"))
     if causes:
         raise status.invalid(_OPTIONS.get(method, "UpdateOptions"), "meta.k8s.io", "", causes)
-    return WriteOptions(dry_run, validation, manager or _manager_of(agent), _flag(query, "force"))
+    return WriteOptions(dry_run, validation, manager or _manager_of(agent), _flag(query, "force"), restriction)
 
 
 def _manager_of(agent: str) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 from aiohttp import web
 
-from cloud.apiserver import pki
+from cloud.apiserver import credentials, pki, roles
+from cloud.apiserver.access import Access
 from cloud.apiserver.collector import Collector
 from cloud.apiserver.controllers import Controllers
+from cloud.apiserver.credentials import Credentials
 from cloud.apiserver.handler import Handler
 from cloud.apiserver.listing import Lister
 from cloud.apiserver.objects import Objects
@@ -44,8 +46,10 @@ class ApiServer:
         port: int = 6443,
         hosts: Sequence[str] = (),
         bookmark_s: float = BOOKMARK_S,
+        client_ca: Path | None = None,
     ) -> None:
-        """`hosts` are further names and addresses for the certificate; port 0 takes a free one.
+        """`hosts` are further names and addresses for the certificate; port 0 takes a free one; clients' certificates may
+        come from `client_ca` beside the server's own CA.
 
         `bookmark_s` is the time between the bookmarks of a watch that asked for them.
         """
@@ -56,6 +60,7 @@ class ApiServer:
         self.kubeconfig = data / "kubeconfig"
         """Written once the server listens; deleted when it starts, so that its presence means it is there."""
         self._bookmark_s = bookmark_s
+        self._client_ca = client_ca
         self.objects = Objects()
         self.url = ""
         """https://…, once it listens."""
@@ -75,18 +80,21 @@ class ApiServer:
 
     async def _serve(self, objects: Objects, storage: Storage, ready: asyncio.Event) -> None:
         identity = pki.ensure(self._data, self._hosts)
+        admin = credentials.ensure_admin(self._data)
+        known = Credentials(self._data)
+        access = Access(objects.registry, objects.state)
         lister = Lister(objects.state, objects.now)
         streams = Streams(objects, lister, self._bookmark_s)
-        handler = Handler(objects, storage, lister, streams, identity.token)
+        handler = Handler(objects, storage, lister, streams, known, access)
         server = _HttpServer(handler, handler_cancellation=True, keepalive_timeout=KEEPALIVE_S, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
         await runner.setup()
         try:
-            context = identity.ssl_context()
+            context = identity.ssl_context(self._client_ca)
             site = web.TCPSite(runner, self._host, self._port, ssl_context=context, backlog=BACKLOG)
             await site.start()
             self.url = _url(self._host, runner.addresses[0][1])
-            pki.write_kubeconfig(self.kubeconfig, self.url, identity)
+            pki.write_private(self.kubeconfig, pki.kubeconfig(self.url, identity.ca_pem, roles.ADMIN, admin))
             log.info("listening url=%s kubeconfig=%s", self.url, self.kubeconfig)
             ready.set()
             async with asyncio.TaskGroup() as tasks:

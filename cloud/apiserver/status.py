@@ -115,9 +115,10 @@ def apply_conflict(message: str, causes: Sequence[Cause]) -> ApiError:
 
 
 def forbidden(resource: str, group: str, name: str, why: str, causes: Sequence[Cause] = ()) -> ApiError:
-    """403: allowed to nobody in this state."""
+    """403: not allowed to this user, or to nobody in this state; the name is "" of a collection."""
     details = _details(name, group, resource) | _causes(causes)
-    return ApiError(403, "Forbidden", f'{qualified(resource, group)} "{name}" is forbidden: {why}', details)
+    what = f'{qualified(resource, group)} "{name}"' if name else qualified(resource, group)
+    return ApiError(403, "Forbidden", f"{what} is forbidden: {why}", details)
 
 
 def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiError:
@@ -134,7 +135,7 @@ def bad_request(message: str) -> ApiError:
 
 
 def unauthorized() -> ApiError:
-    """401: no token, or a wrong one."""
+    """401: no credentials, or wrong ones."""
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 

@@ -1,8 +1,13 @@
 """A write as it is asked for, and what came of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from cloud.apiserver.state import Stored, Transaction
+
+Restriction = Callable[[str, dict[str, Any], dict[str, Any] | None], None]
+"""Raises ApiError 403 for a write whose content its user may not decide: storage name, new object, old one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +21,8 @@ class WriteOptions:
     """Who owns the fields that the write changes."""
     force: bool = False
     """Whether an apply takes fields that others own."""
+    restriction: Restriction | None = None
+    """What the outcome has to pass."""
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 START_S = 20.0
@@ -14,8 +15,9 @@ STOP_S = 10.0
 class ServerProcess:
     """`python -m cloud.apiserver` on a data folder."""
 
-    def __init__(self, data: Path, port: int = 0) -> None:
+    def __init__(self, data: Path, port: int = 0, options: Sequence[str] = ()) -> None:
         self.data = data
+        self._options = options
         self.port = port
         self.kubeconfig = data / "kubeconfig"
         self.log = data.parent / f"{data.name}.log"
@@ -26,6 +28,7 @@ class ServerProcess:
         if expect_fresh:
             self.kubeconfig.unlink(missing_ok=True)
         command = [sys.executable, "-m", "cloud.apiserver", "--data", str(self.data), "--port", str(self.port)]
+        command += self._options
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stderr=log, stdout=log)
         until = time.monotonic() + START_S
