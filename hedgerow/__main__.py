@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -103,6 +103,59 @@ def password(
     if not given:
         _fail("an empty password is none", USAGE)
     typer.echo(f"{mosquitto}:{hash_for_mosquitto(given)}" if mosquitto else hash_password(given))
+
+
+@app.command()
+def kubeconfig(
+    name: Annotated[str, typer.Argument(help="The user; of a node, the node's name.")],
+    role: Annotated[Literal["admin", "node", "viewer"], typer.Option(help="What the user may do.")] = "viewer",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; else standard output.")] = None,
+    token: Annotated[bool, typer.Option("--token", help="With a token instead of a certificate.")] = False,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Days the certificate lasts.")] = 365,
+    server: Annotated[str, typer.Option(help="URL of the API for this user, when it is not on this machine.")] = "",
+    data: DataDir = DATA,
+) -> None:
+    """Make a kubeconfig for a further user of the embedded Kubernetes API."""
+    from cloud.apiserver.pki import write_private
+    from hedgerow import credentials
+
+    try:
+        made = credentials.make(data / "kubernetes", name, role, token=token, days=days, server=server)
+        if output is not None:
+            write_private(output, made)
+        else:
+            typer.echo(made.decode(), nl=False)
+    except (credentials.CredentialError, OSError) as error:
+        _fail(str(error), FAILED)
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The file to write.")], data: DataDir = DATA) -> None:
+    """Save the embedded Kubernetes API's data and all certificates, while the stack runs or not."""
+    from hedgerow import backup as backups
+
+    try:
+        made = backups.make(data, file)
+    except backups.BackupError as error:
+        _fail(str(error), FAILED)
+    typer.echo(f"{file}: {made.objects} objects, resourceVersion {made.revision}")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that `hedgerow backup` wrote.")],
+    data: DataDir = DATA,
+    force: Annotated[bool, typer.Option("--force", help="Replace the data that are there.")] = False,
+) -> None:
+    """Put a backup in place, while no stack runs in the folder."""
+    from hedgerow import backup as backups
+    from hedgerow.children import ChildError
+
+    try:
+        manifest, facts = backups.restore(data, file, force=force)
+    except (backups.BackupError, ChildError) as error:
+        _fail(str(error), FAILED)
+    typer.echo(f"{data}: {facts.objects} objects of {manifest.made}, now resourceVersion {facts.revision}")
 
 
 async def _up(with_demo: bool, once: bool, data: Path, node: str, kubeconfig: Path | None, deadline_s: float) -> int:

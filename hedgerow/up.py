@@ -2,18 +2,18 @@
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from device_fw.tools import firmware
-from hedgerow.children import Child, ChildError
+from hedgerow.children import Child
 from hedgerow.cluster import Cluster
+from hedgerow.ownership import owned
 from hedgerow.stack import Ports, Stack, free_port, until
 from hil_tests.bench import demo, micropython_board
 from hil_tests.bench.cable import Cable
@@ -51,7 +51,7 @@ async def site(folder: Path, *, with_demo: bool, kubeconfig: Path | None, node: 
     """
     began_ms = time.time_ns() // 1_000_000
     async with contextlib.AsyncExitStack() as cleanup:
-        cleanup.enter_context(_owned(folder))
+        cleanup.enter_context(owned(folder))
         ports = Ports.free()
         cable = Cable("127.0.0.1", ports.cloud) if with_demo else None
         if cable is not None:
@@ -79,27 +79,6 @@ async def site(folder: Path, *, with_demo: bool, kubeconfig: Path | None, node: 
         ]
         cleanup.push_async_callback(_cancel, watches)
         yield running
-
-
-@contextlib.contextmanager
-def _owned(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone. Raises ChildError when another one has it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("a+")
-    except OSError as error:
-        raise ChildError(f"cannot use the folder {folder}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            raise ChildError(f"another `hedgerow up` (process {owner}) runs in {folder}: give --data") from error
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield
 
 
 async def _install_demo(running: Site) -> None:

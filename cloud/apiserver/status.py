@@ -188,6 +188,11 @@ def too_many_requests(retry_after_s: int) -> ApiError:
     return ApiError(429, "TooManyRequests", message, {"retryAfterSeconds": retry_after_s})
 
 
+def insufficient_storage(message: str) -> ApiError:
+    """507: the disk is full. Reads go on; a write works again when there is room."""
+    return ApiError(507, "InsufficientStorage", message)
+
+
 def internal(message: str) -> ApiError:
     """500: this server's own fault."""
     return ApiError(500, "InternalError", f"Internal error occurred: {message}")

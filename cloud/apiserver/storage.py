@@ -3,6 +3,9 @@
 `write` returns when its transaction is on disk (`synchronous=FULL`: an fsync a commit); whatever waits meanwhile goes into the
 next commit together. Transactions are announced to `on_committed` in order, in the event loop, before `write` returns.
 Only one process may use a data folder: it holds a lock on it.
+
+The database stays as large as what is in it: freed pages are used again, and given back to the file system once nobody has
+written for a while; the write-ahead log starts over every few megabytes.
 """
 
 import asyncio
@@ -16,14 +19,24 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from cloud.apiserver.state import Change, Transaction
-from cloud.apiserver.status import ApiError, internal, too_many_requests
+from cloud.apiserver.status import ApiError, insufficient_storage, internal, too_many_requests
 
 log = logging.getLogger(__name__)
 
+DATABASE = "objects.db"
+"""Its name in the data folder."""
+FORMAT = 1
+"""Of the tables; a database of another one is refused."""
 QUEUE_LIMIT = 4096
 """Transactions that wait for the disk before writes are refused with 429."""
 BATCH_LIMIT = 512
 """Transactions in one commit at most."""
+IDLE_S = 1.0
+"""Seconds without a write after which the database is tidied."""
+SPARE_PAGES = 256
+"""Free pages, of 4 KiB, that are left for later writes; also how many are given back at once, while nobody waits."""
+WAL_LIMIT_BYTES = 8 << 20
+"""Size of the write-ahead log from which it is cut at the next occasion."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -89,19 +102,19 @@ class Storage:
         self._lock = lock
         try:
             self._db = db = sqlite3.connect(
-                self._folder / "objects.db", isolation_level=None, check_same_thread=False, cached_statements=16
+                self._folder / DATABASE, isolation_level=None, check_same_thread=False, cached_statements=16
             )
             db.execute("PRAGMA auto_vacuum=INCREMENTAL")
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=FULL")
-            db.execute("PRAGMA journal_size_limit=16777216")
+            db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
             db.executescript(_SCHEMA)
             rows = list(db.execute("SELECT storage, namespace, name, revision, data FROM objects"))
             facts = dict(db.execute("SELECT key, value FROM meta"))
         except sqlite3.Error as error:
             self.close()
             raise StorageError(f"{self._folder / 'objects.db'} cannot be read: {error}") from error
-        if facts["format"] != 1:
+        if facts["format"] != FORMAT:
             self.close()
             raise StorageError(
                 f"{self._folder / 'objects.db'} was written by a newer version (format {facts['format']})"
@@ -120,7 +133,7 @@ class Storage:
             raise too_many_requests(1)
 
     async def write(self, transaction: Transaction) -> None:
-        """Return when the transaction, and all before it, are on disk. Raises ApiError 500 when they cannot be kept."""
+        """Return when the transaction, and all before it, are on disk. Raises ApiError 500, or 507 of a full disk."""
         future = asyncio.get_running_loop().create_future()
         self._waiting += 1
         self._queue.put(_Waiting(self._epoch, transaction, future))
@@ -154,7 +167,7 @@ class Storage:
             loop.call_soon_threadsafe(self._settle, [] if error is not None else good, lost, error)
 
     def _next_batch(self) -> list[_Waiting] | None:
-        first = self._queue.get()
+        first = self._first()
         if first is None:
             return None
         batch = [first]
@@ -165,6 +178,32 @@ class Storage:
                 break
             batch.append(following)
         return batch
+
+    def _first(self) -> _Waiting | None:
+        """Wait for a transaction; tidy once when there is none for a while."""
+        try:
+            return self._queue.get(timeout=IDLE_S)
+        except queue.Empty:
+            try:
+                self._tidy()
+            except sqlite3.Error as error:
+                log.warning("database not tidied error=%s", error)
+        return self._queue.get()
+
+    def _tidy(self) -> None:
+        """Give back what is free, and cut the log, as far as nobody waits."""
+        assert self._db is not None
+        free: int = self._db.execute("PRAGMA freelist_count").fetchone()[0]
+        given = 0
+        while free - given > SPARE_PAGES and self._queue.empty():
+            # A script, for that runs to its end: `execute` would free one page.
+            self._db.executescript(f"PRAGMA incremental_vacuum({SPARE_PAGES})")
+            given += SPARE_PAGES
+        log_file = self._folder / f"{DATABASE}-wal"
+        if given or log_file.stat().st_size > WAL_LIMIT_BYTES:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if given:
+            log.info("database compacted pages=%d", given)
 
     def _commit(self, changes: list[Change]) -> None:
         if not changes or self._db is None:
@@ -199,6 +238,12 @@ class Storage:
             self._on_failed()
         for waiting in lost:
             if not waiting.future.done():
-                waiting.future.set_exception(
-                    internal(f"the change could not be stored: {error or 'an earlier one failed'}")
-                )
+                waiting.future.set_exception(_refusal(error))
+
+
+def _refusal(error: sqlite3.Error | None) -> ApiError:
+    """What a write is told that was not kept; without an error of its own, it built on one that was not."""
+    why = f"the change could not be stored: {error or 'an earlier one failed'}"
+    # The lower byte is the primary code (sqlite.org/rescode.html); errors of the module itself have none.
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return insufficient_storage(why) if code == sqlite3.SQLITE_FULL else internal(why)

@@ -1,8 +1,10 @@
 """The server as a process: what it answered yes to survives kill -9, and it stops and starts cleanly."""
 
 import json
+import resource
 import signal
 import stat
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.apiserver.tests.http import Api
+from cloud.apiserver.tests.http import JSON_PATCH, STRATEGIC, Answer, Api
 from cloud.apiserver.tests.process import ServerProcess
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -56,16 +58,31 @@ class _Writer(threading.Thread):
         there = self.acknowledged.get(name) is not None
         delete = there and count % 11 == 10
         self.open = name, None if delete else value
-        if delete:
+        if delete and count % 2:
             self._api.delete(f"{MAPS}/{name}").ok()
+        elif delete:
+            self._api.delete(MAPS, query={"fieldSelector": f"metadata.name={name}"}).ok()
         elif there:
-            obj = self._api.patch(f"{MAPS}/{name}", {"data": {"v": value}}).ok()
+            obj = self._change(name, value, count).ok()
             self.highest = int(obj["metadata"]["resourceVersion"])
         else:
             self._api.post(MAPS, {"metadata": {"name": name}, "data": {"v": value}}).ok()
         self.acknowledged[name] = None if delete else value
         self.open = None
         self.writes += 1
+
+    def _change(self, name: str, value: str, count: int) -> Answer:
+        """Every way there is to change an object, one after the other."""
+        path, changed = f"{MAPS}/{name}", {"data": {"v": value}}
+        match count % 4:
+            case 0:
+                return self._api.put(path, {"metadata": {"name": name}} | changed)
+            case 1:
+                return self._api.patch(path, [{"op": "replace", "path": "/data/v", "value": value}], JSON_PATCH)
+            case 2:
+                return self._api.patch(path, changed, STRATEGIC)
+            case _:
+                return self._api.patch(path, changed)
 
 
 @pytest.mark.parametrize("writes", [1, 40, 250])
@@ -182,4 +199,67 @@ def test_hostile_bodies_harm_nobody(server: ServerProcess) -> None:
         assert connection.getresponse().status >= 400
         connection.close()
     api.post(MAPS, {"metadata": {"name": "fine"}}).ok()
+    api.close()
+
+
+def write_until_refused(api: Api) -> tuple[list[str], Answer]:
+    """Create config maps of 10 kB until one is refused: the names of those that are there, and the refusal."""
+    kept: list[str] = []
+    while True:
+        name = f"n{len(kept):03d}"
+        answer = api.post(MAPS, {"metadata": {"name": name}, "data": {"v": "x" * 10_000}})
+        if answer.code != 201:
+            return kept, answer
+        kept.append(name)
+        assert len(kept) < 1000, "the disk is never full"
+
+
+def check_it_goes_on(api: Api, kept: list[str]) -> None:
+    """While nothing can be written: reads are answered, and what was refused has left no trace."""
+    assert [item["metadata"]["name"] for item in api.get(MAPS).ok()["items"]] == kept
+    refused = f"n{len(kept):03d}"
+    assert api.get(f"{MAPS}/{refused}").code == 404
+    with api.watch(MAPS) as watching:
+        assert [obj["metadata"]["name"] for _, obj in watching.take(len(kept))] == kept
+
+
+def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root can mount a small disk")
+    server = ServerProcess(disk / "data")
+    server.log = tmp_path / "server.log"
+    ballast = disk / "ballast"
+    try:
+        ballast.write_bytes(bytes(500_000))
+        server.start()
+        api = Api(server.kubeconfig)
+        kept, refusal = write_until_refused(api)
+        why = refusal.failed(507, "InsufficientStorage")["message"]
+        assert why == "the change could not be stored: database or disk is full"
+        check_it_goes_on(api, kept)
+        ballast.unlink()
+        api.post(MAPS, {"metadata": {"name": "room"}, "data": {"v": "x" * 10_000}}).ok()
+        api.close()
+        server.kill()
+        server.start()
+        api = Api(server.kubeconfig)
+        assert [item["metadata"]["name"] for item in api.get(MAPS).ok()["items"]] == [*kept, "room"]
+        api.close()
+    finally:
+        server.kill()
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_disk_that_does_not_take_more_refuses_writes_until_it_does(server: ServerProcess) -> None:
+    api = Api(server.kubeconfig)
+    soft, hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (400_000, hard))
+    kept, refusal = write_until_refused(api)
+    assert "the change could not be stored" in refusal.failed(500, "InternalError")["message"]
+    check_it_goes_on(api, kept)
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    api.post(MAPS, {"metadata": {"name": "room"}}).ok()
     api.close()

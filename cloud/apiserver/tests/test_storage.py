@@ -8,7 +8,7 @@ import pytest
 
 from cloud.apiserver.state import Change, Stored, Transaction
 from cloud.apiserver.status import ApiError
-from cloud.apiserver.storage import QUEUE_LIMIT, Storage, StorageError
+from cloud.apiserver.storage import QUEUE_LIMIT, WAL_LIMIT_BYTES, Storage, StorageError
 
 
 def put(revision: int, name: str = "a", data: bytes = b"{}") -> Transaction:
@@ -112,3 +112,45 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     (tmp_path / "objects.db").write_bytes(b"not a database at all" * 100)
     with pytest.raises(StorageError, match="cannot be read"):
         Disk(tmp_path).open()
+
+
+def sizes(folder: Path) -> tuple[int, int]:
+    """Bytes of the database and of its log."""
+    return (folder / "objects.db").stat().st_size, (folder / "objects.db-wal").stat().st_size
+
+
+async def test_the_files_do_not_grow_with_the_number_of_updates(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.open()
+    disk.start()
+    found = []
+    revision = 1
+    for _ in range(3):
+        for _ in range(4):
+            writes = []
+            for number in range(250):
+                revision += 1
+                writes.append(disk.write(put(revision, f"o{number % 50}", b"%08d" % revision * 1000)))
+            await asyncio.gather(*writes)
+        found.append(sizes(tmp_path))
+    # 50 objects of 8 kB need 0.6 MB, after 8 MB of updates as after 24 MB.
+    assert all(database < 1 << 20 and log <= WAL_LIMIT_BYTES for database, log in found), found
+    disk.close()
+
+
+async def test_room_that_is_free_is_given_back_once_nobody_writes(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.open()
+    disk.start()
+    await asyncio.gather(*(disk.write(put(n, f"o{n}", b"x" * 8000)) for n in range(2, 1000)))
+    await asyncio.gather(*(disk.write(remove(n + 1000, f"o{n}")) for n in range(2, 1000)))
+    before, _ = sizes(tmp_path)
+    async with asyncio.timeout(10):
+        while sizes(tmp_path)[0] > before / 4 or sizes(tmp_path)[1]:  # noqa: ASYNC110 - a file has no Event
+            await asyncio.sleep(0.02)
+    await disk.write(put(3000))
+    disk.close()
+    again = Disk(tmp_path)
+    rows, revision = again.open()
+    again.close()
+    assert (len(rows), revision) == (1, 3000)
