@@ -101,7 +101,7 @@ def _decide_needed(node: str, asked: Attributes, state: State) -> str | None:
     storage = status.qualified("devices", DEVICES) if is_model else "pods"
     refers = _model_of if is_model else _needed_by
     for stored in state.newest_all(storage, asked.namespace):
-        if _node_of(stored) == node and (asked.resource, asked.name) in refers(msgspec.json.decode(stored.data)):
+        if _node_of(stored) == node and (asked.resource, asked.name) in refers(msgspec.json.decode(stored.body)):
             return None
     return _unrelated(node)
 
@@ -113,7 +113,7 @@ def _unrelated(node: str) -> str:
 def _node_of(stored: Stored) -> str:
     found = stored.fields.get("spec.nodeName")
     if found is None:
-        found = (msgspec.json.decode(stored.data).get("spec") or {}).get("nodeName")
+        found = (msgspec.json.decode(stored.body).get("spec") or {}).get("nodeName")
     return found or ""
 
 
