@@ -37,18 +37,10 @@ def replace(
         raise status.bad_request("error decoding Scale: metadata and spec must be objects")
     if meta.get("name") not in (None, "", name):
         raise status.bad_request(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
-    replicas = spec.get("replicas", 0)
-    if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise status.bad_request("error decoding Scale: spec.replicas must be a whole number")
-    if replicas < 0:
-        cause = fields.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
-        raise status.invalid("Scale", "autoscaling", name, [cause])
-    change: Any = replicas
-    for part in reversed(_paths(resource).spec_replicas):
-        change = {part: change}
+    change = _at_its_path(resource, name, spec.get("replicas", 0))
     known = {key: meta[key] for key in ("uid", "resourceVersion") if meta.get(key)}
     patch = patches.MERGE, msgspec.json.encode(change | {"metadata": known})
-    return objects.patch(resource, namespace, name, patch, options)
+    return objects.patch(resource, namespace, name, patch, options, "scale")
 
 
 def patch(
@@ -59,14 +51,49 @@ def patch(
     document: tuple[str, bytes],
     options: WriteOptions,
 ) -> Written:
-    """Lay a patch, (media type, document), over the Scale of an object. Raises ApiError 400, 404, 409, 415 or 422."""
+    """Lay a patch, (media type, document), over the Scale of an object, or apply one to it.
+
+    Raises ApiError 400, 404, 409, 415 or 422.
+    """
     media_type, body = document
     patches.check(media_type, built_in=False)
     stored = objects.state.newest(resource.storage, namespace, name)
     if stored is None:
         raise status.not_found(resource.plural, resource.group, name)
+    if media_type == patches.APPLY:
+        return _apply(objects, resource, namespace, name, body, options)
     asked = patches.apply(media_type, _scale(resource, stored), bodies.decode(body, "patch"), "Scale")
     return replace(objects, resource, namespace, name, asked, options)
+
+
+def _apply(
+    objects: Objects, resource: Resource, namespace: str, name: str, body: bytes, options: WriteOptions
+) -> Written:
+    """Apply a Scale: what is applied to the object is the number of replicas, if it has one, and nothing else."""
+    given = bodies.decode_configuration(body)
+    if not isinstance(given, dict) or (given.get("apiVersion"), given.get("kind")) != ("autoscaling/v1", "Scale"):
+        raise status.bad_request("not a Scale of autoscaling/v1")
+    meta, spec = given.get("metadata") or {}, given.get("spec") or {}
+    if not isinstance(meta, dict) or not isinstance(spec, dict):
+        raise status.bad_request("error decoding Scale: metadata and spec must be objects")
+    config = {} if spec.get("replicas") is None else _at_its_path(resource, name, spec["replicas"])
+    known = {key: meta[key] for key in ("name", "namespace", "uid", "resourceVersion") if meta.get(key)}
+    config |= {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": known}
+    return objects.patch(resource, namespace, name, (patches.APPLY, msgspec.json.encode(config)), options, "scale")
+
+
+def _at_its_path(resource: Resource, name: str, replicas: Any) -> Object:
+    """An object that has nothing but the number of replicas. Raises ApiError 400 or 422 when it is none."""
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise status.bad_request("error decoding Scale: spec.replicas must be a whole number")
+    if replicas < 0:
+        cause = fields.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise status.invalid("Scale", "autoscaling", name, [cause])
+    change: Any = replicas
+    for part in reversed(_paths(resource).spec_replicas):
+        change = {part: change}
+    found: Object = change
+    return found
 
 
 def _scale(resource: Resource, stored: Stored) -> Object:

@@ -4,9 +4,7 @@ import json
 from typing import Any
 
 from cloud.apiserver.tests.core import device
-from cloud.apiserver.tests.http import JSON_PATCH, Answer, Api
-
-APPLY = "application/apply-patch+yaml"
+from cloud.apiserver.tests.http import APPLY, JSON_PATCH, Answer, Api
 
 
 def config_map(name: str, **data: Any) -> dict[str, Any]:

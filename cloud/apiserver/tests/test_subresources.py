@@ -1,6 +1,7 @@
 """Bindings, evictions and scales, on the embedded server or on any cluster; see `test_contract` for how to run it on one."""
 
 import copy
+import json
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from cloud.apiserver.tests.conftest import DEFINITIONS, define, eventually
 from cloud.apiserver.tests.core import widgets
-from cloud.apiserver.tests.http import JSON_PATCH, Api
+from cloud.apiserver.tests.http import APPLY, JSON_PATCH, Api
 
 
 @pytest.fixture
@@ -203,6 +204,27 @@ def test_a_scale_refuses_what_is_no_number_of_replicas(api: Api, fleets: str) ->
     api.get(f"{fleets}/g/scale").failed(404, "NotFound")
     api.patch(f"{fleets}/f", {"spec": {"replicas": None}}).ok()
     api.get(f"{fleets}/f/scale").failed(500, "InternalError")
+
+
+def test_the_number_of_replicas_has_an_owner_by_way_of_the_scale(api: Api, fleets: str) -> None:
+    fleet(api, fleets, replicas=2, colour="red")
+    api.patch(f"{fleets}/f/scale", {"spec": {"replicas": 3}}, query={"fieldManager": "scaler"}).ok()
+    entries = {e["manager"]: e for e in api.get(f"{fleets}/f").ok()["metadata"]["managedFields"]}
+    assert entries["scaler"]["subresource"] == "scale"
+    assert entries["scaler"]["fieldsV1"] == {"f:spec": {"f:replicas": {}}}
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "f"}, "spec": {"replicas": 4}}
+    query = {"fieldManager": "other"}
+    failed = api.patch(f"{fleets}/f/scale", json.dumps(scale).encode(), APPLY, query=query).failed(409, "Conflict")
+    assert 'conflict with "scaler" with subresource "scale"' in failed["message"]
+    forced = api.patch(f"{fleets}/f/scale", json.dumps(scale).encode(), APPLY, query=query | {"force": "true"}).ok()
+    assert forced["spec"]["replicas"] == 4
+    found = api.get(f"{fleets}/f").ok()
+    assert found["spec"] == {"replicas": 4, "colour": "red"}
+    owners = {e["manager"]: (e["operation"], e.get("subresource")) for e in found["metadata"]["managedFields"]}
+    assert owners["other"] == ("Apply", "scale")
+    assert "scaler" not in owners
+    scale["spec"] = {"replicas": -1}
+    assert api.patch(f"{fleets}/f/scale", json.dumps(scale).encode(), APPLY, query=query).code in (400, 422)
 
 
 def test_a_definition_with_impossible_paths_is_invalid(api: Api) -> None:
