@@ -80,11 +80,12 @@ class Outbox:
         self._journal = journal
         self._retained = retained
         self._limits = limits
-        self._queue: deque[_Message] = deque()  # not yet in flight
+        # Not yet in flight; like `_backlog` made when it is first needed, for an empty one is as large as all the rest.
+        self._queue: deque[_Message] | None = None
         self._flying: dict[int, _Message] = {}  # by packet id, in the order of taking off
         self._due: list[_Message] = []  # of those in flight, whose PUBLISH is still to be sent on this line
         self._released: dict[int, _Message] = {}  # of those in flight, in the order of their PUBRECs
-        self._backlog: OrderedDict[str, int] = OrderedDict()  # retained topics not yet sent -> QoS granted
+        self._backlog: OrderedDict[str, int] | None = None  # retained topics not yet sent -> QoS granted
         self._bytes = 0  # of payload in the queue and in flight
         self._sequence = 0
         self._marked = -1  # what came from the queue was sent up to this sequence, as the journal knows
@@ -93,7 +94,7 @@ class Outbox:
 
     def __len__(self) -> int:
         """How many messages wait or are unacknowledged."""
-        return len(self._queue) + len(self._flying)
+        return len(self._queue or ()) + len(self._flying)
 
     @property
     def waiting(self) -> bool:
@@ -104,15 +105,17 @@ class Outbox:
         """Send a message of QoS 1 or 2, or let it wait; whether it must become durable before its sender is told."""
         line = self.line
         if line is None or self._queue or self._backlog or len(self._flying) >= self._limits.window or line.full:
-            self._queue.append(self._keep(topic, payload, qos, False, False))
-            if len(self._queue) > self._limits.queue or self._bytes > self._limits.queue_bytes:
-                self._drop_oldest()
+            queue = self._wait(self._keep(topic, payload, qos, False, False))
+            if len(queue) > self._limits.queue or self._bytes > self._limits.queue_bytes:
+                self._drop_oldest(queue)
         else:
             self._take_off(line, self._keep(topic, payload, qos, False, True))
         return self.durable
 
     def put_retained(self, topics: list[str], qos: int) -> None:
         """Send the retained messages of these topics, as they are by then, when there is room."""
+        if self._backlog is None:
+            self._backlog = OrderedDict()
         for topic in topics:
             self._backlog[topic] = qos
         self.pump()
@@ -165,7 +168,7 @@ class Outbox:
                     break
                 self._send(line, self._due.pop(0))
             elif self._backlog:
-                if not self._send_retained(line):
+                if not self._send_retained(line, self._backlog):
                     break
             elif self._queue and len(self._flying) < self._limits.window:
                 message = self._queue.popleft()
@@ -195,7 +198,7 @@ class Outbox:
             if message.sent:
                 self._flying[message.packet_id] = message
             else:
-                self._queue.append(message)
+                self._wait(message)
             self._bytes += len(row.payload)
             self._sequence = max(self._sequence, row.sequence + 1)
         for number, message in sorted(released, key=lambda pair: pair[0]):
@@ -205,12 +208,13 @@ class Outbox:
     def discard(self) -> None:
         """Forget everything."""
         if self.durable:
-            for message in (*self._flying.values(), *self._queue):
+            for message in (*self._flying.values(), *(self._queue or ())):
                 self._journal.drop_queued(self.client_id, message.sequence)
             if self._marked >= 0:
                 self._journal.put_sent(self.client_id, None)
-        for container in (self._flying, self._released, self._due, self._queue, self._backlog):
+        for container in (self._flying, self._released, self._due):
             container.clear()
+        self._queue = self._backlog = None
         self._bytes = 0
 
     def _keep(self, topic: str, payload: bytes, qos: int, retain: bool, sent: bool) -> _Message:
@@ -278,28 +282,35 @@ class Outbox:
         if self._queue or self._backlog or self._due:
             self.pump()
 
-    def _drop_oldest(self) -> None:
+    def _wait(self, message: _Message) -> deque[_Message]:
+        queue = self._queue
+        if queue is None:
+            queue = self._queue = deque()
+        queue.append(message)
+        return queue
+
+    def _drop_oldest(self, queue: deque[_Message]) -> None:
         if not self._dropped:
-            log.warning("queue is full, dropping the oldest client=%r messages=%d", self.client_id, len(self._queue))
-        while self._queue and (len(self._queue) > self._limits.queue or self._bytes > self._limits.queue_bytes):
+            log.warning("queue is full, dropping the oldest client=%r messages=%d", self.client_id, len(queue))
+        while queue and (len(queue) > self._limits.queue or self._bytes > self._limits.queue_bytes):
             self._dropped += 1
-            message = self._queue.popleft()
+            message = queue.popleft()
             self._bytes -= len(message.payload)
             if self.durable:
                 self._journal.drop_queued(self.client_id, message.sequence)
 
-    def _send_retained(self, line: Line) -> bool:
+    def _send_retained(self, line: Line, backlog: OrderedDict[str, int]) -> bool:
         """Send the next retained message; False when the window has no room for it."""
-        topic = next(iter(self._backlog))
+        topic = next(iter(backlog))
         found = self._retained.get(topic)
         if found is not None:
             payload, qos = found
-            qos = min(qos, self._backlog[topic])
+            qos = min(qos, backlog[topic])
             if not qos:
                 line.send(encode_publish(topic, payload, retain=True))
             elif len(self._flying) < self._limits.window:
                 self._take_off(line, self._keep(topic, payload, qos, True, True))
             else:
                 return False
-        del self._backlog[topic]
+        del backlog[topic]
         return True
