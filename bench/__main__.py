@@ -1,21 +1,32 @@
-"""`make bench`: measure, print the figures with the machine, and keep them in bench/results.json."""
+"""`make bench`: measure, print the figures with the machine, and keep them in bench/results.json.
 
+python -m bench [main_job] [broker]
+"""
+
+import argparse
 import asyncio
 from pathlib import Path
 
 from rich.console import Console
 
-from bench import main_job
+from bench import broker, main_job
 from bench.results import show, write
 
 RESULTS = Path(__file__).parent / "results.json"
+ALL = {"main_job": main_job.measure, "broker": broker.measure}
 
 
 def main() -> None:
-    """Run every benchmark."""
-    found = asyncio.run(main_job.measure())
-    show(found, Console())
-    write(found, RESULTS)
+    """Run the benchmarks that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure this machine.")
+    parser.add_argument("what", nargs="*", metavar="|".join(ALL), help="all without it")
+    chosen = parser.parse_args().what or list(ALL)
+    if unknown := [name for name in chosen if name not in ALL]:
+        parser.error(f"no benchmark {', '.join(unknown)}: there are {', '.join(ALL)}")
+    for name in chosen:
+        found = asyncio.run(ALL[name]())
+        show(found, Console())
+        write(found, RESULTS)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def mosquitto(folder: Path, port: int | None = None) -> Iterator[int]:
-    """Run mosquitto with its data in `folder` and yield its port. Raises MosquittoMissing."""
+def mosquitto(folder: Path, port: int | None = None, *, settings: str = "") -> Iterator[int]:
+    """Run mosquitto with its data in `folder` and yield its port. `settings` are more lines of its configuration.
+
+    Raises MosquittoMissing.
+    """
     binary = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if binary is None:
         raise MosquittoMissing("mosquitto is not installed; `make test-deps` installs it")
@@ -33,7 +36,7 @@ def mosquitto(folder: Path, port: int | None = None) -> Iterator[int]:
     config = folder / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {folder}/\n"
-        "autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 1000\nuser root\n"
+        f"autosave_on_changes true\nautosave_interval 1\nmax_queued_messages 1000\nuser root\n{settings}"
     )
     with (folder / "mosquitto.log").open("ab") as log:
         process = subprocess.Popen([binary, "-c", str(config)], stdout=log, stderr=log)
