@@ -135,6 +135,8 @@ def _connack(kind: int, body: bytes) -> Packet:
 
 
 def _ack(kind: int, body: bytes) -> Packet:
+    if len(body) == 2 and body != b"\0\0":
+        return Ack(kind, body[0] << 8 | body[1])  # by far the most frequent packet after PUBLISH
     fields = _Fields(kind, body)
     packet = Ack(kind, fields.packet_id())
     fields.end()

@@ -163,6 +163,13 @@ class Connection:
         """Acknowledge, in its turn, a PUBLISH that waits for nothing."""
         self.expect(Inbound(self, self.client_id, None, packet.topic, None, 0, packet.qos, False, packet.packet_id, 0))
 
+    def acknowledge_now(self, packet_id: int) -> bool:
+        """Send PUBACK for a PUBLISH that waits for nothing, unless an earlier one waits: whether it was sent."""
+        if self._acks:
+            return False
+        self.send(encode_ack(PUBACK, packet_id))
+        return True
+
     def expect(self, inbound: Inbound) -> None:
         """Acknowledge `inbound` once nothing waits for it and those before it are acknowledged."""
         self._acks.append(inbound)

@@ -113,11 +113,12 @@ def encode_publish(
 ) -> bytes:
     """A PUBLISH; `packet_id` counts only with QoS 1 and 2."""
     name = topic.encode()
+    size = len(name)
     first = PUBLISH << 4 | dup << 3 | qos << 1 | retain
     if not qos:
-        return b"%b%b%b%b" % (_header(first, 2 + len(name) + len(payload)), _number(len(name)), name, payload)
-    head = _header(first, 4 + len(name) + len(payload))
-    return b"%b%b%b%b%b" % (head, _number(len(name)), name, _number(packet_id), payload)
+        return b"%b%c%c%b%b" % (_header(first, 2 + size + len(payload)), size >> 8, size & 255, name, payload)
+    head = _header(first, 4 + size + len(payload))
+    return b"%b%c%c%b%c%c%b" % (head, size >> 8, size & 255, name, packet_id >> 8, packet_id & 255, payload)
 
 
 def encode_ack(kind: int, packet_id: int) -> bytes:

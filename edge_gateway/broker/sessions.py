@@ -252,7 +252,7 @@ class Core:
                 log.warning("payload too long, dropped client=%r topic=%r bytes=%d", connection.name, topic, size)
         elif (retain or route.targets) and router.deliver(route, topic, payload, qos, retain) and packet_id:
             waits |= STORE
-        if not waits and not packet_id:
+        if not waits and (not packet_id or (qos == 1 and connection.acknowledge_now(packet_id))):
             return
         user = connection.user.name if connection.user is not None else None
         inbound = Inbound(connection, connection.client_id, user, topic, payload, size, qos, retain, packet_id, waits)
