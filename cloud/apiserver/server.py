@@ -13,10 +13,13 @@ from cloud.apiserver.access import Access
 from cloud.apiserver.collector import Collector
 from cloud.apiserver.controllers import Controllers
 from cloud.apiserver.credentials import Credentials
+from cloud.apiserver.evictions import Evictor
 from cloud.apiserver.handler import Handler
 from cloud.apiserver.listing import Lister
+from cloud.apiserver.node_lifecycle import NodeLifecycle
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.requests import BODY_LIMIT
+from cloud.apiserver.scheduler import Scheduler
 from cloud.apiserver.storage import Storage
 from cloud.apiserver.streams import BOOKMARK_S, Streams
 from cloud.apiserver.writes import WriteOptions
@@ -99,7 +102,7 @@ class ApiServer:
             ready.set()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(_expire(objects, storage), name="expiry")
-                tasks.create_task(Controllers(objects, storage, [Collector(objects)]).run(), name="controllers")
+                tasks.create_task(_controllers(objects, storage).run(), name="controllers")
         finally:
             streams.close()
             await runner.cleanup()
@@ -122,6 +125,13 @@ async def _create_namespaces(objects: Objects, storage: Storage) -> None:
             written = objects.create(resource, "", {"metadata": {"name": name}}, WriteOptions())
             if written.transaction is not None:
                 await storage.write(written.transaction)
+
+
+def _controllers(objects: Objects, storage: Storage) -> Controllers:
+    """What the server does besides storing."""
+    return Controllers(
+        objects, storage, (Collector(objects), NodeLifecycle(objects), Scheduler(objects), Evictor(objects))
+    )
 
 
 async def _expire(objects: Objects, storage: Storage) -> None:
