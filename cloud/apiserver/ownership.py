@@ -103,6 +103,9 @@ def applied(
     """
     by = Manager(manager, APPLY, resource.api_version, subresource)
     ignored = _ignored(resource, subresource)
+    # What is empty in metadata is not kept, so nobody can own it.
+    meta = config.get("metadata") or {}
+    config = {**config, "metadata": {name: value for name, value in meta.items() if value not in (None, {}, [])}}
     if live and not managed:
         # Whoever wrote it before anybody applied to it keeps it, if only by a name that stands for all of them.
         before = Manager(_BEFORE, UPDATE, resource.api_version, subresource)
