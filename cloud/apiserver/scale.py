@@ -56,8 +56,7 @@ def patch(
     Raises ApiError 400, 404, 409, 415 or 422.
     """
     media_type, body = document
-    if media_type not in (patches.JSON, patches.MERGE):
-        raise status.unsupported_media_type((patches.JSON, patches.MERGE))
+    patches.check(media_type, built_in=False)
     stored = objects.state.newest(resource.storage, namespace, name)
     if stored is None:
         raise status.not_found(resource.plural, resource.group, name)
