@@ -38,6 +38,11 @@ def duplicate(path: str, value: Any) -> Cause:
     return Cause("FieldValueDuplicate", f"Duplicate value: {shown(value)}", path)
 
 
+def not_found(path: str, value: Any) -> Cause:
+    """The field names something that is not there."""
+    return Cause("FieldValueNotFound", f"Not found: {shown(value)}", path)
+
+
 def too_long(path: str, limit: int) -> Cause:
     """A string over its limit."""
     return Cause("FieldValueTooLong", f"Too long: may not be more than {limit} bytes", path)

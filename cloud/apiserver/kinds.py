@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cloud.apiserver import fields
+from cloud.apiserver import fields, pod_defaults, pod_validation
 from cloud.apiserver.status import Cause
 
 Object = dict[str, Any]
@@ -27,6 +27,10 @@ def _fine(obj: Object, old: Object | None) -> list[Cause]:
     return []
 
 
+def _unchanged(obj: Object, old: Object) -> list[Cause]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """The behaviour of a kind."""
@@ -35,6 +39,8 @@ class Rules:
     on_update: Callable[[Object, Object], None] = _keep
     """Called with the new and the stored object, for updates of the object itself, not of its status."""
     validate: Callable[[Object, Object | None], list[Cause]] = _fine
+    validate_update: Callable[[Object, Object], list[Cause]] = _unchanged
+    """What an update of the object itself may not change; called with the new and the stored object."""
     create_on_update: bool = False
     """Whether PUT creates what is not there."""
     unconditional_update: bool = True
@@ -64,51 +70,25 @@ def _namespace_on_update(obj: Object, old: Object) -> None:
 
 
 def _pod_on_create(obj: Object) -> None:
+    pod_validation.check_quantities(obj)
+    pod_defaults.complete(obj)
+    obj["status"] = pod_defaults.first_status(obj)
+
+
+def _pod_on_update(obj: Object, old: Object) -> None:
+    pod_validation.check_quantities(obj)
+    pod_defaults.complete(obj)
+
+
+def _node_on_create(obj: Object) -> None:
+    # Nothing may run there before somebody says that the node is ready.
     spec = obj["spec"] = obj.get("spec") or {}
-    for name, value in _POD_DEFAULTS.items():
-        spec.setdefault(name, value if not isinstance(value, dict) else {})
-    for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
-        for name, value in _CONTAINER_DEFAULTS.items():
-            container.setdefault(name, value)
-        container.setdefault("resources", {})
-        container.setdefault("imagePullPolicy", _pull_policy(container.get("image") or ""))
-    obj["status"] = {"phase": "Pending"}
+    taints = spec.get("taints") or []
+    if not any(t.get("key") == _NOT_READY["key"] and t.get("effect") == _NOT_READY["effect"] for t in taints):
+        spec["taints"] = [*taints, dict(_NOT_READY)]
 
 
-def _pull_policy(image: str) -> str:
-    tag = image.rpartition("/")[2].partition(":")[2]
-    return "Always" if "@" not in image and tag in ("", "latest") else "IfNotPresent"
-
-
-_POD_DEFAULTS: dict[str, Any] = {
-    "restartPolicy": "Always",
-    "terminationGracePeriodSeconds": 30,
-    "dnsPolicy": "ClusterFirst",
-    "schedulerName": "default-scheduler",
-    "enableServiceLinks": True,
-    "securityContext": {},
-}
-_CONTAINER_DEFAULTS = {
-    "terminationMessagePath": "/dev/termination-log",
-    "terminationMessagePolicy": "File",
-}
-
-
-def _pod_validate(obj: Object, old: Object | None) -> list[Cause]:
-    containers = (obj.get("spec") or {}).get("containers")
-    if not containers:
-        return [fields.required("spec.containers")]
-    causes = []
-    for index, container in enumerate(containers):
-        missing = [name for name in ("name", "image") if not container.get(name)]
-        causes += [fields.required(f"spec.containers[{index}].{name}") for name in missing]
-    if old is not None and _node_of(old) and _node_of(obj) != _node_of(old):
-        causes.append(fields.forbidden("spec", "pod updates may not change fields other than the container images"))
-    return causes
-
-
-def _node_of(pod: Object) -> str:
-    return str((pod.get("spec") or {}).get("nodeName") or "")
+_NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 
 
 def _secret_on_create(obj: Object) -> None:
@@ -153,8 +133,14 @@ def _lease_validate(obj: Object, old: Object | None) -> list[Cause]:
 
 PLAIN = Rules()
 NAMESPACE = Rules(on_create=_namespace_on_create, on_update=_namespace_on_update, label_name=True)
-NODE = Rules()
-POD = Rules(on_create=_pod_on_create, validate=_pod_validate, graceful=True)
+NODE = Rules(on_create=_node_on_create)
+POD = Rules(
+    on_create=_pod_on_create,
+    on_update=_pod_on_update,
+    validate=pod_validation.validate,
+    validate_update=pod_validation.validate_update,
+    graceful=True,
+)
 CONFIG_MAP = Rules(validate=_text_map_validate)
 SECRET = Rules(on_create=_secret_on_create, on_update=_secret_on_update, validate=_text_map_validate)
 EVENT = Rules(create_on_update=True, expires_after_s=3600)

@@ -295,6 +295,7 @@ class Objects:
         causes, warnings = self._admit(resource, obj, old, known, unknown, options)
         if not subresource:
             resource.rules.on_update(obj, old)
+            causes += resource.rules.validate_update(obj, old)
         causes += metadata.validate(meta, resource.rules.label_name) + metadata.validate_update(meta, old_meta)
         causes += self._rules(resource, obj, old)
         if causes:

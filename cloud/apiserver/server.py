@@ -14,6 +14,7 @@ from cloud.apiserver.collector import Collector
 from cloud.apiserver.controllers import Controllers
 from cloud.apiserver.credentials import Credentials
 from cloud.apiserver.evictions import Evictor
+from cloud.apiserver.expiry import Expiry
 from cloud.apiserver.handler import Handler
 from cloud.apiserver.listing import Lister
 from cloud.apiserver.node_lifecycle import NodeLifecycle
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 """Namespaces that are always there."""
-EXPIRE_EVERY_S = 60.0
 KEEPALIVE_S = 3600.0
 """Idle connections are kept longer than any client keeps them, so that none is closed under a request."""
 BACKLOG = 1024
@@ -100,9 +100,7 @@ class ApiServer:
             pki.write_private(self.kubeconfig, pki.kubeconfig(self.url, identity.ca_pem, roles.ADMIN, admin))
             log.info("listening url=%s kubeconfig=%s", self.url, self.kubeconfig)
             ready.set()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_expire(objects, storage), name="expiry")
-                tasks.create_task(_controllers(objects, storage).run(), name="controllers")
+            await _controllers(objects, storage).run()
         finally:
             streams.close()
             await runner.cleanup()
@@ -129,18 +127,8 @@ async def _create_namespaces(objects: Objects, storage: Storage) -> None:
 
 def _controllers(objects: Objects, storage: Storage) -> Controllers:
     """What the server does besides storing."""
-    return Controllers(
-        objects, storage, (Collector(objects), NodeLifecycle(objects), Scheduler(objects), Evictor(objects))
-    )
-
-
-async def _expire(objects: Objects, storage: Storage) -> None:
-    """Remove what does not last, for ever."""
-    while True:
-        await asyncio.sleep(EXPIRE_EVERY_S)
-        transaction = objects.expire()
-        if transaction is not None:
-            await storage.write(transaction)
+    parts = Collector(objects), NodeLifecycle(objects), Scheduler(objects), Evictor(objects), Expiry(objects)
+    return Controllers(objects, storage, parts)
 
 
 def _url(host: str, port: int) -> str:

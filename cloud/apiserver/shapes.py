@@ -27,15 +27,37 @@ def _map(value: Any) -> dict[str, Any]:
 
 
 _CONDITION = _object(type=_TEXT, status=_TEXT, reason=_TEXT, message=_TEXT)
+_FIELD = _object(apiVersion=_TEXT, fieldPath=_TEXT)
+_HANDLER = _object(httpGet=_object(path=_TEXT, scheme=_TEXT))
 _CONTAINER = _object(
     name=_TEXT,
     image=_TEXT,
     imagePullPolicy=_TEXT,
-    resources=_object(),
-    env=_list(_object(name=_TEXT)),
-    ports=_list(_object(containerPort=_WHOLE)),
+    restartPolicy=_TEXT,
+    resources=_object(requests=_object(), limits=_object()),
+    env=_list(_object(name=_TEXT, value=_TEXT, valueFrom=_object(fieldRef=_FIELD))),
+    ports=_list(_object(name=_TEXT, containerPort=_WHOLE, hostPort=_WHOLE, hostIP=_TEXT, protocol=_TEXT)),
     volumeMounts=_list(_object(name=_TEXT, mountPath=_TEXT)),
+    livenessProbe=_HANDLER,
+    readinessProbe=_HANDLER,
+    startupProbe=_HANDLER,
+    lifecycle=_object(postStart=_HANDLER, preStop=_HANDLER),
 )
+_VOLUME = _object(
+    name=_TEXT,
+    secret=_object(),
+    configMap=_object(),
+    downwardAPI=_object(items=_list(_object(fieldRef=_FIELD))),
+    projected=_object(),
+    hostPath=_object(type=_TEXT),
+)
+_REQUIREMENT = _object(key=_TEXT, operator=_TEXT, values=_list({"type": "string"}))
+_TERM = _object(matchExpressions=_list(_REQUIREMENT), matchFields=_list(_REQUIREMENT))
+_NODE_AFFINITY = _object(
+    requiredDuringSchedulingIgnoredDuringExecution=_object(nodeSelectorTerms=_list(_TERM)),
+    preferredDuringSchedulingIgnoredDuringExecution=_list(_object(weight=_WHOLE, preference=_TERM)),
+)
+_TOLERATION = _object(key=_TEXT, operator=_TEXT, value=_TEXT, effect=_TEXT, tolerationSeconds=_WHOLE)
 _STATE = _object(reason=_TEXT, exitCode=_WHOLE)
 _CONTAINER_STATUS = _object(
     name=_TEXT, ready=_FLAG, restartCount=_WHOLE, state=_object(waiting=_STATE, running=_object(), terminated=_STATE)
@@ -51,10 +73,15 @@ _POD = _object(
         terminationGracePeriodSeconds=_WHOLE,
         containers=_list(_CONTAINER),
         initContainers=_list(_CONTAINER),
-        volumes=_list(_object(name=_TEXT)),
+        volumes=_list(_VOLUME),
+        activeDeadlineSeconds=_WHOLE,
+        dnsPolicy=_TEXT,
+        affinity=_object(nodeAffinity=_NODE_AFFINITY),
+        overhead=_object(),
+        schedulingGates=_list(_object(name=_TEXT)),
         readinessGates=_list(_object(conditionType=_TEXT)),
         nodeSelector=_map(_TEXT),
-        tolerations=_list(_object(key=_TEXT)),
+        tolerations=_list(_TOLERATION),
     ),
     status=_object(
         phase=_TEXT,

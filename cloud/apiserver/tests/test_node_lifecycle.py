@@ -121,8 +121,16 @@ def test_pods_leave_a_node_whose_taint_they_do_not_bear(core: Controlled) -> Non
 
 def test_patience_ends_a_pod_unless_the_taint_goes_before(core: Controlled) -> None:
     node(core)
-    pod(core, "short", tolerations=[{"key": "evil", "operator": "Exists", "tolerationSeconds": 10}])
-    pod(core, "long", tolerations=[{"key": "evil", "operator": "Exists", "tolerationSeconds": 60}])
+    pod(
+        core,
+        "short",
+        tolerations=[{"key": "evil", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10}],
+    )
+    pod(
+        core,
+        "long",
+        tolerations=[{"key": "evil", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
+    )
     taint_node(core, EVIL)
     core.wait(9)
     assert going(core) == []

@@ -178,7 +178,7 @@ def test_a_nodes_status_keeps_its_spec_and_lets_metadata_through(core: Core) -> 
     core.create("nodes", {"metadata": {"name": "n"}, "spec": {"unschedulable": True}})
     patch = {"status": {"phase": "x"}, "spec": {"unschedulable": False}, "metadata": {"annotations": {"a": "b"}}}
     patched = core.patch("nodes", "n", patch, "status")
-    assert patched["spec"] == {"unschedulable": True}
+    assert patched["spec"]["unschedulable"] is True
     assert patched["metadata"]["annotations"] == {"a": "b"}
     assert "status" in core.patch("nodes", "n", {"metadata": {"annotations": {"c": "d"}}})
 
@@ -293,9 +293,9 @@ def test_deletion_of_a_custom_object_with_a_finalizer_counts_a_generation(device
 def test_a_pod_on_a_node_waits_for_the_node(core: Core) -> None:
     pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     created = core.create("pods", pod)
-    assert created["status"] == {"phase": "Pending"}
+    assert created["status"]["phase"] == "Pending"
     assert created["spec"]["restartPolicy"] == "Always"
-    core.patch("pods", "p", {"spec": {"nodeName": "n"}})
+    core.patch("pods", "p", {"spec": {"nodeName": "n"}}, "binding")
     assert not core.delete("pods", "p").removed
     assert core.get("pods", "p")["metadata"]["deletionGracePeriodSeconds"] == 30
     assert core.delete("pods", "p", grace_period_seconds=0).removed

@@ -19,11 +19,10 @@ def node(core: Controlled, name: str = "n1", spec: Any = None, labels: Any = Non
     room = {"cpu": "4", "memory": "4Gi", "pods": "10"} | {key.replace("_", "-"): v for key, v in allocatable.items()}
     obj = {
         "metadata": {"name": name, "labels": labels or {}},
-        "spec": spec or {},
         "status": {"conditions": [READY], "allocatable": room},
     }
     core.create("nodes", obj)
-    core.patch("nodes", name, {"spec": spec or {"taints": None}})
+    core.patch("nodes", name, {"spec": {"taints": None, **(spec or {})}})
 
 
 def pod(core: Controlled, name: str = "p", requests: Any = None, **spec: Any) -> None:
