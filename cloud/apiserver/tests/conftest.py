@@ -108,6 +108,32 @@ def devices(api: Api, namespace: str, device_definitions: None) -> Iterator[str]
     api.delete(path)
 
 
+@pytest.fixture
+def pods(api: Api, namespace: str) -> Iterator[str]:
+    """The path of the pods of the namespace; all are removed afterwards."""
+    account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+    if "hedgerow" not in api.get("/version").ok()["gitVersion"]:
+        eventually(lambda: api.get(account).code == 200, "the default service account")
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    yield path
+    for item in api.get(path).ok()["items"]:
+        api.delete(f"{path}/{item['metadata']['name']}", {"gracePeriodSeconds": 0})
+
+
+@pytest.fixture
+def ready_node(api: Api) -> Iterator[str]:
+    """The name of a ready node of its own, with room and a label `contract` of its name; it is no machine."""
+    name = f"contract-{secrets.token_hex(4)}"
+    api.post("/api/v1/nodes", {"metadata": {"name": name, "labels": {"contract": name}}}).ok()
+    room = {"cpu": "2", "memory": "1Gi", "pods": "10"}
+    ready = {"type": "Ready", "status": "True", "reason": "Test", "message": ""}
+    status = {"capacity": room, "allocatable": room, "conditions": [ready]}
+    api.patch(f"/api/v1/nodes/{name}/status", {"status": status}).ok()
+    eventually(lambda: not api.get(f"/api/v1/nodes/{name}").ok()["spec"].get("taints"), "a node without taints")
+    yield name
+    api.delete(f"/api/v1/nodes/{name}")
+
+
 @pytest.fixture(scope="session")
 def device_definitions(session_api: Api) -> None:
     """The project's own CRDs, there and served."""

@@ -148,3 +148,25 @@ def widgets(version: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any
             **spec,
         },
     }
+
+
+def scalable(group: str) -> dict[str, Any]:
+    """A definition of Fleets, which have a scale."""
+    definition = widgets()
+    definition["metadata"]["name"] = f"fleets.{group}"
+    definition["spec"] |= {"group": group, "names": {"plural": "fleets", "kind": "Fleet"}}
+    (version,) = definition["spec"]["versions"]
+    numbers = {"type": "integer"}
+    version["schema"]["openAPIV3Schema"]["properties"] = {
+        "spec": {"type": "object", "properties": {"replicas": numbers, "colour": {"type": "string"}}},
+        "status": {"type": "object", "properties": {"replicas": numbers, "selector": {"type": "string"}}},
+    }
+    version["subresources"] = {
+        "status": {},
+        "scale": {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        },
+    }
+    return definition

@@ -1,26 +1,12 @@
 """Owners, dependents and namespaces as any cluster's control plane treats them; see `test_contract` for how to run it on one."""
 
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from cloud.apiserver.tests.conftest import eventually
 from cloud.apiserver.tests.http import Api
 from cloud.apiserver.tests.process import ServerProcess
-
-
-@pytest.fixture
-def maps(api: Api, namespace: str) -> Iterator[str]:
-    """The path of the config maps of the namespace; all are removed afterwards."""
-    path = f"/api/v1/namespaces/{namespace}/configmaps"
-    yield path
-    for item in api.get(path).ok()["items"]:
-        if item["metadata"].get("finalizers"):
-            api.patch(f"{path}/{item['metadata']['name']}", {"metadata": {"finalizers": None}})
-    api.delete(path)
 
 
 def owned(name: str, *owners: Any, block: bool = False, **meta: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 All of them ask for a scheduler that does not exist, so that nothing happens to them.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,18 +10,6 @@ import pytest
 from cloud.apiserver import pod_defaults
 from cloud.apiserver.tests.conftest import eventually
 from cloud.apiserver.tests.http import JSON_PATCH, Api
-
-
-@pytest.fixture
-def pods(api: Api, namespace: str) -> Iterator[str]:
-    """The path of the pods of the namespace; all are removed afterwards."""
-    account = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    if api.get("/version").ok().get("compiler") != "cpython":
-        eventually(lambda: api.get(f"{account}/default").code == 200, "the default service account")
-    path = f"/api/v1/namespaces/{namespace}/pods"
-    yield path
-    for item in api.get(path).ok()["items"]:
-        api.delete(f"{path}/{item['metadata']['name']}", {"gracePeriodSeconds": 0})
 
 
 def pod(container: Any = None, **spec: Any) -> dict[str, Any]:

@@ -3,38 +3,10 @@
 The node is no machine: nobody runs the pods that it gets.
 """
 
-import secrets
-from collections.abc import Iterator
 from typing import Any
-
-import pytest
 
 from cloud.apiserver.tests.conftest import eventually
 from cloud.apiserver.tests.http import Api
-
-
-@pytest.fixture
-def pods(api: Api, namespace: str) -> Iterator[str]:
-    """The path of the pods of the namespace; all are removed afterwards."""
-    path = f"/api/v1/namespaces/{namespace}/pods"
-    yield path
-    for item in api.get(path).ok()["items"]:
-        api.delete(f"{path}/{item['metadata']['name']}", {"gracePeriodSeconds": 0})
-
-
-@pytest.fixture
-def node(api: Api) -> Iterator[str]:
-    """The name of a node of its own, with a label of its name."""
-    name = f"contract-{secrets.token_hex(4)}"
-    api.post("/api/v1/nodes", {"metadata": {"name": name, "labels": {"contract": name}}}).ok()
-    room = {"cpu": "2", "memory": "1Gi", "pods": "10"}
-    ready = {"type": "Ready", "status": "True", "reason": "Test", "message": ""}
-    api.patch(
-        f"/api/v1/nodes/{name}/status", {"status": {"capacity": room, "allocatable": room, "conditions": [ready]}}
-    )
-    eventually(lambda: not taints(api, name), "a node without taints")
-    yield name
-    api.delete(f"/api/v1/nodes/{name}")
 
 
 def taints(api: Api, node: str) -> list[str]:
@@ -61,59 +33,61 @@ def refused(api: Api, path: str, why: str) -> None:
     eventually(told, f"{why} for {path}")
 
 
-def test_a_pod_finds_the_node_that_it_asks_for(api: Api, pods: str, node: str, namespace: str) -> None:
-    made = api.post(pods, pod("p", node)).ok()
-    placed(api, f"{pods}/p", node)
+def test_a_pod_finds_the_node_that_it_asks_for(api: Api, pods: str, ready_node: str, namespace: str) -> None:
+    made = api.post(pods, pod("p", ready_node)).ok()
+    placed(api, f"{pods}/p", ready_node)
     query = {"fieldSelector": f"involvedObject.uid={made['metadata']['uid']},reason=Scheduled"}
     path = f"/api/v1/namespaces/{namespace}/events"
     (event,) = eventually(lambda: api.get(path, query=query).ok()["items"], "the event")
-    assert event["message"] == f"Successfully assigned {namespace}/p to {node}"
+    assert event["message"] == f"Successfully assigned {namespace}/p to {ready_node}"
 
 
-def test_a_pod_without_room_says_so_and_gets_what_another_leaves(api: Api, pods: str, node: str) -> None:
-    api.post(pods, pod("first", node, cpu="1500m")).ok()
-    placed(api, f"{pods}/first", node)
-    api.post(pods, pod("second", node, cpu="1")).ok()
+def test_a_pod_without_room_says_so_and_gets_what_another_leaves(api: Api, pods: str, ready_node: str) -> None:
+    api.post(pods, pod("first", ready_node, cpu="1500m")).ok()
+    placed(api, f"{pods}/first", ready_node)
+    api.post(pods, pod("second", ready_node, cpu="1")).ok()
     refused(api, f"{pods}/second", "1 Insufficient cpu")
     api.delete(f"{pods}/first", {"gracePeriodSeconds": 0}).ok()
-    placed(api, f"{pods}/second", node)
+    placed(api, f"{pods}/second", ready_node)
 
 
-def test_a_cordoned_node_takes_nothing(api: Api, pods: str, node: str) -> None:
-    api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": True}}).ok()
-    eventually(lambda: taints(api, node) == ["node.kubernetes.io/unschedulable:NoSchedule"], "the taint")
-    api.post(pods, pod("p", node)).ok()
+def test_a_cordoned_node_takes_nothing(api: Api, pods: str, ready_node: str) -> None:
+    api.patch(f"/api/v1/nodes/{ready_node}", {"spec": {"unschedulable": True}}).ok()
+    eventually(lambda: taints(api, ready_node) == ["node.kubernetes.io/unschedulable:NoSchedule"], "the taint")
+    api.post(pods, pod("p", ready_node)).ok()
     refused(api, f"{pods}/p", "1 node(s) were unschedulable")
-    api.patch(f"/api/v1/nodes/{node}", {"spec": {"unschedulable": None}}).ok()
-    placed(api, f"{pods}/p", node)
+    api.patch(f"/api/v1/nodes/{ready_node}", {"spec": {"unschedulable": None}}).ok()
+    placed(api, f"{pods}/p", ready_node)
 
 
-def test_a_taint_keeps_pods_away_that_do_not_bear_it(api: Api, pods: str, node: str) -> None:
+def test_a_taint_keeps_pods_away_that_do_not_bear_it(api: Api, pods: str, ready_node: str) -> None:
     taint = {"key": "contract", "value": "x", "effect": "NoSchedule"}
-    api.patch(f"/api/v1/nodes/{node}", {"spec": {"taints": [taint]}}).ok()
-    api.post(pods, pod("weak", node)).ok()
-    api.post(pods, pod("strong", node, tolerations=[{"key": "contract", "operator": "Exists"}])).ok()
+    api.patch(f"/api/v1/nodes/{ready_node}", {"spec": {"taints": [taint]}}).ok()
+    api.post(pods, pod("weak", ready_node)).ok()
+    api.post(pods, pod("strong", ready_node, tolerations=[{"key": "contract", "operator": "Exists"}])).ok()
     refused(api, f"{pods}/weak", "1 node(s) had untolerated taint")
-    placed(api, f"{pods}/strong", node)
+    placed(api, f"{pods}/strong", ready_node)
 
 
-def test_a_taint_drives_pods_out_that_do_not_bear_it(api: Api, pods: str, node: str) -> None:
-    api.post(pods, pod("weak", node)).ok()
-    api.post(pods, pod("strong", node, tolerations=[{"key": "contract", "operator": "Exists"}])).ok()
-    placed(api, f"{pods}/weak", node)
-    placed(api, f"{pods}/strong", node)
+def test_a_taint_drives_pods_out_that_do_not_bear_it(api: Api, pods: str, ready_node: str) -> None:
+    api.post(pods, pod("weak", ready_node)).ok()
+    api.post(pods, pod("strong", ready_node, tolerations=[{"key": "contract", "operator": "Exists"}])).ok()
+    placed(api, f"{pods}/weak", ready_node)
+    placed(api, f"{pods}/strong", ready_node)
     taint = {"key": "contract", "value": "x", "effect": "NoExecute"}
-    api.patch(f"/api/v1/nodes/{node}", {"spec": {"taints": [taint]}}).ok()
+    api.patch(f"/api/v1/nodes/{ready_node}", {"spec": {"taints": [taint]}}).ok()
     eventually(lambda: "deletionTimestamp" in api.get(f"{pods}/weak").body["metadata"], "the end of the pod")
     assert "deletionTimestamp" not in api.get(f"{pods}/strong").ok()["metadata"]
 
 
-def test_a_node_that_is_away_is_tainted_and_keeps_its_pods(api: Api, pods: str, node: str, embedded: None) -> None:
-    api.post(pods, pod("p", node)).ok()
-    placed(api, f"{pods}/p", node)
+def test_a_node_that_is_away_is_tainted_and_keeps_its_pods(
+    api: Api, pods: str, ready_node: str, embedded: None
+) -> None:
+    api.post(pods, pod("p", ready_node)).ok()
+    placed(api, f"{pods}/p", ready_node)
     away = {"type": "Ready", "status": "Unknown", "reason": "LinkLost", "message": ""}
-    api.patch(f"/api/v1/nodes/{node}/status", {"status": {"conditions": [away]}}).ok()
-    eventually(lambda: taints(api, node) == ["node.kubernetes.io/unreachable:NoSchedule"], "the taint")
-    api.post(pods, pod("q", node)).ok()
+    api.patch(f"/api/v1/nodes/{ready_node}/status", {"status": {"conditions": [away]}}).ok()
+    eventually(lambda: taints(api, ready_node) == ["node.kubernetes.io/unreachable:NoSchedule"], "the taint")
+    api.post(pods, pod("q", ready_node)).ok()
     refused(api, f"{pods}/q", "1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }")
     assert "deletionTimestamp" not in api.get(f"{pods}/p").ok()["metadata"]

@@ -1,6 +1,5 @@
 """Bindings, evictions and scales, on the embedded server or on any cluster; see `test_contract` for how to run it on one."""
 
-import copy
 import json
 import secrets
 from collections.abc import Iterator
@@ -9,17 +8,8 @@ from typing import Any
 import pytest
 
 from cloud.apiserver.tests.conftest import DEFINITIONS, define, eventually
-from cloud.apiserver.tests.core import widgets
+from cloud.apiserver.tests.core import scalable
 from cloud.apiserver.tests.http import APPLY, JSON_PATCH, Api
-
-
-@pytest.fixture
-def pods(api: Api, namespace: str) -> Iterator[str]:
-    """The path of the pods of the namespace; all are removed afterwards."""
-    path = f"/api/v1/namespaces/{namespace}/pods"
-    yield path
-    for item in api.get(path).ok()["items"]:
-        api.delete(f"{path}/{item['metadata']['name']}", {"gracePeriodSeconds": 0})
 
 
 @pytest.fixture
@@ -137,32 +127,11 @@ def test_discovery_names_the_subresources(api: Api) -> None:
 def fleets(api: Api, namespace: str) -> Iterator[str]:
     """The path of objects of a definition with scale; the definition is removed afterwards."""
     group = f"scale-{secrets.token_hex(4)}.example"
-    definition = scaled(group)
+    definition = scalable(group)
     define(api, definition)
     path = f"/apis/{group}/v1/namespaces/{namespace}/fleets"
     yield path
     api.delete(f"{DEFINITIONS}/fleets.{group}")
-
-
-def scaled(group: str) -> dict[str, Any]:
-    definition = copy.deepcopy(widgets())
-    definition["metadata"]["name"] = f"fleets.{group}"
-    definition["spec"] |= {"group": group, "names": {"plural": "fleets", "kind": "Fleet"}}
-    (version,) = definition["spec"]["versions"]
-    numbers = {"type": "integer"}
-    version["schema"]["openAPIV3Schema"]["properties"] = {
-        "spec": {"type": "object", "properties": {"replicas": numbers, "colour": {"type": "string"}}},
-        "status": {"type": "object", "properties": {"replicas": numbers, "selector": {"type": "string"}}},
-    }
-    version["subresources"] = {
-        "status": {},
-        "scale": {
-            "specReplicasPath": ".spec.replicas",
-            "statusReplicasPath": ".status.replicas",
-            "labelSelectorPath": ".status.selector",
-        },
-    }
-    return definition
 
 
 def fleet(api: Api, path: str, **spec: Any) -> dict[str, Any]:
@@ -228,7 +197,7 @@ def test_the_number_of_replicas_has_an_owner_by_way_of_the_scale(api: Api, fleet
 
 
 def test_a_definition_with_impossible_paths_is_invalid(api: Api) -> None:
-    definition = scaled(f"scale-{secrets.token_hex(4)}.example")
+    definition = scalable(f"scale-{secrets.token_hex(4)}.example")
     scale = definition["spec"]["versions"][0]["subresources"]["scale"]
     scale |= {"specReplicasPath": ".status.replicas", "statusReplicasPath": ""}
     failed = api.post(DEFINITIONS, definition).failed(422, "Invalid")
