@@ -116,7 +116,7 @@ def kubeconfig(
     data: DataDir = DATA,
 ) -> None:
     """Make a kubeconfig for a further user of the embedded Kubernetes API."""
-    from cloud.apiserver.pki import write_private
+    from cloud.apiserver.identity import write_private
     from hedgerow import credentials
 
     try:

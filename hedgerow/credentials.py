@@ -6,7 +6,7 @@ from typing import Literal
 
 import yaml
 
-from cloud.apiserver import credentials, pki, roles
+from cloud.apiserver import credentials, identity, pki, roles
 from cloud.apiserver.status import ApiError
 from cloud.objects import is_name
 
@@ -29,7 +29,7 @@ def make(folder: Path, name: str, role: Role, *, token: bool = False, days: int 
     try:
         url = server or yaml.safe_load((folder / "kubeconfig").read_bytes())["clusters"][0]["cluster"]["server"]
         if token:
-            made: str | pki.ClientCertificate = credentials.make_token(folder, name, role)
+            made: str | identity.ClientCertificate = credentials.make_token(folder, name, role)
         else:
             made = pki.issue_client(folder, user.name, user.groups, timedelta(days=days))
         ca = (folder / "pki" / "ca.crt").read_bytes()
@@ -37,4 +37,4 @@ def make(folder: Path, name: str, role: Role, *, token: bool = False, days: int 
         raise CredentialError(f"no embedded Kubernetes API has run in {folder}: {error}") from error
     except ApiError as error:
         raise CredentialError(str(error)) from error
-    return pki.kubeconfig(url, ca, user.name, made)
+    return identity.kubeconfig(url, ca, user.name, made)

@@ -19,7 +19,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from cloud.apiserver import pki, roles
+from cloud.apiserver import roles
+from cloud.apiserver.identity import write_private
 from cloud.apiserver.roles import User
 from cloud.apiserver.storage import StorageError
 
@@ -46,7 +47,7 @@ def make_token(folder: Path, name: str, role: Literal["admin", "node", "viewer"]
     path = folder / FILE
     made = Token(name, role, secrets.token_urlsafe(32))
     known = _read(path) if path.exists() else []
-    pki.write_private(path, _HEAD + msgspec.yaml.encode([*known, made]))
+    write_private(path, _HEAD + msgspec.yaml.encode([*known, made]))
     return made.token
 
 

@@ -1,5 +1,6 @@
 """The changes of one request as they are made: encoded, numbered and pending in the state."""
 
+import sys
 from typing import Any
 
 import msgspec
@@ -64,7 +65,7 @@ def _stored(resource: Resource, obj: Object, revision: int, managed: Managed) ->
     body = identity[:-1] + b"," + msgspec.json.encode(rest)[1:] if rest else identity
     stored = Stored(
         resource.storage,
-        meta.get("namespace", ""),
+        sys.intern(meta.get("namespace", "")),
         meta["name"],
         revision,
         body,
@@ -92,7 +93,7 @@ def index(resource: Resource, stored: Stored, obj: Object) -> None:
     """Note the labels and fields that selectors may ask for."""
     stored.labels = obj["metadata"].get("labels") or NO_LABELS
     if resource.fields:
-        stored.fields = {name: _text(find(obj)) for name, find in resource.fields.items()}
+        stored.fields = {name: sys.intern(_text(find(obj))) for name, find in resource.fields.items()}
 
 
 def _text(values: list[Any]) -> str:

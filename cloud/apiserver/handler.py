@@ -1,6 +1,8 @@
 """From an HTTP request to the core and back: who asks, what for, and the answer's bytes."""
 
 import logging
+from collections.abc import AsyncIterator, Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -169,7 +171,7 @@ class Handler:
         if target.name:
             return _raw(renderer.one(self._objects.get(resource, target.namespace, target.name)))
         page = self._lister.read(resource, target.namespace, requests.list_options(resource, query))
-        return _raw(renderer.many(page))
+        return _pieces(renderer.many(page))
 
     async def _write(
         self, request: web.BaseRequest, resource: Resource, target: Target, user: User
@@ -208,7 +210,7 @@ class Handler:
             deleted = self._objects.delete_all(resource, page.items, options)
             if deleted is not None:
                 await self._commit(deleted)
-            return _raw(renderer.many(page))
+            return _pieces(renderer.many(page))
         written = self._objects.delete(resource, target.namespace, target.name, options)
         await self._commit(written)
         if not written.removed:
@@ -247,6 +249,20 @@ async def _body(request: web.BaseRequest) -> bytes:
 
 def _json(body: Any, code: int = 200, content_type: str = "application/json") -> web.Response:
     return web.Response(body=msgspec.json.encode(body), status=code, headers={**_JSON, "Content-Type": content_type})
+
+
+def _pieces(pieces: Iterator[bytes]) -> web.Response:
+    """A body that is sent as it is made, where it is more than one piece: at the pace of the client that reads it."""
+    first = next(pieces)
+    second = next(pieces, None)
+    if second is None:
+        return _raw(first)
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in chain((first, second), pieces):
+            yield piece
+
+    return web.Response(body=body(), headers=_JSON)
 
 
 def _raw(body: bytes, code: int = 200, warnings: list[str] | None = None) -> web.Response:

@@ -6,7 +6,7 @@ it is there, which is also the moment when readers and watches see it.
 """
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -45,18 +45,19 @@ class Objects:
         self._new_uid = new_uid
 
     def load(self, rows: Iterable[tuple[str, str, str, int, bytes]], revision: int) -> None:
-        """Start from the store: rows of (storage name, namespace, name, revision, JSON)."""
-        kept = [Stored(*row) for row in rows]
-        for stored in kept:
-            if stored.storage == DEFINITIONS:
-                self._serve(msgspec.json.decode(stored.data))
-        storages = self.registry.storages()
-        for at, stored in enumerate(kept):
-            resource = storages.get(stored.storage)
-            if resource is not None:
-                kept[at] = restored(resource, stored.revision, stored.body)
-        self.state.load(kept, revision)
+        """Start from the store: rows of (storage name, namespace, name, revision, JSON), definitions before all others."""
+        self.state.load(self._restored(rows), revision)
         self.logs = Logs(self.state.revision)
+
+    def _restored(self, rows: Iterable[tuple[str, str, str, int, bytes]]) -> Iterator[Stored]:
+        storages = self.registry.storages()
+        for row in rows:
+            storage, _, _, revision, data = row
+            if storage == DEFINITIONS:
+                self._serve(msgspec.json.decode(data))
+                storages = self.registry.storages()
+            resource = storages.get(storage)
+            yield Stored(*row) if resource is None else restored(resource, revision, data)
 
     def committed(self, transaction: Transaction) -> None:
         """The store has a transaction: readers and watches see it from now on."""

@@ -1,6 +1,6 @@
 """Objects, lists and watch events as the bytes a client asked for: whole objects, Tables, or their metadata only."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -14,6 +14,8 @@ from cloud.apiserver.state import Stored
 from cloud.apiserver.watch import DELETED, Delivery
 
 OBJECT, TABLE, PARTIAL = "object", "Table", "PartialObjectMetadata"
+PIECE_BYTES = 64 << 10
+"""Bytes of a list that are put together at once, and what a single object needs beyond."""
 
 
 class Form(NamedTuple):
@@ -43,19 +45,27 @@ class Renderer:
             return stored.data
         return self._encode(self._decode(stored), str(stored.revision), with_columns=True)
 
-    def many(self, page: Page) -> bytes:
-        """A list."""
+    def many(self, page: Page) -> Iterator[bytes]:
+        """A list, in pieces: a long one is never in memory as a whole."""
         meta = page.metadata
         if self._form.shape == TABLE:
             columns, now = self._resource.columns, self._now()
             rows = [table.row(columns, self._decode(s), now, self._form.include) for s in page.items]
-            return msgspec.json.encode(table.table(columns, rows, dict(meta)))
+            yield msgspec.json.encode(table.table(columns, rows, dict(meta)))
+            return
         if self._form.shape == PARTIAL:
             kind, version = "PartialObjectMetadataList", "meta.k8s.io/v1"
         else:
             kind, version = self._resource.list_kind, self._resource.api_version
         head = msgspec.json.encode({"kind": kind, "apiVersion": version, "metadata": meta, "items": []})
-        return head[:-2] + b",".join([self.one(s) for s in page.items]) + b"]}"
+        parts, size = [head[:-2]], 0
+        for at, stored in enumerate(page.items):
+            parts.append(b"," + self.one(stored) if at else self.one(stored))
+            size += len(parts[-1])
+            if size > PIECE_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+        yield b"".join((*parts, b"]}"))
 
     def event(self, delivery: Delivery) -> bytes:
         """One line of a watch."""

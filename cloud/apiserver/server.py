@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from cloud.apiserver import credentials, pki, roles
+from cloud.apiserver import credentials, identity, roles
 from cloud.apiserver.access import Access
 from cloud.apiserver.collector import Collector
 from cloud.apiserver.controllers import Controllers
@@ -72,8 +72,8 @@ class ApiServer:
         """Serve until cancelled. Raises StorageError when the data folder cannot be used, OSError when the port cannot."""
         objects = self.objects
         storage = Storage(self._data, objects.committed, objects.rollback)
-        objects.load(*storage.open())
         try:
+            objects.load(*storage.open())
             self.kubeconfig.unlink(missing_ok=True)
             storage.start()
             await _create_namespaces(objects, storage)
@@ -82,7 +82,7 @@ class ApiServer:
             storage.close()
 
     async def _serve(self, objects: Objects, storage: Storage, ready: asyncio.Event) -> None:
-        identity = pki.ensure(self._data, self._hosts)
+        shown = identity.ensure(self._data, self._hosts)
         admin = credentials.ensure_admin(self._data)
         known = Credentials(self._data)
         access = Access(objects.registry, objects.state)
@@ -93,11 +93,12 @@ class ApiServer:
         runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
         await runner.setup()
         try:
-            context = identity.ssl_context(self._client_ca)
+            context = shown.ssl_context(self._client_ca)
             site = web.TCPSite(runner, self._host, self._port, ssl_context=context, backlog=BACKLOG)
             await site.start()
             self.url = _url(self._host, runner.addresses[0][1])
-            pki.write_private(self.kubeconfig, pki.kubeconfig(self.url, identity.ca_pem, roles.ADMIN, admin))
+            content = identity.kubeconfig(self.url, shown.ca_pem, roles.ADMIN, admin)
+            identity.write_private(self.kubeconfig, content)
             log.info("listening url=%s kubeconfig=%s", self.url, self.kubeconfig)
             ready.set()
             await _controllers(objects, storage).run()

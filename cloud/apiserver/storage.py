@@ -14,10 +14,11 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from cloud.apiserver.resources import DEFINITIONS
 from cloud.apiserver.state import Change, Transaction
 from cloud.apiserver.status import ApiError, insufficient_storage, internal, too_many_requests
 
@@ -54,6 +55,7 @@ _PUT = """
 INSERT INTO objects VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (storage, namespace, name) DO UPDATE SET revision = excluded.revision, data = excluded.data
 """
+_READ = "SELECT storage, namespace, name, revision, data FROM objects"
 _REMOVE = "DELETE FROM objects WHERE storage = ? AND namespace = ? AND name = ?"
 _REVISION = "UPDATE meta SET value = ? WHERE key = 'revision'"
 
@@ -90,8 +92,11 @@ class Storage:
         self._thread: threading.Thread | None = None
         self._db: sqlite3.Connection | None = None
 
-    def open(self) -> tuple[list[Row], int]:
-        """Lock the folder and read everything: rows and the revision. Raises StorageError."""
+    def open(self) -> tuple[Iterator[Row], int]:
+        """Lock the folder, and read the revision; everything else as it is iterated over, definitions first, before `start`.
+
+        Raises StorageError, from the iteration too.
+        """
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (self._folder / "lock").open("wb")
         try:
@@ -109,7 +114,6 @@ class Storage:
             db.execute("PRAGMA synchronous=FULL")
             db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
             db.executescript(_SCHEMA)
-            rows = list(db.execute("SELECT storage, namespace, name, revision, data FROM objects"))
             facts = dict(db.execute("SELECT key, value FROM meta"))
         except sqlite3.Error as error:
             self.close()
@@ -119,7 +123,14 @@ class Storage:
             raise StorageError(
                 f"{self._folder / 'objects.db'} was written by a newer version (format {facts['format']})"
             )
-        return rows, facts["revision"]
+        return self._rows(db), facts["revision"]
+
+    def _rows(self, db: sqlite3.Connection) -> Iterator[Row]:
+        try:
+            for order in ("=", "<>"):
+                yield from db.execute(f"{_READ} WHERE storage {order} ?", (DEFINITIONS,))
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._folder / DATABASE} cannot be read: {error}") from error
 
     def start(self) -> None:
         """Start the writer; call it in the event loop that `write` is called in."""
@@ -228,10 +239,12 @@ class Storage:
     def _settle(self, kept: list[_Waiting], lost: list[_Waiting], error: sqlite3.Error | None) -> None:
         """In the event loop: announce what is on disk, fail what is not, and answer both."""
         self._waiting -= len(kept) + len(lost)
+        # Who waits for an answer goes on after this, but before the thousands of watches that the announcement wakes.
         for waiting in kept:
-            self._on_committed(waiting.transaction)
             if not waiting.future.done():
                 waiting.future.set_result(None)
+        for waiting in kept:
+            self._on_committed(waiting.transaction)
         if error is not None:
             log.error("commit failed transactions=%d error=%s", len(lost), error)
             self._epoch += 1

@@ -2,7 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import chain
 
 from aiohttp import web
 
@@ -22,6 +24,9 @@ MIN_TIMEOUT_S, MAX_TIMEOUT_S = 1800.0, 3600.0
 WRITE_BYTES = 64 << 10
 """Bytes of events that are written at once; a client that does not read them is waited for before the next."""
 
+WOKEN_AT_ONCE = 32
+"""Watches that are woken in one round of the event loop: requests that come while thousands are served wait for few."""
+
 _HEADERS = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
 
 
@@ -33,6 +38,7 @@ class Streams:
         self._lister = lister
         self._bookmark_s = bookmark_s
         self._running: set[_Stream] = set()
+        self._turns = _Turns()
         self._closing = False
 
     def close(self) -> None:
@@ -50,7 +56,7 @@ class Streams:
         first, after = self._start(resource, namespace, renderer, options)
         log = self._objects.logs.of(resource.storage)
         watch = log.subscribe(namespace, options.selector, after)
-        stream = _Stream(watch, renderer, lambda: self._objects.state.revision, request.transport)
+        stream = _Stream(watch, renderer, lambda: self._objects.state.revision, request.transport, self._turns)
         self._running.add(stream)
         try:
             response = web.StreamResponse(headers=_HEADERS)
@@ -67,7 +73,7 @@ class Streams:
 
     def _start(
         self, resource: Resource, namespace: str, renderer: Renderer, options: WatchOptions
-    ) -> tuple[bytes, int]:
+    ) -> tuple[Iterable[bytes], int]:
         """The lines a watch begins with, and the revision it goes on from."""
         revision = self._objects.state.revision
         asked = options.resource_version
@@ -75,19 +81,43 @@ class Streams:
         if version > revision:
             raise status.too_large_version(version, revision)
         if version and not options.initial_events:
-            return b"", version
+            return (), version
         page = self._lister.read(resource, namespace, ListOptions(selector=options.selector))
-        lines = [renderer.initial(stored) for stored in page.items]
+        lines: Iterable[bytes] = map(renderer.initial, page.items)
         if options.initial_events and options.bookmarks:
-            lines.append(renderer.bookmark(revision, initial_events_end=True))
-        return b"".join(lines), revision
+            lines = chain(lines, (renderer.bookmark(revision, initial_events_end=True),))
+        return lines, revision
+
+
+class _Turns:
+    """Wakes streams in the order in which they came, a few in each round of the event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Stream] = deque()
+
+    def queue(self, stream: "_Stream") -> None:
+        """Wake a stream when its turn comes; it must not wait already."""
+        self._waiting.append(stream)
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    def _next(self) -> None:
+        for _ in range(min(WOKEN_AT_ONCE, len(self._waiting))):
+            self._waiting.popleft().wake()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._next)
 
 
 class _Stream:
     """One watch and its connection."""
 
     def __init__(
-        self, watch: Watch, renderer: Renderer, revision: Callable[[], int], transport: asyncio.Transport | None
+        self,
+        watch: Watch,
+        renderer: Renderer,
+        revision: Callable[[], int],
+        transport: asyncio.Transport | None,
+        turns: _Turns,
     ) -> None:
         self._watch = watch
         self._renderer = renderer
@@ -95,26 +125,36 @@ class _Stream:
         self._awake = asyncio.Event()
         self._ended = False
         self._transport = transport
-        watch.wake = self._wake
+        self._turns = turns
+        self._queued = False
+        watch.wake = self._something_waits
 
     def end(self) -> None:
         """End after what waits is written."""
         self._ended = True
         self._awake.set()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """It is this stream's turn."""
+        self._queued = False
         self._awake.set()
+
+    def _something_waits(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._turns.queue(self)
         if self._watch.overflowed and self._transport is not None:
             # The client does not read, so a write to it never returns: only this ends the watch.
             self._transport.abort()
 
-    async def run(self, response: web.StreamResponse, first: bytes, timeout_s: float, bookmark_s: float | None) -> None:
-        """Write events until the end."""
+    async def run(
+        self, response: web.StreamResponse, first: Iterable[bytes], timeout_s: float, bookmark_s: float | None
+    ) -> None:
+        """Write the first lines, and then events until the end."""
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
         bookmark_at = loop.time() + bookmark_s if bookmark_s is not None else until
-        if first:
-            await response.write(first)
+        await _write_lines(response, first)
         while True:
             await self._write_waiting(response)
             now = loop.time()
@@ -131,17 +171,7 @@ class _Stream:
     async def _write_waiting(self, response: web.StreamResponse) -> None:
         self._awake.clear()
         while waiting := self._watch.take():
-            lines: list[bytes] = []
-            size = 0
-            for delivery in waiting:
-                lines.append(self._renderer.event(delivery))
-                size += len(lines[-1])
-                if size > WRITE_BYTES:
-                    await response.write(b"".join(lines))
-                    lines.clear()
-                    size = 0
-            if lines:
-                await response.write(b"".join(lines))
+            await _write_lines(response, map(self._renderer.event, waiting))
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -149,3 +179,18 @@ class _Stream:
                 await self._awake.wait()
         except TimeoutError:
             pass
+
+
+async def _write_lines(response: web.StreamResponse, lines: Iterable[bytes]) -> None:
+    """Write lines as they are made, many in one write."""
+    waiting: list[bytes] = []
+    size = 0
+    for line in lines:
+        waiting.append(line)
+        size += len(line)
+        if size > WRITE_BYTES:
+            await response.write(b"".join(waiting))
+            waiting.clear()
+            size = 0
+    if waiting:
+        await response.write(b"".join(waiting))

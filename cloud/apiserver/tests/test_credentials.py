@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cloud import certificates
-from cloud.apiserver import pki
+from cloud.apiserver import identity, pki
 from cloud.apiserver.credentials import FILE, Credentials, certified, ensure_admin, make_token
 from cloud.apiserver.roles import User, user_of
 from cloud.apiserver.storage import StorageError
@@ -97,7 +97,7 @@ def test_a_user_of_several_roles_has_the_strongest_and_a_node_needs_its_name() -
 # --- the server
 
 
-Login = Callable[[str, pki.ClientCertificate | str], Path]
+Login = Callable[[str, identity.ClientCertificate | str], Path]
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +125,11 @@ def admin(server: ServerProcess) -> Iterator[Api]:
 def login(server: ServerProcess, admin: Api, tmp_path: Path) -> Login:
     """Write a kubeconfig for a user with a credential."""
 
-    def written(name: str, credential: pki.ClientCertificate | str) -> Path:
+    def written(name: str, credential: identity.ClientCertificate | str) -> Path:
         cluster = yaml.safe_load(server.kubeconfig.read_text())["clusters"][0]["cluster"]
         ca = (server.data / "pki" / "ca.crt").read_bytes()
         path = tmp_path / f"{name}.yaml"
-        pki.write_private(path, pki.kubeconfig(cluster["server"], ca, name, credential))
+        identity.write_private(path, identity.kubeconfig(cluster["server"], ca, name, credential))
         return path
 
     return written
@@ -160,7 +160,7 @@ def test_a_viewers_certificate_lets_him_read_but_neither_write_nor_see_secrets(v
 
 def test_a_nodes_certificate_of_the_links_ca_lets_it_in(server: ServerProcess, login: Login) -> None:
     edge = certificates.ensure_node(server.data.parent / "edge", "gw")
-    api = Api(login("gw", pki.ClientCertificate(edge.certificate.read_bytes(), edge.key.read_bytes())))
+    api = Api(login("gw", identity.ClientCertificate(edge.certificate.read_bytes(), edge.key.read_bytes())))
     api.get("/api/v1/nodes/gw").ok()
     api.patch("/api/v1/nodes/gw/status", {"status": {"phase": "Running"}}).ok()
     refused = api.patch("/api/v1/nodes/gw", {"metadata": {"labels": {"k8s.io/a": "b"}}}).failed(403, "Forbidden")
@@ -171,7 +171,7 @@ def test_a_nodes_certificate_of_the_links_ca_lets_it_in(server: ServerProcess, l
 
 
 def test_a_certificate_of_another_authority_is_not_let_in(tmp_path: Path, login: Login) -> None:
-    pki.ensure(tmp_path)
+    identity.ensure(tmp_path)
     api = Api(login("mallory", pki.issue_client(tmp_path, "mallory", ["system:masters"])))
     with pytest.raises((ssl.SSLError, ConnectionError)):
         api.get(MAPS)
@@ -180,7 +180,7 @@ def test_a_certificate_of_another_authority_is_not_let_in(tmp_path: Path, login:
 
 def test_a_servers_certificate_is_no_clients(server: ServerProcess, login: Login) -> None:
     folder = server.data / "pki"
-    shown = pki.ClientCertificate((folder / "server.crt").read_bytes(), (folder / "server.key").read_bytes())
+    shown = identity.ClientCertificate((folder / "server.crt").read_bytes(), (folder / "server.key").read_bytes())
     api = Api(login("server", shown))
     with pytest.raises((ssl.SSLError, ConnectionError)):
         api.get(MAPS)
@@ -200,7 +200,7 @@ def test_a_token_works_at_once_and_no_longer_when_it_is_gone(server: ServerProce
     api = Api(login("eva", make_token(server.data, "eva", "viewer")))
     api.get(MAPS).ok()
     api.post(MAPS, {"metadata": {"name": "x"}}).failed(403, "Forbidden")
-    pki.write_private(server.data / FILE, before)
+    identity.write_private(server.data / FILE, before)
     api.get(MAPS).failed(401, "Unauthorized")
     api.close()
 
@@ -266,9 +266,9 @@ def test_kubectl_knows_what_a_viewer_may(server: ServerProcess, login: Login, tm
 def test_a_change_of_the_tokens_that_cannot_be_read_locks_nobody_out(server: ServerProcess, admin: Api) -> None:
     before = (server.data / FILE).read_bytes()
     try:
-        pki.write_private(server.data / FILE, b"[")
+        identity.write_private(server.data / FILE, b"[")
         admin.get(MAPS).ok()
         eventually(lambda: "tokens left as they were" in server.log.read_text(), "a line of the log")
     finally:
-        pki.write_private(server.data / FILE, before)
+        identity.write_private(server.data / FILE, before)
     admin.get(MAPS).ok()

@@ -160,3 +160,20 @@ async def test_every_answer_waits_for_the_disk(
         gate.set()
         created = await writing
         assert (await line(watching))["object"] == created
+
+
+async def test_a_long_list_is_sent_in_pieces_and_is_whole(client: aiohttp.ClientSession) -> None:
+    names = [f"n{number:03d}" for number in range(60)]
+    for name in names:
+        await post(client, name, "x" * 5_000)
+    async with client.get(MAPS) as response:
+        assert response.headers.get("Transfer-Encoding") == "chunked"
+        listed = await response.json()
+    assert [item["metadata"]["name"] for item in listed["items"]] == names
+    async with client.get(MAPS, params={"limit": "2"}) as response:
+        assert int(response.headers["Content-Length"]) < 20_000
+    async with client.delete(MAPS) as response:
+        assert [item["metadata"]["name"] for item in (await response.json())["items"]] == names
+    async with watch(client) as watching:  # nothing is left to begin with
+        await post(client, "after")
+        assert (await line(watching))["object"]["metadata"]["name"] == "after"

@@ -33,7 +33,8 @@ class Disk(Storage):
 
 async def test_what_was_written_is_read_after_a_restart(tmp_path: Path) -> None:
     disk = Disk(tmp_path)
-    assert disk.open() == ([], 1)
+    rows, revision = disk.open()
+    assert (list(rows), revision) == ([], 1)
     disk.start()
     await asyncio.gather(
         *(disk.write(put(revision, f"o{revision % 3}", b"%d" % revision)) for revision in range(2, 12))
@@ -42,9 +43,10 @@ async def test_what_was_written_is_read_after_a_restart(tmp_path: Path) -> None:
     disk.close()
     assert disk.committed == list(range(2, 13))
     again = Disk(tmp_path)
-    rows, revision = again.open()
+    found, revision = again.open()
+    kept = sorted(found)
     again.close()
-    assert sorted(rows) == [("things", "n", "o1", 10, b"10"), ("things", "n", "o2", 11, b"11")]
+    assert kept == [("things", "n", "o1", 10, b"10"), ("things", "n", "o2", 11, b"11")]
     assert revision == 12
 
 
@@ -151,6 +153,25 @@ async def test_room_that_is_free_is_given_back_once_nobody_writes(tmp_path: Path
     await disk.write(put(3000))
     disk.close()
     again = Disk(tmp_path)
-    rows, revision = again.open()
+    found, revision = again.open()
+    rows = list(found)
     again.close()
     assert (len(rows), revision) == (1, 3000)
+
+
+async def test_who_waits_for_the_disk_goes_on_before_those_whom_the_change_wakes(tmp_path: Path) -> None:
+    order: list[str] = []
+    loop = asyncio.get_running_loop()
+
+    def announce(transaction: Transaction) -> None:
+        order.append("announced")
+        loop.call_soon(order.append, "woken")
+
+    disk = Storage(tmp_path, announce, lambda: None)
+    disk.open()
+    disk.start()
+    await disk.write(put(2))
+    order.append("answered")
+    await asyncio.sleep(0)
+    assert order == ["announced", "answered", "woken"]
+    disk.close()
