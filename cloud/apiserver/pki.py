@@ -1,8 +1,7 @@
 """The server's own certificate authority, and the certificates it makes for the server and for clients.
 
-All of it lives in the data folder, readable by its owner only. The server never imports this; where something is to be made, it runs
-
-    python -m cloud.apiserver.pki FOLDER NAME...
+All of it lives in the data folder, readable by its owner only. The server never imports this; where
+something is to be made, it runs `python -m cloud.apiserver.pki FOLDER NAME...`.
 """
 
 import ipaddress
