@@ -30,12 +30,16 @@ class Collector:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
-        self._garbage = Garbage(objects.registry, objects.state)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._garbage = Garbage(self._objects.registry, self._objects.state)
         self._refused: set[Key] = set()
         self._retry_at: datetime | None = None
 
     def load(self) -> None:
         """Start from the committed state."""
+        self._reset()
         self._garbage.load()
 
     def observe(self, change: Change) -> None:

@@ -69,6 +69,7 @@ class Evictor:
         """Start from the committed state."""
         self._taints.clear()
         self._pods.clear()
+        self._leaving.clear()
         state = self._objects.state
         self._taints.update((stored.name, _taints(stored)) for stored in state.current_all(NODES))
         for stored in state.current_all(PODS):

@@ -80,6 +80,8 @@ class NodeLifecycle:
 
     def load(self) -> None:
         """Start from the committed state."""
+        self._queue.clear()
+        self._retry_at = None
         for stored in self._objects.state.current_all(NODES):
             self._look_at(stored)
 

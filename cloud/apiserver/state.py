@@ -129,6 +129,11 @@ class State:
         """Whether this version of an object waits for the disk."""
         return stored.revision > self.revision
 
+    def pending_after(self, revision: int) -> Transaction:
+        """What was put after a revision and waits for the disk, in order; of an object only its newest change."""
+        found = [c for changes in self._pending.values() for c in changes.values() if c.revision > revision]
+        return Transaction(sorted(found, key=lambda change: change.revision))
+
     def next_revision(self) -> int:
         """A revision for a change that is about to be `put`."""
         self.assigned += 1
