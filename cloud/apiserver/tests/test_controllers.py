@@ -189,6 +189,7 @@ async def test_controllers_do_not_run_within_a_clients_request(tmp_path: Path) -
         within: bool = False
 
         def observe(self, change: Change) -> None:
+            super().observe(change)
             self.within = self.within or committing
 
     committing = False
