@@ -130,7 +130,7 @@ async def test_no_socket_outlives_its_watch_not_even_one_to_a_frozen_peer(
         async with following(kubeconfig):
             assert _open_to(proxy.port)
             proxy.freeze()
-        assert not _open_to(proxy.port)
+        await until(lambda: not _open_to(proxy.port), "every socket is closed")
 
 
 def _open_to(port: int) -> list[object]:
