@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -39,6 +40,10 @@ class Objects:
         self.registry = Registry()
         self.state = State()
         self.logs = Logs()
+        self.published = 1
+        """The newest revision that the watches were told of; readers may be ahead by the changes of this moment."""
+        self.later: Callable[[Callable[[], None]], object] = lambda call: call()
+        """How the watches are told of a commit: at once, or, in a server, when those who wait for it have their answers."""
         self.now = now
         self.observers: list[Callable[[Change], None]] = []
         """Called with each change once it is committed; they may look, not write."""
@@ -48,6 +53,7 @@ class Objects:
         """Start from the store: rows of (storage name, namespace, name, revision, JSON), definitions before all others."""
         self.state.load(self._restored(rows), revision)
         self.logs = Logs(self.state.revision)
+        self.published = self.state.revision
 
     def _restored(self, rows: Iterable[tuple[str, str, str, int, bytes]]) -> Iterator[Stored]:
         storages = self.registry.storages()
@@ -69,9 +75,15 @@ class Objects:
                     self.registry.replace_custom(*crds.defined(definition), ())
                 else:
                     self._serve(definition)
-            self.logs.of(change.after.storage).publish(Event(change))
             for observe in self.observers:
                 observe(change)
+        self.later(partial(self._publish, transaction))
+
+    def _publish(self, transaction: Transaction) -> None:
+        """Tell the watches."""
+        for change in transaction.changes:
+            self.logs.of(change.after.storage).publish(Event(change))
+            self.published = change.revision
 
     def rollback(self) -> None:
         """The store could not keep what is pending: forget it."""

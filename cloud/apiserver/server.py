@@ -71,6 +71,7 @@ class ApiServer:
     async def run(self, ready: asyncio.Event) -> None:
         """Serve until cancelled. Raises StorageError when the data folder cannot be used, OSError when the port cannot."""
         objects = self.objects
+        objects.later = asyncio.get_running_loop().call_soon
         storage = Storage(self._data, objects.committed, objects.rollback)
         try:
             objects.load(*storage.open())

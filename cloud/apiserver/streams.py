@@ -56,7 +56,7 @@ class Streams:
         first, after = self._start(resource, namespace, renderer, options)
         log = self._objects.logs.of(resource.storage)
         watch = log.subscribe(namespace, options.selector, after)
-        stream = _Stream(watch, renderer, lambda: self._objects.state.revision, request.transport, self._turns)
+        stream = _Stream(watch, renderer, lambda: max(self._objects.published, after), request.transport, self._turns)
         self._running.add(stream)
         try:
             response = web.StreamResponse(headers=_HEADERS)

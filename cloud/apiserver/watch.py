@@ -80,9 +80,9 @@ class Delivery(NamedTuple):
 class Watch:
     """One client's watch: a queue the log fills and the shell empties."""
 
-    __slots__ = ("_queue", "namespace", "overflowed", "selector", "wake")
+    __slots__ = ("_after", "_queue", "namespace", "overflowed", "selector", "wake")
 
-    def __init__(self, namespace: str, selector: Selector, missed: Iterable[Delivery]) -> None:
+    def __init__(self, namespace: str, selector: Selector, missed: Iterable[Delivery], after: int) -> None:
         self.namespace = namespace
         self.selector = selector
         self.overflowed = False
@@ -90,11 +90,14 @@ class Watch:
         self.wake: Callable[[], None] | None = None
         """Called when something is there to take."""
         self._queue: deque[Delivery] = deque(missed)
+        self._after = after
 
     def offer(self, event: Event) -> None:
         """Queue an event if it concerns this watch."""
+        if event.revision <= self._after or self.overflowed:
+            return  # it began with a list that was ahead of the events
         type = event.type_for(self.namespace, self.selector)
-        if type is None or self.overflowed:
+        if type is None:
             return
         if len(self._queue) >= QUEUE_EVENTS:
             self.overflowed = True
@@ -143,7 +146,7 @@ class Log:
                 type = event.type_for(namespace, selector)
                 if type is not None:
                     missed.append(Delivery(type, event))
-        watch = Watch(namespace, selector, missed)
+        watch = Watch(namespace, selector, missed, after)
         self._watches.add(watch)
         return watch
 

@@ -1,5 +1,6 @@
 """The event log and its watches, in the core."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -140,3 +141,21 @@ def test_a_namespaces_end_is_seen_in_order() -> None:
     core.delete("namespaces", "n")
     assert seen(namespaces) == [("MODIFIED", after + 1), ("DELETED", after + 3)]
     assert seen(maps) == [("DELETED", after + 2)]
+
+
+def test_a_watch_that_begins_with_a_list_ahead_of_the_events_sees_each_change_once() -> None:
+    core = Core()
+    waiting: list[Callable[[], None]] = []
+    core.objects.later = waiting.append
+    core.create("configmaps", {"metadata": {"name": "listed"}})
+    assert core.names("configmaps") == ["listed"]
+    ahead = core.objects.state.revision
+    assert core.objects.published < ahead
+    log = core.objects.logs.of("configmaps")
+    with_list, from_before = log.subscribe("", everything, ahead), log.subscribe("", everything, ahead - 1)
+    core.create("configmaps", {"metadata": {"name": "after"}})
+    for tell in waiting:
+        tell()
+    assert seen(with_list) == [("ADDED", ahead + 1)]
+    assert seen(from_before) == [("ADDED", ahead), ("ADDED", ahead + 1)]
+    assert core.objects.published == ahead + 1
