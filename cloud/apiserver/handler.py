@@ -109,8 +109,8 @@ class Handler:
             raise status.unauthorized()
         name = headers.get("Impersonate-User")
         if name is None:
-            if "Impersonate-Group" in headers:
-                raise status.bad_request("requested to impersonate groups without impersonating a user")
+            if any(header.lower().startswith("impersonate-") for header in headers):
+                raise status.bad_request("requested to impersonate without naming a user")
             return user
         self._access.check(user, Attributes("impersonate", resource="users", name=name))
         return User(name, tuple(headers.getall("Impersonate-Group", ())))

@@ -230,7 +230,8 @@ def test_an_admin_may_ask_as_another_and_nobody_else_may(admin: Api, viewer: Api
     refused = viewer.get(MAPS, headers={"Impersonate-User": "admin"}).failed(403, "Forbidden")
     said = 'User "eva" cannot impersonate resource "users" in API group "" at the cluster scope'
     assert refused["message"] == f'users "admin" is forbidden: {said}'
-    admin.get(MAPS, headers={"Impersonate-Group": "hedgerow:viewers"}).failed(400, "BadRequest")
+    for header in ("Impersonate-Group", "Impersonate-Uid", "impersonate-extra-scope"):
+        admin.get(MAPS, headers={header: "hedgerow:viewers"}).failed(400, "BadRequest")
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
