@@ -141,6 +141,22 @@ def test_patience_ends_a_pod_unless_the_taint_goes_before(core: Controlled) -> N
     assert going(core) == ["short"]
 
 
+def test_a_change_of_the_pod_does_not_prolong_its_patience(core: Controlled) -> None:
+    node(core)
+    pod(core, "p", tolerations=[{"key": "evil", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10}])
+    taint_node(core, EVIL)
+    core.wait(5)
+    core.patch("pods", "p", {"metadata": {"labels": {"a": "b"}}})
+    core.wait(5)
+    assert going(core) == ["p"]
+
+
+def test_a_taint_of_the_same_key_that_executes_is_somebody_elses(core: Controlled) -> None:
+    node(core)
+    taint_node(core, {"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"})
+    assert taints(core) == ["node.kubernetes.io/unreachable:NoExecute"]
+
+
 def test_a_pod_that_comes_to_a_tainted_node_leaves_again(core: Controlled) -> None:
     node(core)
     taint_node(core, EVIL)

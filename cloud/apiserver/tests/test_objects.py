@@ -328,6 +328,48 @@ def test_a_namespace_waits_for_what_finalizers_hold_and_takes_nothing_new(core: 
     assert core.names("namespaces") == ["default"]
 
 
+def test_a_namespace_tells_when_its_conditions_changed(core: Core) -> None:
+    def conditions() -> dict[str, Any]:
+        return {c["type"]: c for c in core.get("namespaces", "n")["status"]["conditions"]}
+
+    core.create("namespaces", {"metadata": {"name": "n"}})
+    for name in ("a", "b"):
+        core.create("configmaps", config_map(name, finalizers=["test.example/hold"]), "n")
+    core.delete("namespaces", "n")
+    before = conditions()["NamespaceContentRemaining"]
+    assert before["message"] == "Some resources are remaining: configmaps. has 2 resource instances"
+    core.later(60)
+    held = core.get("configmaps", "a", "n")
+    held["metadata"].pop("finalizers")
+    core.update("configmaps", held)
+    after = conditions()["NamespaceContentRemaining"]
+    assert after["message"] == "Some resources are remaining: configmaps. has 1 resource instances"
+    assert after["lastTransitionTime"] == before["lastTransitionTime"]
+
+
+def test_a_namespace_is_written_once_for_all_its_content(core: Core) -> None:
+    core.create("namespaces", {"metadata": {"name": "n"}})
+    for number in range(20):
+        core.create("configmaps", config_map(f"m{number}"), "n")
+    written = core.delete("namespaces", "n")
+    assert written.transaction is not None
+    about_it = [change for change in written.transaction.changes if change.after.storage == "namespaces"]
+    assert len(about_it) == 2
+    assert len(written.transaction.changes) == 22
+
+
+def test_a_pod_from_before_the_defaults_can_be_changed(core: Core) -> None:
+    core.create("pods", {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}})
+    old = core.get("pods", "p")
+    old["spec"] = {"containers": [{"name": "c", "image": "i:1"}]}
+    again = Core()
+    revision = int(old["metadata"]["resourceVersion"])
+    again.objects.load([("pods", "default", "p", revision, msgspec.json.encode(old))], revision)
+    assert again.patch("pods", "p", {"status": {"phase": "Running"}}, "status")["status"]["phase"] == "Running"
+    changed = again.patch("pods", "p", {"metadata": {"labels": {"a": "b"}}})
+    assert changed["spec"]["restartPolicy"] == "Always"
+
+
 def test_the_default_namespace_stays(core: Core) -> None:
     refused(403, "Forbidden", core.delete, "namespaces", "default")
 
