@@ -8,7 +8,7 @@ from edge_gateway.broker.connection import Session
 from edge_gateway.broker.inbox import Inbox
 from edge_gateway.broker.journal import Journal, SessionRow
 from edge_gateway.broker.limits import Limits
-from edge_gateway.broker.outbox import Outbox
+from edge_gateway.broker.outbox import Outbox, Total
 from edge_gateway.broker.router import Router
 from edge_gateway.broker.users import User, Users
 
@@ -23,6 +23,7 @@ class Clients:
         self._router = router
         self._limits = limits
         self._sessions: dict[str, Session] = {}
+        self._total = Total()
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -77,7 +78,8 @@ class Clients:
         for name, qos in filters:
             why = self._objection(session, name, user)
             if why:
-                log.warning("subscription refused client=%r filter=%r reason=%s", session.client_id, name, why)
+                if None not in granted:  # one line a packet: it may name thousands
+                    log.warning("subscription refused client=%r filter=%r reason=%s", session.client_id, name, why)
                 granted.append(None)
                 continue
             session.subscriptions[name] = qos
@@ -99,6 +101,8 @@ class Clients:
             return f"user {user.name} may not"
         if name not in session.subscriptions and len(session.subscriptions) >= self._limits.subscriptions:
             return "too many subscriptions"
+        if self._router.subscription_bytes >= self._limits.subscription_bytes:
+            return "the subscriptions of all clients take too much memory"
         return None
 
     def _restore(self, client_id: str, row: SessionRow, users: Users | None) -> None:
@@ -147,7 +151,7 @@ class Clients:
 
     def _create(self, client_id: str, user: str | None, durable: bool) -> Session:
         inbox = Inbox(client_id, durable, self._journal, self._limits.received)
-        outbox = Outbox(client_id, durable, self._journal, self._router.retained, self._limits)
+        outbox = Outbox(client_id, durable, self._journal, self._router.retained, self._limits, self._total)
         session = self._sessions[client_id] = Session(client_id, user, inbox, outbox)
         return session
 

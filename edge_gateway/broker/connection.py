@@ -57,7 +57,18 @@ class Connection:
 
     __slots__ = (
         *("_acks", "_held", "_limits", "_out", "_out_bytes", "_touch", "_touched", "_unacknowledged_bytes"),
-        *("address", "blocked", "client_id", "deadline", "decoder", "dropped", "early", "forbidden", "identity"),
+        *(
+            "address",
+            "blocked",
+            "client_id",
+            "deadline",
+            "decoder",
+            "dropped",
+            "early",
+            "forbidden",
+            "forbidden_at",
+            "identity",
+        ),
         *("keepalive", "last_seen", "session", "state", "user", "will"),
     )
 
@@ -78,7 +89,8 @@ class Connection:
         self.deadline = now + limits.connect_timeout  # of its CONNECT, and again of its end once it is closed
         self.blocked = False  # the shell's write buffer is above its mark
         self.dropped = 0  # QoS 0 messages since the line was full
-        self.forbidden: str | None = None  # the last topic that this client was not allowed
+        self.forbidden: str | None = None  # the last topic that this client was not allowed, as it was logged, and when
+        self.forbidden_at = -math.inf
         self._limits = limits
         self._touch = touch
         self._touched = False

@@ -12,6 +12,8 @@ T = TypeVar("T", bound=Hashable)
 # More levels than any real topic has; bounds what one subscription costs in the tree.
 MAX_LEVELS = 128
 MAX_BYTES = 65_535
+# What a level of the tree takes, and a subscription beside its levels; measured on CPython 3.11, x86-64.
+_NODE_BYTES, _SUBSCRIPTION_BYTES = 310, 300
 
 
 def topic_fault(name: str) -> str | None:
@@ -106,6 +108,8 @@ class FilterTree(Generic[T]):
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
+        self.bytes = 0
+        """The memory it takes, about."""
 
     def add(self, name_filter: str, subscriber: T, qos: int) -> None:
         """Subscribe, or change the QoS of a subscription that is there."""
@@ -114,7 +118,10 @@ class FilterTree(Generic[T]):
             child = node.children.get(level)
             if child is None:
                 child = node.children[level] = _Node()
+                self.bytes += _NODE_BYTES + len(level)
             node = child
+        if subscriber not in node.subscribers:
+            self.bytes += _SUBSCRIPTION_BYTES + len(name_filter)
         node.subscribers[subscriber] = qos
 
     def remove(self, name_filter: str, subscriber: T) -> None:
@@ -127,12 +134,14 @@ class FilterTree(Generic[T]):
                 return
             path.append((node, level))
             node = child
-        node.subscribers.pop(subscriber, None)
+        if node.subscribers.pop(subscriber, None) is not None:
+            self.bytes -= _SUBSCRIPTION_BYTES + len(name_filter)
         for parent, level in reversed(path):
             child = parent.children[level]
             if child.subscribers or child.children:
                 return
             del parent.children[level]
+            self.bytes -= _NODE_BYTES + len(level)
 
     def match(self, topic: str) -> dict[T, int]:
         """Every subscriber to `topic` and the highest QoS among its matching filters [MQTT-3.3.5-1]."""

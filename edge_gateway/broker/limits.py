@@ -14,7 +14,11 @@ class Limits:
     """QoS 1 and 2 messages that wait for one session, offline or slow. One more drops the oldest."""
 
     queue_bytes: int = 8 * 1024 * 1024
-    """Bytes of payload that wait for one session, likewise."""
+    """Bytes that wait for one session, likewise; a message counts with its payload and 300 bytes."""
+
+    waiting_bytes: int = 64 * 1024 * 1024
+    """Bytes that wait for all sessions together or are in flight. Above it a session drops its oldest, unless it has little: less
+    than its share of this among as many sessions as there may be."""
 
     window: int = 32
     """QoS 1 and 2 messages in flight to one client; small, since a board keeps them in its socket buffer."""
@@ -40,8 +44,17 @@ class Limits:
     subscriptions: int = 1000
     """Subscriptions of one session. One more gets SUBACK 0x80."""
 
+    subscription_bytes: int = 32 * 1024 * 1024
+    """Memory that all subscriptions may take together, about; mostly a matter of their levels. One more gets SUBACK 0x80."""
+
     retained: int = 20_000
     """Topics with a retained message. A message to one more is delivered, but not retained."""
+
+    retained_bytes: int = 64 * 1024 * 1024
+    """Bytes of payload and topic in those, likewise."""
+
+    incomplete_bytes: int = 32 * 1024 * 1024
+    """Bytes of packets that have not come whole yet, of all clients together. Who sends more of a long one then is closed."""
 
     connect_timeout: float = 10.0
     """Seconds that a new connection has for its CONNECT."""

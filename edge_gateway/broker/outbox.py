@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 _IDS = 65_535
 
 
+# What a message takes beside its payload, about.
+_MESSAGE_BYTES = 300
+
+
 class Line(Protocol):
     """What an outbox needs of a network connection."""
 
@@ -63,16 +67,33 @@ class _Message:
         self.released = False  # its PUBREC came
 
 
+class Total:
+    """What the outboxes of one broker hold together."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Outbox:
     """One session's outgoing messages. `line` is its connection while there is one."""
 
     __slots__ = (
         *("_backlog", "_bytes", "_dropped", "_due", "_flying", "_journal", "_limits", "_marked", "_queue", "_released"),
-        *("_releases", "_retained", "_sequence"),
+        *("_releases", "_retained", "_sequence", "_total"),
         *("client_id", "durable", "line", "reader"),
     )
 
-    def __init__(self, client_id: str, durable: bool, journal: Journal, retained: Retained, limits: Limits) -> None:
+    def __init__(
+        self,
+        client_id: str,
+        durable: bool,
+        journal: Journal,
+        retained: Retained,
+        limits: Limits,
+        total: Total | None = None,
+    ) -> None:
         self.client_id = client_id
         self.durable = durable
         self.line: Line | None = None
@@ -86,7 +107,8 @@ class Outbox:
         self._due: list[_Message] = []  # of those in flight, whose PUBLISH is still to be sent on this line
         self._released: dict[int, _Message] = {}  # of those in flight, in the order of their PUBRECs
         self._backlog: OrderedDict[str, int] | None = None  # retained topics not yet sent -> QoS granted
-        self._bytes = 0  # of payload in the queue and in flight
+        self._bytes = 0  # of the queue and in flight
+        self._total = total or Total()
         self._sequence = 0
         self._marked = -1  # what came from the queue was sent up to this sequence, as the journal knows
         self._releases = 0
@@ -104,10 +126,14 @@ class Outbox:
     def put(self, topic: str, payload: bytes, qos: int) -> bool:
         """Send a message of QoS 1 or 2, or let it wait; whether it must become durable before its sender is told."""
         line = self.line
-        if line is None or self._queue or self._backlog or len(self._flying) >= self._limits.window or line.full:
+        limits = self._limits
+        crowded = self._total.bytes > limits.waiting_bytes
+        if line is None or self._queue or self._backlog or len(self._flying) >= limits.window or line.full or crowded:
             queue = self._wait(self._keep(topic, payload, qos, False, False))
-            if len(queue) > self._limits.queue or self._bytes > self._limits.queue_bytes:
+            if len(queue) > limits.queue or self._bytes > limits.queue_bytes or crowded:
                 self._drop_oldest(queue)
+                if crowded:
+                    self.pump()
         else:
             self._take_off(line, self._keep(topic, payload, qos, False, True))
         return self.durable
@@ -199,7 +225,7 @@ class Outbox:
                 self._flying[message.packet_id] = message
             else:
                 self._wait(message)
-            self._bytes += len(row.payload)
+            self._count(len(row.payload) + _MESSAGE_BYTES)
             self._sequence = max(self._sequence, row.sequence + 1)
         for number, message in sorted(released, key=lambda pair: pair[0]):
             self._released[message.packet_id] = message
@@ -215,7 +241,7 @@ class Outbox:
         for container in (self._flying, self._released, self._due):
             container.clear()
         self._queue = self._backlog = None
-        self._bytes = 0
+        self._count(-self._bytes)
 
     def _keep(self, topic: str, payload: bytes, qos: int, retain: bool, sent: bool) -> _Message:
         """A new message; `sent` when it takes off at once."""
@@ -224,7 +250,7 @@ class Outbox:
             sequence += 1
         self._sequence = sequence + 1
         message = _Message(sequence, topic, payload, qos, retain)
-        self._bytes += len(payload)
+        self._count(len(payload) + _MESSAGE_BYTES)
         if self.durable:
             self._journal.put_queued(self.client_id, sequence, topic, payload, qos, retain, sent)
             if qos == 2:
@@ -258,7 +284,7 @@ class Outbox:
     def _release(self, message: _Message) -> None:
         if message in self._due:
             self._due.remove(message)  # it had the message from an earlier connection
-        self._bytes -= len(message.payload)
+        self._count(-len(message.payload))
         message.topic, message.payload = "", b""
         message.released = True
         self._released[message.packet_id] = message
@@ -276,7 +302,7 @@ class Outbox:
     def _forget(self, message: _Message) -> None:
         """It is the client's, and there is room for another."""
         del self._flying[message.packet_id]
-        self._bytes -= len(message.payload)
+        self._count(-len(message.payload) - _MESSAGE_BYTES)
         if self.durable:
             self._journal.drop_queued(self.client_id, message.sequence)
         if self._queue or self._backlog or self._due:
@@ -290,14 +316,25 @@ class Outbox:
         return queue
 
     def _drop_oldest(self, queue: deque[_Message]) -> None:
-        if not self._dropped:
-            log.warning("queue is full, dropping the oldest client=%r messages=%d", self.client_id, len(queue))
-        while queue and (len(queue) > self._limits.queue or self._bytes > self._limits.queue_bytes):
+        while queue and self._too_much(len(queue)):
+            if not self._dropped:
+                log.warning("queue is full, dropping the oldest client=%r messages=%d", self.client_id, len(queue))
             self._dropped += 1
             message = queue.popleft()
-            self._bytes -= len(message.payload)
+            self._count(-len(message.payload) - _MESSAGE_BYTES)
             if self.durable:
                 self._journal.drop_queued(self.client_id, message.sequence)
+
+    def _too_much(self, waiting: int) -> bool:
+        limits = self._limits
+        if waiting > limits.queue or self._bytes > limits.queue_bytes:
+            return True
+        # When all sessions together have too much, the one that has little does not pay for it.
+        return self._total.bytes > limits.waiting_bytes and self._bytes > limits.waiting_bytes // limits.sessions
+
+    def _count(self, size: int) -> None:
+        self._bytes += size
+        self._total.bytes += size
 
     def _send_retained(self, line: Line, backlog: OrderedDict[str, int]) -> bool:
         """Send the next retained message; False when the window has no room for it."""

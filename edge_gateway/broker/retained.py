@@ -13,6 +13,8 @@ class Retained:
     def __init__(self) -> None:
         self._messages: dict[str, tuple[bytes, int]] = {}
         self._order: list[str] = []
+        self.bytes = 0
+        """Of all payloads and topics."""
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -30,6 +32,7 @@ class Retained:
         if not payload:
             if before is None:
                 return False
+            self.bytes -= len(before[0]) + len(topic)
             del self._messages[topic]
             del self._order[bisect_left(self._order, topic)]
             return True
@@ -37,19 +40,38 @@ class Retained:
             return False
         if before is None:
             insort(self._order, topic)
+            self.bytes += len(payload) + len(topic)
+        else:
+            self.bytes += len(payload) - len(before[0])
         self._messages[topic] = (payload, qos)
         return True
 
     def topics(self, prefix: str = "") -> list[str]:
         """The topics that begin with `prefix`, in order."""
-        order = self._order
-        return order[bisect_left(order, prefix) : bisect_left(order, prefix + _AFTER_EVERY_CHARACTER)]
+        return self._order[self._range(prefix)]
+
+    def candidates(self, name_filter: str) -> int:
+        """How many topics `matching` has to look at."""
+        prefix = _prefix(name_filter)
+        if prefix is None:
+            return 1
+        found = self._range(prefix)
+        return int(found.stop - found.start)
 
     def matching(self, name_filter: str) -> list[str]:
         """The topics that a filter matches, in order."""
-        wildcard = min((at for at in (name_filter.find("+"), name_filter.find("#")) if at >= 0), default=-1)
-        if wildcard < 0:
+        prefix = _prefix(name_filter)
+        if prefix is None:
             return [name_filter] if name_filter in self._messages else []
-        # `a/#` matches `a` too, so the prefix ends before the slash.
-        prefix = name_filter[:wildcard].removesuffix("/")
         return [topic for topic in self.topics(prefix) if matches(name_filter, topic)]
+
+    def _range(self, prefix: str) -> slice:
+        order = self._order
+        return slice(bisect_left(order, prefix), bisect_left(order, prefix + _AFTER_EVERY_CHARACTER))
+
+
+def _prefix(name_filter: str) -> str | None:
+    """How every topic that a filter matches begins; None for a filter without wildcards."""
+    wildcard = min((at for at in (name_filter.find("+"), name_filter.find("#")) if at >= 0), default=-1)
+    # `a/#` matches `a` too, so the prefix ends before the slash.
+    return None if wildcard < 0 else name_filter[:wildcard].removesuffix("/")

@@ -41,6 +41,7 @@ class Router:
         self._limits = limits
         self._tree: FilterTree[Outbox] = FilterTree()
         self._routes: dict[str, Route] = {}
+        self._full = False  # the last message was not retained for want of room
         self._wants: Callable[[str], bool] = _nothing
 
     def attach(self, wants: Callable[[str], bool]) -> None:
@@ -57,6 +58,11 @@ class Router:
         """Let messages that match go to `outbox`."""
         self._tree.add(name_filter, outbox, qos)
         self._routes.clear()
+
+    @property
+    def subscription_bytes(self) -> int:
+        """The memory that subscriptions take, about."""
+        return self._tree.bytes
 
     def unsubscribe(self, outbox: Outbox, name_filter: str) -> None:
         """Let them no longer go there."""
@@ -114,13 +120,24 @@ class Router:
 
     def _retain(self, topic: str, payload: bytes, qos: int) -> bool:
         retained = self.retained
-        if payload and topic not in retained and len(retained) >= self._limits.retained:
-            log.warning("not retained, there are too many topic=%r limit=%d", topic, self._limits.retained)
+        if payload and self._too_much_retained(topic, len(payload)):
+            if not self._full:
+                log.warning("not retained, there are too many topic=%r topics=%d", topic, len(retained))
+            self._full = True
             return False
+        self._full = False
         if retained.set(topic, payload, qos):
             self._journal.put_retained(topic, payload, qos)
         # Even an unchanged one counts: the write of its twin may still be on its way to the disk.
         return True
+
+    def _too_much_retained(self, topic: str, size: int) -> bool:
+        retained, limits = self.retained, self._limits
+        if topic not in retained:
+            return len(retained) >= limits.retained or retained.bytes + size > limits.retained_bytes
+        found = retained.get(topic)
+        assert found is not None
+        return size > len(found[0]) and retained.bytes + size - len(found[0]) > limits.retained_bytes
 
 
 def _nothing(topic: str) -> bool:

@@ -18,10 +18,11 @@ from functools import partial
 
 from edge_gateway.broker.clients import Clients
 from edge_gateway.broker.connection import CHECKING, CLOSED, NEW, READY, Connection, Session
-from edge_gateway.broker.errors import PacketError, UnexpectedPacket, UnsupportedProtocol
+from edge_gateway.broker.errors import PacketError, PacketTooLarge, UnexpectedPacket, UnsupportedProtocol
 from edge_gateway.broker.inbox import HANDLER, STORE, Inbound
 from edge_gateway.broker.journal import Journal
 from edge_gateway.broker.limits import Limits
+from edge_gateway.broker.lookups import Lookups
 from edge_gateway.broker.packets import (
     ACCEPTED,
     DISCONNECT,
@@ -54,6 +55,9 @@ from edge_gateway.store import Store
 
 log = logging.getLogger(__name__)
 
+# An incomplete packet up to this many bytes is never too much: those of all connections together are few megabytes.
+_SHORT = 4096
+
 Handler = Callable[[Inbound], None]
 Verify = Callable[[str, bytes, Callable[[User | None], None]], None]
 
@@ -77,6 +81,8 @@ class Core:
         self._names: dict[bytes, str] = {}
         self._connections: set[Connection] = set()
         self._touched: list[Connection] = []
+        self._incomplete = 0  # bytes of packets that have not come whole yet
+        self._lookups = Lookups(self.router.retained, wake)
 
     def attach(self, handler: Handler, wants: Callable[[str], bool]) -> None:
         """Give `handler` each PUBLISH of a topic that it `wants`."""
@@ -120,6 +126,15 @@ class Core:
         connection.last_seen = now
         if connection.state == CLOSED:
             return
+        decoder = connection.decoder
+        incomplete = decoder.buffered
+        self._parse(connection, data)
+        if decoder.buffered != incomplete:
+            self._incomplete += decoder.buffered - incomplete
+            if self._incomplete > self._limits.incomplete_bytes and decoder.buffered > _SHORT:
+                self._fail(connection, PacketTooLarge(f"{self._incomplete} bytes of all clients wait for their end"))
+
+    def _parse(self, connection: Connection, data: bytes) -> None:
         try:
             for packet in connection.decoder.feed(data):
                 self._handle(connection, packet)
@@ -141,6 +156,7 @@ class Core:
     def lost(self, connection: Connection) -> None:
         """The network connection is gone."""
         self._connections.discard(connection)
+        self._incomplete -= connection.decoder.buffered
         if connection.state != CLOSED:
             self._close(connection, "connection lost")
 
@@ -168,6 +184,7 @@ class Core:
         """The connections that the shell must look at. Hands the journal's changes to the store first."""
         self.journal.flush()
         touched, self._touched = self._touched, []
+        self._lookups.turn()
         return touched
 
     def stop(self) -> None:
@@ -218,8 +235,8 @@ class Core:
         topic = packet.topic
         user = connection.user
         if user is not None and not user.may_publish(topic):
-            if topic != connection.forbidden:
-                connection.forbidden = topic
+            if topic != connection.forbidden and connection.last_seen >= connection.forbidden_at + 1:
+                connection.forbidden, connection.forbidden_at = topic, connection.last_seen
                 log.warning("publish forbidden, dropped client=%r user=%s topic=%r", connection.name, user.name, topic)
             if packet.qos:
                 connection.acknowledge(packet)
@@ -289,13 +306,8 @@ class Core:
         if connection.state != READY or connection.session is None:
             return
         connection.send(answer)
-        user = connection.user
-        for name, qos in fresh:
-            topics = self.router.retained.matching(name)
-            if user is not None and user.reads_in_part:
-                topics = [topic for topic in topics if user.may_read(topic)]
-            if topics:
-                connection.session.outbox.put_retained(topics, qos)
+        for name, qos in dict(fresh).items():
+            self._lookups.ask(connection, name, qos)
 
     # Connecting.
 

@@ -31,7 +31,7 @@ from edgewire import config, topics
 ANONYMOUS = ""
 """The name of the user of a client that names none."""
 
-_CACHED_TOPICS = 256
+_CACHED_TOPICS, _LONGEST_CACHED = 256, 256
 
 
 class User:
@@ -53,6 +53,8 @@ class User:
         allowed = self._allowed.get(topic)
         if allowed is None:
             allowed = self._find_publish(topic)
+            if len(topic) > _LONGEST_CACHED:
+                return allowed
             if len(self._allowed) >= _CACHED_TOPICS:
                 self._allowed.clear()
             self._allowed[topic] = allowed

@@ -77,8 +77,10 @@ class Desk:
         if isinstance(self.store, HeldStore):
             self._flush()
             return
-        while self._flush():
-            pass
+        while True:
+            wakes = self.wakes
+            if not self._flush() and self.wakes == wakes:
+                return
 
     def _flush(self) -> bool:
         touched = self.core.touched()

@@ -128,3 +128,16 @@ def test_filters_that_share_a_topic_overlap(one: str, other: str, topics: list[s
 def test_filters_without_a_shared_topic_do_not_overlap(one: str, other: str) -> None:
     assert not overlap(one, other)
     assert not overlap(other, one)
+
+
+@given(st.lists(filters(), max_size=20), st.data())
+def test_a_tree_knows_what_it_takes_and_nothing_is_left_of_it(subscribed: list[str], data: st.DataObject) -> None:
+    tree: FilterTree[int] = FilterTree()
+    taken = [tree.bytes]
+    for name_filter in subscribed:
+        tree.add(name_filter, 1, 0)
+        taken.append(tree.bytes)
+    assert taken == sorted(taken)
+    for name_filter in data.draw(st.permutations(subscribed)):
+        tree.remove(name_filter, 1)
+    assert tree.bytes == 0
