@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from cloud.apiserver import pod_columns
 from cloud.apiserver.table import AGE, CREATED_AT, NAME, Column, age
 
 Object = dict[str, Any]
@@ -72,20 +73,6 @@ def _pod_ready(obj: Object, now: datetime) -> str:
     return f"{ready}/{len(_at(obj, 'spec', 'containers') or ())}"
 
 
-def _pod_status(obj: Object, now: datetime) -> str:
-    if obj["metadata"].get("deletionTimestamp"):
-        return "Terminating"
-    for status in reversed(_statuses(obj)):
-        state = status.get("state") or {}
-        for kind in ("waiting", "terminated"):
-            found = state.get(kind)
-            if found and found.get("reason"):
-                return str(found["reason"])
-            if found and kind == "terminated":
-                return f"ExitCode:{found.get('exitCode', 0)}"
-    return str(_at(obj, "status", "reason") or _at(obj, "status", "phase") or "Unknown")
-
-
 def _pod_gates(obj: Object, now: datetime) -> str:
     gates = _at(obj, "spec", "readinessGates") or ()
     if not gates:
@@ -101,7 +88,11 @@ def _restarts(obj: Object, now: datetime) -> str:
 PODS = (
     NAME,
     Column("Ready", _pod_ready, description="The aggregate readiness state of this pod for accepting traffic."),
-    Column("Status", _pod_status, description="The aggregate status of the containers in this pod."),
+    Column(
+        "Status",
+        lambda obj, now: pod_columns.state(obj),
+        description="The aggregate status of the containers in this pod.",
+    ),
     Column("Restarts", _restarts, description="The number of times the containers in this pod have been restarted."),
     AGE,
     Column("IP", lambda obj, now: _at(obj, "status", "podIP") or _NONE, priority=1),

@@ -183,6 +183,10 @@ def _qualified(path: str, key: str) -> list[Cause]:
 
 def _validate_owners(owners: list[OwnerReference]) -> list[Cause]:
     causes = []
+    controllers = [f"{owner.kind}/{owner.name}" for owner in owners if owner.controller]
+    if len(controllers) > 1:
+        why = f'Only one reference can have Controller set to true. Found "true" in references for {" and ".join(controllers)}'
+        causes.append(fields.invalid("metadata.ownerReferences", [], why))
     for index, owner in enumerate(owners):
         path = f"metadata.ownerReferences[{index}]"
         for name, value in (

@@ -78,6 +78,15 @@ def test_a_dependent_of_nobody_is_collected(api: Api, maps: str) -> None:
     gone(api, f"{maps}/child")
 
 
+def test_one_owner_at_most_is_the_controller(api: Api, maps: str) -> None:
+    one, two = api.post(maps, owned("one")).ok(), api.post(maps, owned("two")).ok()
+    child = owned("child", one, two)
+    for reference in child["metadata"]["ownerReferences"]:
+        reference["controller"] = True
+    failed = api.post(maps, child).failed(422, "Invalid")
+    assert "Only one reference can have Controller set to true" in failed["message"]
+
+
 def test_an_unknown_policy_is_invalid(api: Api, maps: str) -> None:
     api.post(maps, owned("kept")).ok()
     failed = api.delete(f"{maps}/kept", {"propagationPolicy": "Sideways"}).failed(422, "Invalid")
