@@ -11,7 +11,6 @@ should; else they leave the files alone. Keys are readable by their owner only. 
 """
 
 import argparse
-import ipaddress
 import logging
 import os
 import sys
@@ -22,11 +21,11 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from cloud import CloudError
+from cloud import CloudError, issuing
+from cloud.issuing import Issued
 from cloud.objects import NODE_PREFIX, is_name
 
 log = logging.getLogger(__name__)
@@ -36,7 +35,6 @@ NODES_GROUP = "system:nodes"
 CA_LIFE = timedelta(days=3650)
 LIFE = timedelta(days=365)
 RENEW_BEFORE = timedelta(days=30)
-_CLOCK_SKEW = timedelta(hours=1)
 
 
 class CertificateError(CloudError):
@@ -54,22 +52,17 @@ def ensure_ca(folder: Path) -> Pair:
     """The CA of a folder, made when there is none. It is never replaced: every certificate hangs on it."""
     pair = Pair(folder / "ca.crt", folder / "ca.key")
     if not pair.certificate.exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Hedgerow CA")])
-        builder = _builder(name, name, key.public_key(), CA_LIFE)
-        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        _write(pair, key, builder.sign(key, hashes.SHA256()))
+        _write(pair, issuing.authority("Hedgerow CA", CA_LIFE))
     return pair
 
 
 def ensure_server(folder: Path, hosts: Sequence[str]) -> Pair:
     """The hub's certificate for these names and addresses, in `server.crt` and `server.key`."""
     pair = Pair(folder / "server.crt", folder / "server.key")
-    names = [_general_name(host) for host in hosts]
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hedgerow cloudcore")])
-    _ensure(folder, pair, subject, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    names = [issuing.general_name(host) for host in hosts]
+    ca = _loaded(ensure_ca(folder))
+    if not _good(pair, ca.certificate, names):
+        _write(pair, issuing.issue(ca, "hedgerow cloudcore", issuing.SERVER, LIFE, hosts=names))
     return pair
 
 
@@ -78,34 +71,14 @@ def ensure_node(folder: Path, node: str) -> Pair:
     if not is_name(node):
         raise CertificateError(f"{node!r} is no name of a node: a-z, 0-9, - and . only")
     pair = Pair(folder / "nodes" / f"{node}.crt", folder / "nodes" / f"{node}.key")
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, NODES_GROUP),
-            x509.NameAttribute(NameOID.COMMON_NAME, NODE_PREFIX + node),
-        ]
-    )
-    _ensure(folder, pair, subject, ExtendedKeyUsageOID.CLIENT_AUTH, [])
+    ca = _loaded(ensure_ca(folder))
+    if not _good(pair, ca.certificate, []):
+        _write(pair, issuing.issue(ca, NODE_PREFIX + node, issuing.CLIENT, LIFE, groups=[NODES_GROUP]))
     return pair
 
 
-def _ensure(
-    folder: Path, pair: Pair, subject: x509.Name, purpose: x509.ObjectIdentifier, names: list[x509.GeneralName]
-) -> None:
-    authority = ensure_ca(folder)
-    ca = _certificate(authority.certificate)
-    if _good(pair, ca, names):
-        return
-    key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(subject, ca.subject, key.public_key(), LIFE)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
-    builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-    issuer = ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer)
-    builder = builder.add_extension(identifier, critical=False)
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    _write(pair, key, builder.sign(_private_key(authority.key), hashes.SHA256()))
+def _loaded(pair: Pair) -> Issued:
+    return Issued(_private_key(pair.key), _certificate(pair.certificate))
 
 
 def _good(pair: Pair, ca: x509.Certificate, names: list[x509.GeneralName]) -> bool:
@@ -120,42 +93,6 @@ def _good(pair: Pair, ca: x509.Certificate, names: list[x509.GeneralName]) -> bo
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
     return set(names) <= set(held) and _private_key(pair.key).public_key() == certificate.public_key()
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, public_key: ec.EllipticCurvePublicKey, life: timedelta
-) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _CLOCK_SKEW)
-        .not_valid_after(now + life)
-    )
-
-
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
 
 
 def _certificate(path: Path) -> x509.Certificate:
@@ -175,13 +112,12 @@ def _private_key(path: Path) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _write(pair: Pair, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+def _write(pair: Pair, made: Issued) -> None:
     pair.certificate.parent.mkdir(parents=True, exist_ok=True)
-    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     # The key first: whoever finds the certificate finds its key too.
-    _replace(pair.key, key.private_bytes(*form), 0o600)
-    _replace(pair.certificate, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
-    log.info("certificate made file=%s until=%s", pair.certificate, certificate.not_valid_after_utc.date())
+    _replace(pair.key, made.key_pem, 0o600)
+    _replace(pair.certificate, made.certificate_pem, 0o644)
+    log.info("certificate made file=%s until=%s", pair.certificate, made.certificate.not_valid_after_utc.date())
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:
