@@ -195,8 +195,10 @@ class Garbage:
         if meta.orphans:
             return self._let_go(key, stored, meta)
         if meta.waits:
-            blocked = any(self._blocks(dependent, meta.uid) for dependent in self._dependents_of(key, meta.uid))
-            return [] if blocked else [_without(key, stored, meta, WAITS_FOR_DEPENDENTS)]
+            blockers = self._blockers(key, meta.uid)
+            if blockers and not self._waits_for_itself(key, blockers):
+                return []
+            return [_without(key, stored, meta, WAITS_FOR_DEPENDENTS)]
         if meta.deletion_timestamp is not None or not meta.owner_references:
             return []
         return self._judge(key, stored, meta)
@@ -205,8 +207,32 @@ class Garbage:
         # An object that owns itself neither blocks nor frees itself.
         return [dependent for dependent in self._dependents.get(uid, ()) if dependent != key]
 
-    def _blocks(self, dependent: Key, uid: str) -> bool:
-        return any(owner.uid == uid and owner.block_owner_deletion for owner in self._owners[dependent])
+    def _blockers(self, key: Key, uid: str) -> list[Key]:
+        """The dependents that an object in foreground deletion waits for."""
+        return [
+            dependent
+            for dependent in self._dependents_of(key, uid)
+            if any(owner.uid == uid and owner.block_owner_deletion for owner in self._owners[dependent])
+        ]
+
+    def _waits_for_itself(self, key: Key, blockers: list[Key]) -> bool:
+        """Whether an object waits for nothing but others that wait too, itself among them: nobody else would end that.
+
+        Kubernetes leaves such a circle as it is, when each of it was deleted in the foreground.
+        """
+        seen: set[Key] = set()
+        todo = list(blockers)
+        while todo:
+            blocker = todo.pop()
+            stored = self._state.current(*blocker)
+            if blocker in seen or stored is None:
+                continue
+            seen.add(blocker)
+            meta = _read(stored)
+            if not meta.waits:
+                return False
+            todo += self._blockers(blocker, meta.uid)
+        return key in seen
 
     def _any_waits(self, keys: list[Key]) -> bool:
         """Whether one of these waits for its own dependents: a circle, where they are the dependents of its dependent."""

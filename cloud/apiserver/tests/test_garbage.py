@@ -196,6 +196,21 @@ def test_a_circle_of_owners_is_collected_when_one_of_it_is_deleted(core: Control
     assert core.names("configmaps") == []
 
 
+def test_a_circle_whose_members_all_wait_for_each_other_goes_when_nothing_else_holds_it(core: Controlled) -> None:
+    one = config_map(core, "one")
+    two = config_map(core, "two", one, block=True)
+    core.patch("configmaps", "one", {"metadata": {"ownerReferences": owner_of(two, block=True)}})
+    config_map(core, "held", two, block=True, finalizers=["test.example/hold"])
+    core.settle()
+    core.delete("configmaps", "one", propagation_policy="Foreground")
+    core.delete("configmaps", "two", propagation_policy="Foreground")
+    core.settle()
+    assert core.names("configmaps") == ["held", "one", "two"]
+    core.patch("configmaps", "held", {"metadata": {"finalizers": None}})
+    core.settle()
+    assert core.names("configmaps") == []
+
+
 @pytest.mark.parametrize("policy", ["Background", "Foreground", "Orphan"])
 def test_an_object_that_owns_itself_can_be_deleted(core: Controlled, policy: str) -> None:
     own = config_map(core, "own")
