@@ -6,7 +6,9 @@
     connection                 one client's connection, and the order of its acknowledgements
     inbox, outbox, retained    what comes from a client, what waits for it, the last message of a topic
     journal                    what the store keeps of all that
-    router, clients, sessions  the core: who gets a message, who is remembered, what every packet does
+    router, lookups            who gets a message, and which retained ones
+    clients, admission         who is remembered, who is let in
+    sessions                   the core: what every packet does
     wire, tls, watch           the shell: one connection, its TLS, files that change
     server                     the broker as a service
 

@@ -155,7 +155,7 @@ class Broker:
             server = await asyncio.get_running_loop().create_server(wire, host, port, backlog=_BACKLOG)
         except OSError as error:
             raise BrokerNotStarted(f"MQTT broker cannot serve {host}:{port}: {error.strerror}") from error
-        users = "any" if self.core.users is None else "named"
+        users = "any" if self.core.admission.users is None else "named"
         log.info("broker serves host=%s port=%d tls=%s users=%s", host, server.sockets[0].getsockname()[1], tls, users)
         return server
 
@@ -216,6 +216,6 @@ class Broker:
     def _verify(self, name: str, password: bytes, answer: Callable[[User | None], None]) -> None:
         """Check a password in a thread: hashing takes long on purpose."""
         assert self._loop is not None
-        assert self.core.users is not None
-        checking = self._loop.run_in_executor(None, self.core.users.check, name, password)
+        assert self.core.admission.users is not None
+        checking = self._loop.run_in_executor(None, self.core.admission.users.check, name, password)
         checking.add_done_callback(lambda done: None if done.cancelled() else answer(done.result()))

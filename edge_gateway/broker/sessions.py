@@ -12,10 +12,10 @@ of the client are out.
 """
 
 import logging
-import secrets
 from collections.abc import Callable
 from functools import partial
 
+from edge_gateway.broker.admission import Admission, Verify
 from edge_gateway.broker.clients import Clients
 from edge_gateway.broker.connection import CHECKING, CLOSED, NEW, READY, Connection, Session
 from edge_gateway.broker.errors import PacketError, PacketTooLarge, UnexpectedPacket, UnsupportedProtocol
@@ -24,17 +24,13 @@ from edge_gateway.broker.journal import Journal
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.lookups import Lookups
 from edge_gateway.broker.packets import (
-    ACCEPTED,
     DISCONNECT,
-    IDENTIFIER_REJECTED,
     NAMES,
-    NOT_AUTHORIZED,
     PINGREQ,
     PINGRESP,
     PUBCOMP,
     PUBREL,
     REFUSED,
-    SERVER_UNAVAILABLE,
     UNSUBACK,
     Ack,
     Bare,
@@ -45,12 +41,11 @@ from edge_gateway.broker.packets import (
     Unsubscribe,
     encode_ack,
     encode_bare,
-    encode_connack,
     encode_suback,
     encode_unsupported,
 )
 from edge_gateway.broker.router import Router
-from edge_gateway.broker.users import User, Users
+from edge_gateway.broker.users import Users
 from edge_gateway.store import Store
 
 log = logging.getLogger(__name__)
@@ -59,7 +54,6 @@ log = logging.getLogger(__name__)
 _SHORT = 4096
 
 Handler = Callable[[Inbound], None]
-Verify = Callable[[str, bytes, Callable[[User | None], None]], None]
 
 
 class Core:
@@ -73,9 +67,8 @@ class Core:
         self.router = Router(self.journal, limits)
         self.clients = Clients(self.journal, self.router, limits)
         self.reading = True  # the shell reads from its clients; else their silence is not their fault
-        self.users = users
+        self.admission = Admission(users, self.clients, limits, verify, self)
         self._limits = limits
-        self._verify = verify or (lambda name, password, answer: answer(users.check(name, password) if users else None))
         self._wake_shell = wake
         self._handler: Handler | None = None
         self._names: dict[bytes, str] = {}
@@ -92,25 +85,21 @@ class Core:
     def load(self) -> None:
         """Take sessions, their queues and the retained messages from the store."""
         self.router.load()
-        self.clients.load(self.users)
+        self.clients.load(self.admission.users)
 
     def hold_to(self, users: Users) -> None:
-        """Other users and rights hold from now on, for those who are connected too.
+        """Other users and rights hold from now on, for those who are connected too."""
+        self.admission.hold_to(users, [one for one in self._connections if one.state == READY])
 
-        Who could not connect as he did is disconnected; his will is published if his user may still do so.
-        """
-        self.users = users
-        for connection in [one for one in self._connections if one.state == READY]:
-            before = connection.user
-            assert before is not None
-            user = users.again(before, connection.identity is not None)
-            if user is not None:
-                connection.user = users.for_client(user, connection.client_id)
-                continue
-            user = users.owner(before.name) or User(before.name, "")
-            connection.user = users.for_client(user, connection.client_id)
-            self._close(connection, f"user {before.name!r} is gone, or its password is another")
-        self.clients.hold_to(users)
+    def go_on(self, connection: Connection) -> None:
+        """Handle what a client sent while its password was checked."""
+        early, connection.early = connection.early, []
+        try:
+            for packet in early:
+                if connection.state == READY:
+                    self._handle(connection, packet)
+        except PacketError as error:
+            self._fail(connection, error)
 
     def opened(self, address: str, now: float) -> Connection | None:
         """A client connected: feed what it sends to `receive`. None when there are too many: close it."""
@@ -128,27 +117,24 @@ class Core:
             return
         decoder = connection.decoder
         incomplete = decoder.buffered
-        self._parse(connection, data)
+        try:
+            for packet in decoder.feed(data):
+                self._handle(connection, packet)
+                if connection.state == CLOSED:
+                    break
+        except UnsupportedProtocol as error:
+            self.turn_away(connection, encode_unsupported(error.level), str(error))
+        except PacketError as error:
+            self._fail(connection, error)
         if decoder.buffered != incomplete:
             self._incomplete += decoder.buffered - incomplete
             if self._incomplete > self._limits.incomplete_bytes and decoder.buffered > _SHORT:
                 self._fail(connection, PacketTooLarge(f"{self._incomplete} bytes of all clients wait for their end"))
 
-    def _parse(self, connection: Connection, data: bytes) -> None:
-        try:
-            for packet in connection.decoder.feed(data):
-                self._handle(connection, packet)
-                if connection.state == CLOSED:
-                    return
-        except UnsupportedProtocol as error:
-            self._turn_away(connection, encode_unsupported(error.level), str(error))
-        except PacketError as error:
-            self._fail(connection, error)
-
     def refuse(self, connection: Connection, why: str) -> None:
         """The shell cannot speak with it, such as when TLS fails."""
         if connection.session is not None:
-            self._close(connection, why)
+            self.close(connection, why)
         elif connection.state != CLOSED:
             log.warning("client refused address=%s reason=%s", connection.address, why)
             connection.close()
@@ -158,7 +144,7 @@ class Core:
         self._connections.discard(connection)
         self._incomplete -= connection.decoder.buffered
         if connection.state != CLOSED:
-            self._close(connection, "connection lost")
+            self.close(connection, "connection lost")
 
     def sweep(self, now: float) -> list[Connection]:
         """Close who did not connect in time or fell silent [MQTT-3.1.2-24]; call it every second or so.
@@ -175,9 +161,9 @@ class Core:
                 connection.last_seen = now
             elif connection.state == NEW:
                 if now >= connection.deadline:
-                    self._close(connection, "no CONNECT in time")
+                    self.close(connection, "no CONNECT in time")
             elif connection.keepalive and now - connection.last_seen > 1.5 * connection.keepalive:
-                self._close(connection, f"silent for more than 1.5 times its keepalive of {connection.keepalive} s")
+                self.close(connection, f"silent for more than 1.5 times its keepalive of {connection.keepalive} s")
         return lingering
 
     def touched(self) -> list[Connection]:
@@ -203,7 +189,7 @@ class Core:
         elif connection.state == CHECKING:
             connection.early.append(packet)
         elif type(packet) is Connect:
-            self._connect(connection, packet)
+            self.admission.connect(connection, packet)
         else:
             raise UnexpectedPacket("not a CONNECT")
 
@@ -225,7 +211,7 @@ class Core:
                 self._unsubscribe(connection, session, packet)
             case Bare(kind=kind) if kind == DISCONNECT:
                 connection.will = None
-                self._close(connection, "DISCONNECT")
+                self.close(connection, "DISCONNECT")
             case Bare(kind=kind):
                 raise UnexpectedPacket(f"{NAMES[kind]} has no place here")
             case _:
@@ -309,92 +295,10 @@ class Core:
         for name, qos in dict(fresh).items():
             self._lookups.ask(connection, name, qos)
 
-    # Connecting.
-
-    def _connect(self, connection: Connection, packet: Connect) -> None:
-        connection.decoder.only = None
-        if not packet.client_id and not packet.clean:
-            self._refuse(connection, IDENTIFIER_REJECTED, "a persistent session needs a client id")
-            return
-        users = self.users
-        if users is None:
-            self._admit(connection, packet, None)
-            return
-        if connection.identity is not None:
-            named = users.certified(connection.identity)
-            self._admit_if(connection, packet, named, f"its certificate's name {connection.identity!r} is no user here")
-            return
-        if packet.user is None:
-            user = users.anonymous()
-            self._admit_if(connection, packet, user, f"client {packet.client_id!r} gave no user and password")
-            return
-        if packet.password is None:
-            self._refuse(connection, NOT_AUTHORIZED, f"client {packet.client_id!r} gave no password")
-            return
-        known = users.remembered(packet.user, packet.password)
-        if known is not None:
-            self._admit(connection, packet, known)
-            return
-        connection.state = CHECKING
-        connection.touch()
-        self._verify(packet.user, packet.password, partial(self._verified, connection, packet))
-
-    def _verified(self, connection: Connection, packet: Connect, user: User | None) -> None:
-        if connection.state != CHECKING:
-            return
-        if user is not None and self.users is not None:
-            user = self.users.again(user, certified=False)  # the users may have changed while the password was checked
-        if user is None:
-            self._refuse(connection, NOT_AUTHORIZED, f"wrong user or password, user {packet.user!r}")
-            return
-        self._admit(connection, packet, user)
-        early, connection.early = connection.early, []
-        try:
-            for packet_then in early:
-                if connection.state == READY:
-                    self._handle(connection, packet_then)
-        except PacketError as error:
-            self._fail(connection, error)
-
-    def _admit_if(self, connection: Connection, packet: Connect, user: User | None, why_not: str) -> None:
-        if user is None:
-            self._refuse(connection, NOT_AUTHORIZED, why_not)
-        else:
-            self._admit(connection, packet, user)
-
-    def _admit(self, connection: Connection, packet: Connect, user: User | None) -> None:
-        """Give the client its session, taken over or new."""
-        client_id = packet.client_id or f"anonymous-{secrets.token_hex(8)}"
-        owner = (user.name or None) if user is not None else None
-        if user is not None and self.users is not None:
-            user = self.users.for_client(user, client_id)
-        session = self.clients.get(client_id)
-        if session is not None and self.users is not None and session.user != owner:
-            self._refuse(connection, NOT_AUTHORIZED, f"client id {client_id!r} belongs to user {session.user}")
-            return
-        if session is not None and session.connection is not None:
-            self._close(session.connection, f"taken over from {connection.address}")
-            session = self.clients.get(client_id)
-        if session is not None and packet.clean:
-            self.clients.forget(session)
-            session = None
-        present = session is not None
-        if session is None:
-            if len(self.clients) >= self._limits.sessions:
-                self._refuse(connection, SERVER_UNAVAILABLE, f"there are {len(self.clients)} sessions already")
-                return
-            session = self.clients.new(client_id, owner, durable=not packet.clean)
-        connection.begin(packet, user, session)
-        session.hear_as(user)
-        connection.send(encode_connack(ACCEPTED, present))
-        session.outbox.attach(connection)
-
     # Ending.
 
-    def _refuse(self, connection: Connection, code: int, why: str) -> None:
-        self._turn_away(connection, encode_connack(code), why)
-
-    def _turn_away(self, connection: Connection, connack: bytes, why: str) -> None:
+    def turn_away(self, connection: Connection, connack: bytes, why: str) -> None:
+        """Send this CONNACK, and close."""
         log.warning("client refused address=%s code=%d reason=%s", connection.address, connack[3], why)
         connection.send(connack)
         connection.close()
@@ -402,9 +306,9 @@ class Core:
     def _fail(self, connection: Connection, error: PacketError) -> None:
         """The client broke the protocol: close, as the specification asks [MQTT-4.8.0-1]."""
         log.warning("protocol error, closing client=%r error=%s: %s", connection.name, type(error).__name__, error)
-        self._close(connection, "protocol error")
+        self.close(connection, "protocol error")
 
-    def _close(self, connection: Connection, why: str) -> None:
+    def close(self, connection: Connection, why: str) -> None:
         """End a connection, whatever its state; without DISCONNECT its will is published [MQTT-3.1.2-8]."""
         session = connection.session
         log.info("client disconnected client=%r reason=%s", connection.name, why)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from edge_gateway.broker.admission import Verify
 from edge_gateway.broker.connection import CLOSED, Connection
 from edge_gateway.broker.decoder import Decoder
 from edge_gateway.broker.limits import Limits
@@ -21,7 +22,7 @@ from edge_gateway.broker.packets import (
     encode_publish,
     encode_subscribe,
 )
-from edge_gateway.broker.sessions import Core, Verify
+from edge_gateway.broker.sessions import Core
 from edge_gateway.broker.users import Users
 from edge_gateway.store import Change, Store
 from edge_gateway.store.memory import MemoryStore

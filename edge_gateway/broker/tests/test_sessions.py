@@ -857,8 +857,8 @@ def test_what_a_client_sends_while_its_password_is_checked_waits() -> None:
     client.send(encode_publish(REPORT, b"2", 1, packet_id=2))
     assert client.connection.held
     assert (client.take(), given) == ([], [])
-    assert desk.core.users is not None
-    answers[0](desk.core.users.find("s1"))
+    assert desk.core.admission.users is not None
+    answers[0](desk.core.admission.users.find("s1"))
     desk.settle()
     assert client.take() == [Connack(False, 0)]
     assert [(inbound.user, inbound.payload) for inbound in given] == [("s1", b"1"), ("s1", b"2")]
