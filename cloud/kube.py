@@ -11,9 +11,11 @@ where it was. After a gap too long to resume it lists anew and tells what has va
 import asyncio
 import logging
 import random
+import socket
 import urllib.request
+import weakref
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -48,6 +50,8 @@ MAX_EVENT = 16 * 1024 * 1024
 SETTLED_S = 5.0
 """After a watch that lasted so long, the delays between attempts begin anew."""
 RETRY_LIMIT_S = 10.0
+CLOSE_S = 1.0
+"""For the sockets to be closed in the end."""
 
 
 class KubeError(CloudError):
@@ -211,6 +215,32 @@ class Kube:
 
 class _Connection(RESTClientObject):
     """The client's session, TLS context and credentials, for bodies that are bytes already."""
+
+    def __init__(self, configuration: client.Configuration) -> None:
+        super().__init__(configuration)
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+    def _create_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=self._socket)
+
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(address[0], address[1], address[2])
+        self._sockets.add(made)
+        return made
+
+    async def close(self) -> None:
+        """End all connections, and wait until their sockets are closed.
+
+        aiohttp forgets a connection whose request was cancelled while TLS still says farewell to the peer.
+        """
+        await super().close()
+        for left in self._sockets:
+            with suppress(OSError):  # it is closed already
+                left.shutdown(socket.SHUT_RDWR)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while any(left.fileno() >= 0 for left in self._sockets):  # noqa: ASYNC110 (a socket tells nobody)
+                    await asyncio.sleep(0.001)
 
     async def open(self, request: Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         if self.pool_manager is None:
