@@ -4,7 +4,7 @@ Unknown keys are let through: a newer cloud may send more than this gateway know
 the field, so that the message can stand in a Device's conditions and be acted on.
 """
 
-import math
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -226,7 +226,8 @@ def same_value(one: str, other: str, type: str) -> bool:
     if one == other:
         return True
     if type in FLOATS and _is_float(one) and _is_float(other):
-        return float(one) == float(other) or (math.isnan(float(one)) and math.isnan(float(other)))
+        first, second = _exact(one), _exact(other)  # floats would take neighbours beyond 2^53 for one
+        return first == second or (first.is_nan() and second.is_nan())
     if type == INTEGER and _is_integer(one) and _is_integer(other):
         return int(one) == int(other)
     if type == BOOLEAN:
@@ -238,10 +239,12 @@ def _range_problem(value: str, of_model: ModelProperty) -> str | None:
     """A limit that is no number limits nothing: the model's own mistake is not a device's."""
     if of_model.type != INTEGER and of_model.type not in FLOATS:
         return None
-    number = int(value) if of_model.type == INTEGER else float(value)
-    if _is_float(of_model.minimum) and number < float(of_model.minimum):
+    number = _exact(value)
+    if number.is_nan():
+        return None
+    if _is_limit(of_model.minimum) and number < _exact(of_model.minimum):
         return f"{_short(value)} is below the minimum {of_model.minimum}"
-    if _is_float(of_model.maximum) and number > float(of_model.maximum):
+    if _is_limit(of_model.maximum) and number > _exact(of_model.maximum):
         return f"{_short(value)} is above the maximum {of_model.maximum}"
     return None
 
@@ -249,6 +252,17 @@ def _range_problem(value: str, of_model: ModelProperty) -> str | None:
 def _is_integer(value: str) -> bool:
     digits = value[1:] if value[:1] in ("-", "+") else value
     return len(value) <= 40 and digits.isascii() and digits.isdigit()
+
+
+def _exact(number: str) -> Decimal:
+    try:
+        return Decimal(number)
+    except InvalidOperation:  # an exponent of more than 18 digits
+        return Decimal(float(number))
+
+
+def _is_limit(value: str) -> bool:
+    return _is_float(value) and not _exact(value).is_nan()
 
 
 def _is_float(value: str) -> bool:

@@ -16,15 +16,15 @@ protocol's part of a Device and makes a driver for each bus.
 
 from collections.abc import Hashable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from msgspec import Struct, field
 
 from edgewire import config
 from edgewire.device import ModelProperty
 
-Value: TypeAlias = bool | int | float | str | bytes
-"""What a driver reads: the register's own value, unscaled."""
+Value: TypeAlias = bool | int | float | Decimal | str | bytes
+"""What a driver reads: the register's own value, unscaled. A number that was read as text may stay text, or become a Decimal."""
 
 Wanted: TypeAlias = bool | Decimal | str | bytes
 """What a driver is asked to write: unscaled; every number comes as an exact Decimal, not rounded to what is held there."""
@@ -88,13 +88,36 @@ class Driver(Protocol):
         ...
 
 
+@runtime_checkable
+class BitWriter(Protocol):
+    """A driver that can also write some bits of an integer."""
+
+    async def write_bits(self, visitor: Any, mask: int, bits: int) -> None:
+        """Set the bits of `mask` to those of `bits`, and leave the others as they are. Raises what `Driver.write` raises.
+
+        Both are within the integer as it is numbered from its least significant bit. Nothing else may write between the
+        reading and the writing, if the driver has to do it in two steps.
+        """
+        ...
+
+
 class VisitorKeys(Struct, frozen=True, kw_only=True):
-    """The keys of a visitor's `configData` that mean the same in every protocol; a driver's own struct inherits them."""
+    """The keys of a visitor's `configData` that mean the same in every protocol; a driver's own struct inherits them.
+
+    The framework acts on them: a driver that is asked for a visitor with `bits`, or an `enum` of integers, is shown a model
+    property of type INT, whatever the model says.
+    """
 
     scale: Decimal = Decimal(1)
     """value = register * scale + valueOffset, exactly, in decimal arithmetic."""
     value_offset: Decimal = field(default=Decimal(0), name="valueOffset")
     """`offset` is KubeEdge's name for a register's address, hence this one."""
+    enum: dict[str, str] = field(default_factory=dict)
+    """Raw value -> what a user reads and writes instead. A raw value it does not name is none."""
+    bits: int | str = ""
+    """One bit of an integer, `3`, or some that stand together, `4-7`; counted from 0, the least significant."""
+    deadband: int | float | str = ""
+    """How far a number may move without being reported: `0.5`, or `2%` of the value last reported."""
 
     def __post_init__(self) -> None:
         for name, value in (("scale", self.scale), ("valueOffset", self.value_offset)):

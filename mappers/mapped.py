@@ -11,6 +11,7 @@ same value is not tried again before `RETRY_REFUSED_S`: the gateway repeats what
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -54,16 +55,20 @@ class Write(Struct, frozen=True):
     point: Point
     desired: str
     value: Wanted
+    mask: int = 0
+    """The bits of an integer to be written, `value` being in their place; 0 where the whole is written."""
 
 
 class _Last:
     """What is known of one property."""
 
-    __slots__ = ("error", "forced", "raw", "reported_at", "source_ms", "text")
+    __slots__ = ("error", "forced", "raw", "reported", "reported_at", "source_ms", "text")
 
     def __init__(self) -> None:
         self.raw: Value | None = None
         self.text: str | None = None
+        self.reported: str | None = None
+        """Differs from `text` within the dead band."""
         self.reported_at = float("-inf")
         self.source_ms = 0
         self.forced = False
@@ -71,7 +76,7 @@ class _Last:
 
     def forget(self) -> None:
         """The value must be read and reported anew."""
-        self.raw = self.text = None
+        self.raw = self.text = self.reported = None
         self.forced = True
 
 
@@ -147,7 +152,7 @@ class MappedDevice:
             if desired is None or not self._worth_writing(point, desired, now):
                 continue
             try:
-                found.append(Write(point, desired, _value_to_write(point, desired)))
+                found.append(_write(point, desired))
             except ValueRefused as error:
                 self.refused(point, desired, str(error), float("inf"))
         return found
@@ -233,12 +238,15 @@ class MappedDevice:
         overdue = last.forced or now - last.reported_at >= point.report_s
         if result == last.raw and type(result) is type(last.raw) and not overdue:
             return False
-        text = values.text(result, point.type, point.scaling)
-        changed = text != last.text
+        text = values.text(result if point.coding is None else point.coding.decode(result), point.type, point.scaling)
+        changed = text != last.reported and not _within_band(point, last, text)
         last.raw, last.text, last.forced = result, text, False
         if point.name in self._settled:
             self._read_back(point, text)
-        return changed or overdue
+        if changed or overdue:
+            last.reported = text
+            return True
+        return False
 
     def _read_back(self, point: Point, text: str) -> None:
         settled = self._settled[point.name]
@@ -260,7 +268,7 @@ class MappedDevice:
 
     def _property_failed(self, point: Point, last: _Last, error: DriverError) -> None:
         last.forced = False  # else it is asked for without a pause; its cycle comes
-        last.raw = last.text = None
+        last.raw = last.text = last.reported = None
         if str(error) != last.error:
             log.warning("= property unreadable device=%s property=%s error=%s", self.id, point.name, error)
             last.error = str(error)
@@ -291,10 +299,22 @@ class MappedDevice:
         return backoff.delays(limit_s=self._settings.probe_limit_s, draw=self._draw)
 
 
-def _value_to_write(point: Point, desired: str) -> Wanted:
+def _write(point: Point, desired: str) -> Write:
+    """What to write for a desired value. Raises ValueRefused."""
     if not point.writable:
         raise ValueRefused("the property is ReadOnly")
-    return values.parse(desired, point.type, point.scaling, point.minimum, point.maximum)
+    coding = point.coding
+    if coding is not None and coding.names is not None:
+        value = coding.names.raw(desired, point.type)
+    else:
+        value = values.parse(desired, point.type, point.scaling, point.minimum, point.maximum)
+    if coding is None or coding.bits is None:
+        return Write(point, desired, value)
+    return Write(point, desired, Decimal(coding.bits.place(value)), coding.bits.mask)
+
+
+def _within_band(point: Point, last: _Last, text: str) -> bool:
+    return point.dead_band is not None and last.reported is not None and point.dead_band.holds(last.reported, text)
 
 
 def _short(value: str) -> str:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from edgewire.config import nearest
 from edgewire.device import FLOATS, INTEGER, TYPES, MapperDevice, ModelProperty, Property
 
+from .coding import Coding, DeadBand, coding, dead_band, shown_to_driver
 from .driver import DefinitionError, Drivers, read_config
 from .values import Scaling
 
@@ -51,6 +52,10 @@ class Point(Struct, frozen=True, eq=False):
     report_s: float
     visitor: Any
     """The driver's own."""
+    coding: Coding | None = None
+    """Bits and names, where the raw value is not itself what is scaled."""
+    dead_band: DeadBand | None = None
+    unit: str = ""
 
 
 class Plan(Struct, frozen=True, eq=False):
@@ -109,7 +114,8 @@ def _point(p: Property, definition: MapperDevice, address: Any, drivers: Drivers
     model = _model_property(p.name, definition)
     keys = read_config(p.visitors.config_data, drivers.visitor_type, f"{where} visitors.configData")
     try:
-        visitor = drivers.visitor(address, keys, model)
+        coded, band = coding(keys, model), dead_band(keys, model)
+        visitor = drivers.visitor(address, keys, shown_to_driver(model, coded))
     except DefinitionError as error:
         raise DefinitionError(f"{where} visitors.configData: {error}") from error
     numeric = model.type == INTEGER or model.type in FLOATS
@@ -123,6 +129,9 @@ def _point(p: Property, definition: MapperDevice, address: Any, drivers: Drivers
         collect_s=_cycle(p.collect_cycle, "collectCycle", where) or settings.collect_cycle_s,
         report_s=_cycle(p.report_cycle, "reportCycle", where) or settings.report_cycle_s,
         visitor=visitor,
+        coding=coded,
+        dead_band=band,
+        unit=model.unit,
     )
 
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 
 from edgewire import backoff
 
-from .driver import BusDown, Driver, DriverError, NoAnswer, ValueRefused
-from .mapped import RETRY_REFUSED_S, MappedDevice, Output
+from .driver import BitWriter, BusDown, Driver, DriverError, NoAnswer, ValueRefused
+from .mapped import RETRY_REFUSED_S, MappedDevice, Output, Write
 from .mapper import Mapper
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class Poller:
         writes = device.writes(time.monotonic())
         for number, write in enumerate(writes):
             try:
-                await driver.write(write.point.visitor, write.value)
+                await _make(driver, write)
             except (NoAnswer, BusDown):
                 device.unwritten(writes[number:])
                 raise
@@ -142,6 +142,15 @@ class Poller:
     def _told(self, device: MappedDevice, outputs: list[Output]) -> None:
         if outputs and self._mapper.serves(device):
             self._emit(outputs)
+
+
+async def _make(driver: Driver, write: Write) -> None:
+    if not write.mask:
+        await driver.write(write.point.visitor, write.value)
+    elif isinstance(driver, BitWriter):
+        await driver.write_bits(write.point.visitor, write.mask, int(write.value))
+    else:
+        raise ValueRefused("the protocol's driver cannot write some bits of a value only")
 
 
 def _honour_cancellation() -> None:

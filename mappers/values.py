@@ -119,9 +119,9 @@ class Scaling(Struct, frozen=True):
         """Whether values pass unchanged."""
         return self.scale == 1 and self.offset == 0
 
-    def apply(self, raw: float) -> Decimal:
+    def apply(self, raw: float | Decimal) -> Decimal:
         """The scaled value of what a register holds."""
-        number = Decimal(raw) if isinstance(raw, int) else Decimal(repr(raw))
+        number = Decimal(repr(raw)) if isinstance(raw, float) else Decimal(raw)
         scaled = _EXACT.multiply(number, self.scale)
         return _EXACT.add(scaled, self.offset) if self.offset else scaled
 
@@ -133,21 +133,25 @@ class Scaling(Struct, frozen=True):
 def text(value: Value, type: str, scaling: Scaling) -> str:
     """A value as a twin carries it, by the model's type. Scaling concerns numbers only; a BYTES value is hexadecimal.
 
-    A fraction in an INT property is rounded half to even. Raises BadAnswer for a number that an INT cannot express.
+    A fraction in an INT property is rounded half to even. Raises BadAnswer for what the type cannot express.
     """
-    if isinstance(value, bytes):
-        return value.hex()
+    numeric = type == INTEGER or type in FLOATS
     if isinstance(value, str):
-        return value
+        if not numeric:
+            return _truth(value) if type == BOOLEAN else value
+        value = _number_read(value)
+    elif isinstance(value, bytes):
+        if numeric or type == BOOLEAN:
+            raise BadAnswer(f"bytes are no {type}")
+        return value.hex()
     if type == BOOLEAN:
         return "true" if value else "false"
     if isinstance(value, bool):
-        return str(int(value)) if type == INTEGER or type in FLOATS else ("true" if value else "false")
+        return str(int(value)) if numeric else ("true" if value else "false")
     if scaling.identity:
-        if isinstance(value, float) and type != INTEGER:
-            return repr(value)
-        number = Decimal(value) if isinstance(value, float) else None
-        return str(value) if number is None else _rounded(number)
+        if type == INTEGER:
+            return str(value) if isinstance(value, int) else _rounded(Decimal(value))
+        return _plain(value) if isinstance(value, Decimal) else repr(value)
     number = scaling.apply(value)
     return _rounded(number) if type == INTEGER else _plain(number)
 
@@ -204,6 +208,19 @@ def _decimal(text: str) -> Decimal:
     if not number.is_finite() or abs(number.adjusted()) > _LARGEST_EXPONENT:
         raise ValueRefused("not a finite number")
     return number
+
+
+def _number_read(text: str) -> int | Decimal:
+    try:
+        return int(text) if value_problem(text, INTEGER) is None else _decimal(text)
+    except ValueRefused as error:
+        raise BadAnswer(f"{text[:40]!r} is not a number") from error
+
+
+def _truth(text: str) -> str:
+    if value_problem(text, BOOLEAN) is not None:
+        raise BadAnswer(f"{text[:40]!r} is not true or false")
+    return "true" if text.lower() in ("true", "1") else "false"
 
 
 def _range(type: str) -> tuple[int, int]:

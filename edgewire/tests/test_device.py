@@ -127,7 +127,9 @@ def test_what_a_user_should_correct_is_said_in_words(old: str, new: str, problem
         ("1.5", ModelProperty("p", type="FLOAT", minimum="1.6"), "'1.5' is below the minimum 1.6"),
         ("1.5", ModelProperty("p", type="FLOAT", minimum="low", maximum=""), None),
         ("zzz", ModelProperty("p", minimum="1", maximum="2"), None),
-        ("9223372036854775808", ModelProperty("p", type="INT", maximum="9223372036854775807"), None),
+        ("9223372036854775807", ModelProperty("p", type="INT", maximum="9223372036854775807"), None),
+        ("9223372036854775808", ModelProperty("p", type="INT", maximum="9223372036854775807"), "above the maximum"),
+        ("1e9999999999999999999", ModelProperty("p", type="DOUBLE", maximum="1e308"), "above the maximum"),
         ("9223372036854775809", ModelProperty("p", type="INT", maximum="9007199254740992"), "above the maximum"),
     ],
 )

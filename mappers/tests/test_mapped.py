@@ -349,3 +349,50 @@ def test_a_new_session_with_the_broker_is_told_the_state() -> None:
     assert device.reconnected() == []
     turn(device, 0, temp=1, level=1)
     assert device.reconnected() == [State("default/a", "online")]
+
+
+def test_a_value_within_the_dead_band_is_reported_with_the_heartbeat_only() -> None:
+    device = mapped(temp={"cell": 0, "deadband": "0.5", "report": 10_000})
+    told = [values_of(turn(device, now, temp=value)) for now, value in enumerate((20, 20.4, 20.5, 20.6, 21.1, 21.0))]
+    assert told == [{"temp": "20"}, {}, {}, {"temp": "20.6"}, {}, {}]
+    assert values_of(turn(device, 13, temp=21.0)) == {"temp": "21.0"}
+
+
+def test_a_slow_drift_leaves_the_dead_band() -> None:
+    device = mapped(temp={"cell": 0, "deadband": "1"})
+    told = [values_of(turn(device, now, temp=now * 0.25)).get("temp") for now in range(12)]
+    assert [t for t in told if t] == ["0.0", "1.25", "2.5"]
+
+
+def test_a_value_written_is_reported_even_within_the_dead_band() -> None:
+    device = mapped(level={"cell": 0, "deadband": "5"})
+    turn(device, 0, level=10)
+    device.want({"level": "12"})
+    assert written(device, 0.5) == [("level", 12)]
+    assert values_of(turn(device, 0.5, level=12)) == {"level": "12"}
+
+
+def test_some_bits_are_written_with_their_mask() -> None:
+    device = mapped(pump={"cell": 0, "bits": 3}, count={"cell": 1, "bits": "4-7"})
+    assert values_of(turn(device, 0, pump=0b0101, count=0x35)) == {"pump": "false", "count": "3"}
+    device.want({"pump": "true", "count": "9"})
+    assert [(w.value, w.mask) for w in device.writes(0.5)] == [(8, 8), (0x90, 0xF0)]
+
+
+def test_more_than_the_bits_hold_is_refused(caplog: pytest.LogCaptureFixture) -> None:
+    device = mapped(count={"cell": 1, "bits": "4-7"})
+    turn(device, 0, count=0)
+    device.want({"count": "16"})
+    assert device.writes(0.5) == []
+    assert "reason=does not fit 4 bits (0 to 15)" in caplog.text
+
+
+def test_a_value_is_read_and_written_by_its_name() -> None:
+    model = model_json(mode="STRING")
+    plan = make_plan(definition(device_json("a", mode={"enum": {"0": "off", "1": "on"}}), model), Toy(), Settings())
+    device = MappedDevice("default/a", plan, Settings(), 0)
+    assert values_of(turn(device, 0, mode=0)) == {"mode": "off"}
+    device.want({"mode": "on"})
+    assert written(device, 0.5) == [("mode", 1)]
+    assert values_of(turn(device, 0.5, mode=1)) == {"mode": "on"}
+    assert states_of(turn(device, 1, mode=7)) == ["unhealthy"]

@@ -77,6 +77,16 @@ class Cells:
         self.cells[visitor] = int(value)
 
 
+class BitCells(Cells):
+    """The same, and some bits can be written."""
+
+    async def write_bits(self, visitor: int, mask: int, bits: int) -> None:
+        assert not bits & ~mask
+        held = self.cells[visitor]
+        assert isinstance(held, int)
+        self.cells[visitor] = held & ~mask | bits
+
+
 class Bench:
     """A poller on two lines of cells, and what it tells."""
 
@@ -173,6 +183,30 @@ async def test_a_refused_value_is_answered_with_the_actual_one(refused: str, cap
         await bench.until(lambda: bench.value("a", "temp") == "4")
     (said,) = (m for m in caplog.messages if "refused" in m)
     assert said.startswith(f"< desired value refused device=default/a property=temp value='{refused}' reason=")
+
+
+async def test_some_bits_are_written_by_a_driver_that_can() -> None:
+    async with running() as bench:
+        line = bench.lines["line1"] = BitCells()
+        line.cells[4] = 0b1010
+        bench.index("a")
+        bench.define("a", temp={"cell": 4, "bits": "0-1", "collect": 3_600_000})
+        await bench.until(lambda: bench.value("a", "temp") == "2")
+        bench.want("a", temp="1")
+        await bench.until(lambda: bench.value("a", "temp") == "1")
+        assert line.cells[4] == 0b1001
+
+
+async def test_some_bits_are_refused_where_the_driver_cannot_write_them(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as bench:
+        bench.index("a")
+        bench.define("a", temp={"cell": 4, "bits": "2-3", "collect": 3_600_000})
+        await bench.until(lambda: bench.value("a", "temp") == "1")
+        bench.told.clear()
+        bench.want("a", temp="0")
+        await bench.until(lambda: bench.value("a", "temp") == "1")
+        assert bench.lines["line1"].cells[4] == 4
+    assert "reason=the protocol's driver cannot write some bits of a value only" in caplog.text
 
 
 async def test_a_silent_device_keeps_nobody_from_being_polled_and_gets_its_value_once_it_is_back() -> None:

@@ -223,3 +223,35 @@ def test_what_a_register_cannot_hold_is_refused(type: str, value: Decimal | str 
 def test_a_desired_value_is_rounded_to_what_the_register_can_hold() -> None:
     wanted = parse("21.46", "FLOAT", TENTHS, None, None)
     assert Codec("int16", 1).decode(Codec("int16", 1).encode(wanted)) == 215
+
+
+@pytest.mark.parametrize(
+    ("value", "type", "expected"),
+    [
+        ("18446744073709551615", "INT", "18446744073709551615"),
+        ("18446744073709551615", "FLOAT", "18446744073709551615"),
+        ("0.10", "DOUBLE", "0.10"),
+        (Decimal("123456789.123456789012345678"), "DOUBLE", "123456789.123456789012345678"),
+        ("1", "BOOLEAN", "true"),
+        ("False", "BOOLEAN", "false"),
+    ],
+)
+def test_a_number_that_a_driver_read_as_text_stays_exact(value: Decimal | str, type: str, expected: str) -> None:
+    assert text(value, type, PLAIN) == expected
+
+
+def test_a_number_that_a_driver_read_as_text_is_scaled() -> None:
+    assert text("214", "FLOAT", TENTHS) == "21.4"
+    assert text(Decimal("214.5"), "FLOAT", TENTHS) == "21.45"
+
+
+@pytest.mark.parametrize(
+    ("value", "type"),
+    [
+        ("abc", "INT"), ("", "FLOAT"), ("1e999999", "FLOAT"), ("nan", "DOUBLE"), ("inf", "INT"), ("on", "BOOLEAN"),
+        (b"\x01", "INT"), (b"\x01", "BOOLEAN"), (Decimal("NaN"), "INT"), (float("nan"), "INT"), (float("inf"), "INT"),
+    ],
+)  # fmt: skip
+def test_what_is_no_value_of_the_type_is_a_bad_answer(value: float | Decimal | str | bytes, type: str) -> None:
+    with pytest.raises(BadAnswer):
+        text(value, type, PLAIN)
