@@ -5,7 +5,7 @@ It is told of every Device and DeviceModel (`device_event`, `model_event`), says
 
 The condition `Accepted` says whether the edge has the device as it stands (`observedGeneration`), and if not, why: reasons
 `Delivered`, `WaitingForNode`, `ModelNotFound`, `Invalid`, `Refused`. A device that cannot be used stays on its node as it
-was before; only that device waits.
+was before; only that device waits. The conditions `Healthy` and `Applied` follow from what is reported; see `device_status`.
 """
 
 import logging
@@ -15,21 +15,18 @@ from collections.abc import Callable, Iterable
 from msgspec import Raw
 
 from cloud.device_catalogue import Catalogue, DeviceEntry, device_key, model_key
-from cloud.device_reports import ACCEPTED, Report
-from cloud.device_status import Condition
+from cloud.device_reports import Report
+from cloud.device_status import ACCEPTED, MESSAGE_LIMIT, Condition, rfc3339
 from cloud.objects import DEVICES, Added, Deleted, Event, Modified, Object, Synced
 from cloud.sessions import Sender, Sessions, Want
 from cloud.writes import MERGE_PATCH, Answer, Request, Writes
 from edgewire import message as wire
 from edgewire import resource, twin
-from edgewire.board import STATES
 from edgewire.message import Message, MessageError
 
 log = logging.getLogger(__name__)
 
 DELIVERED, WAITING_FOR_NODE, REFUSED = "Delivered", "WaitingForNode", "Refused"
-
-_MESSAGE_LIMIT = 1024
 
 
 class _BadReport(Exception):
@@ -145,8 +142,8 @@ class DeviceController:
 
     def _accept(self, entry: DeviceEntry, status: str, reason: str, message: str) -> None:
         old = entry.reports.accepted
-        since = old.last_transition_time if old is not None and old.status == status else _rfc3339(self._clock())
-        new = Condition(ACCEPTED, status, reason, message[:_MESSAGE_LIMIT], entry.generation, since)
+        since = old.last_transition_time if old is not None and old.status == status else rfc3339(self._clock())
+        new = Condition(ACCEPTED, status, reason, message[:MESSAGE_LIMIT], entry.generation, since)
         if new != old:
             entry.reports.accept(new)
             self._writes.mark(entry.id)
@@ -270,8 +267,9 @@ def _twins(sender: Sender, message: Message) -> Report:
 
 def _state(sender: Sender, message: Message) -> Report:
     content = _read(message, twin.StateContent)
-    if content.device.state not in STATES:
-        raise _BadReport(twin.BAD_REQUEST, f"state {content.device.state[:40]!r} is none of {', '.join(STATES)}")
+    why = twin.state_problem(content.device)
+    if why is not None:
+        raise _BadReport(twin.BAD_REQUEST, why)
     return Report(sender, content.timestamp or message.timestamp, state=content.device)
 
 
@@ -280,7 +278,3 @@ def _read(message: Message, type: type[wire.T]) -> wire.T:
         return message.read(type)
     except MessageError as error:
         raise _BadReport(twin.BAD_REQUEST, error.reason) from error
-
-
-def _rfc3339(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -8,12 +8,9 @@ What Kubernetes rejects is refused to its sender alone: reports that shared a re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cloud.device_status import Condition, DeviceStatus, difference
+from cloud.device_status import ACCEPTED, Condition, DeviceStatus, difference
 from cloud.sessions import Sender
 from edgewire.twin import DeviceState, Twin
-
-ACCEPTED = "Accepted"
-"""The condition cloudcore keeps on a Device."""
 
 WAITING_LIMIT = 32
 """Reports that wait with their senders; a node that awaits its answers has two of a device at most."""
@@ -33,7 +30,7 @@ class Report:
         """Bring a status up to date."""
         status.merge_twins(self.twins, self.at)
         if self.state is not None:
-            status.merge_state(self.state)
+            status.merge_state(self.state, self.at)
 
     def joined(self, later: "Report") -> "Report":
         """This report and a later one as one, whose sender alone is answered; the sender of this one sends again."""

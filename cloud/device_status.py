@@ -2,15 +2,27 @@
 
 Per property the newest source time wins, of equal times the later arrival; so the order of reports does not matter, and one
 that comes twice changes nothing. The status is as in `devices.kubeedge.io/v1beta1`, and `conditions` beside it.
+Two of these follow from what a device says with its state: `Healthy`, with the last error, and `Applied`, which is there once
+a desired value was not followed.
 """
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 import msgspec
-from msgspec import UNSET, Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from edgewire.message import UNREADABLE
 from edgewire.twin import DeviceState, Twin, Value
+
+ACCEPTED = "Accepted"
+"""The condition that says whether the edge has the device as it stands."""
+HEALTHY = "Healthy"
+"""The condition that says whether all of a device can be read, and if not, the last error."""
+APPLIED = "Applied"
+"""The condition that says which desired values a device does not follow."""
+
+MESSAGE_LIMIT = 1024
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
@@ -41,7 +53,7 @@ class Condition(Struct, frozen=True, rename="camel"):
     status: str
     reason: str = ""
     message: str = ""
-    observed_generation: int = 0
+    observed_generation: int | UnsetType = UNSET
     last_transition_time: str = ""
 
 
@@ -97,10 +109,24 @@ class DeviceStatus:
             elif fresh != known:
                 self.twins[name] = fresh
 
-    def merge_state(self, device: DeviceState) -> None:
-        """Take a device's state in; the link keeps the order of states."""
-        self.state = device.state or self.state
+    def merge_state(self, device: DeviceState, at: int = 0) -> None:
+        """Take a device's state in, that it has since `at` (ms since 1970); the link keeps the order of states."""
         self.last_online_time = device.last_online_time or self.last_online_time
+        if not device.state:
+            return
+        self.state = device.state
+        self._find(HEALTHY, *_health(device), at)
+        if device.refused:
+            why = "; ".join(f"{name}: {why}" for name, why in device.refused.items())
+            self._find(APPLIED, "False", "Refused", why, at)
+        elif APPLIED in self.conditions:
+            self._find(APPLIED, "True", APPLIED, "every desired value is followed", at)
+
+    def _find(self, type: str, status: str, reason: str, message: str, at: int) -> None:
+        old = self.conditions.get(type)
+        same = old is not None and old.status == status
+        since = old.last_transition_time if same and old is not None else rfc3339(at / 1000)
+        self.conditions[type] = Condition(type, status, reason, message[:MESSAGE_LIMIT], UNSET, since)
 
 
 def parse(raw: bytes) -> DeviceStatus:
@@ -128,6 +154,20 @@ def difference(old: DeviceStatus, new: DeviceStatus) -> bytes | None:
     if new.conditions != old.conditions:
         changes["conditions"] = list(new.conditions.values())
     return _encoder.encode({"status": changes}) if changes else None
+
+
+def rfc3339(seconds: float) -> str:
+    """A time, in seconds since 1970, as Kubernetes writes it."""
+    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _health(device: DeviceState) -> tuple[str, str, str]:
+    """Status, reason and message of the condition `Healthy`."""
+    if device.state == "unknown":
+        status = "Unknown"
+    else:
+        status = "True" if device.state in ("online", "ok") and not device.reason else "False"
+    return status, device.reason or device.state.capitalize(), device.message
 
 
 def _newest(known: Entry | None, value: Value | None, arrived_at: int, type: str) -> Entry | None:

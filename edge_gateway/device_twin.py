@@ -20,7 +20,7 @@ from edgewire import message as wire
 from edgewire import resource, topics, twin
 from edgewire.device import Device, DeviceModel, desired_problem
 from edgewire.message import Message
-from edgewire.twin import Change, Member, Twin, TwinError
+from edgewire.twin import Change, Member, StateReport, Twin, TwinError
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,7 @@ class DeviceTwin:
         except TwinError as error:
             return self.refuse(id, topics.STATE, error, now_ms)
         effects = Effects()
-        self._enter_state(id, kept, report.state, now_ms, effects)
+        self._enter_state(id, kept, report, now_ms, effects)
         topic = topics.of_device(id, topics.STATE_RESULT)
         if self._wanted(topic):
             state = kept.state(_rfc3339(kept.record.last_online_at))
@@ -338,15 +338,16 @@ class DeviceTwin:
         if kept.record.state in ONLINE:
             kept.record.last_online_at = now_ms
         elif kept.record.state != "unhealthy":
-            self._enter_state(id, kept, "online", now_ms, effects)
+            self._enter_state(id, kept, StateReport("online", refused=kept.record.refused), now_ms, effects)
 
-    def _enter_state(self, id: str, kept: DeviceTwinRecord, state: str, now_ms: int, effects: Effects) -> None:
+    def _enter_state(self, id: str, kept: DeviceTwinRecord, said: StateReport, now_ms: int, effects: Effects) -> None:
         record = kept.record
-        if state in ONLINE:
+        if said.state in ONLINE:
             record.last_online_at = now_ms
-        if record.state == state:
+        new = said.state, said.reason, said.message, said.refused
+        if (record.state, record.reason, record.message, record.refused) == new:
             return
-        record.state = state
+        record.state, record.reason, record.message, record.refused = new
         record.state_sequence = kept.next_sequence()
         effects.changes.append(("device", id, twin_record.encode(record)))
         effects.dirty.append(_state_key(id))

@@ -6,7 +6,7 @@ one a device (table `device`).
 """
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, field
 
 from edgewire.device import Device, DeviceModel, ModelProperty, same_value
 from edgewire.twin import DeviceState, Stamp, Twin, TypeOf, Value, Version
@@ -47,6 +47,11 @@ class DeviceRecord(Struct, omit_defaults=True, gc=False):
     seen: int = 0
     """Highest sequence number of a value the cloud has acknowledged."""
     state_seen: int = 0
+    reason: str = ""
+    """Why the device is not well, and the last error: as it said with its state."""
+    message: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Property -> why the device does not follow its desired value."""
 
 
 class PropertyTwin:
@@ -156,7 +161,8 @@ class DeviceTwinRecord:
 
     def state(self, last_online: str) -> DeviceState:
         """The device's state as it goes over the wire."""
-        return DeviceState(self.device.metadata.name, self.record.state, last_online)
+        r = self.record
+        return DeviceState(self.device.metadata.name, r.state, last_online, r.reason, r.message, r.refused)
 
 
 def _with_time(value: str | None, at: int) -> Value | None:

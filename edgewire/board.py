@@ -24,9 +24,27 @@ def report(values: "dict[str, tuple[str, int]]", event_id: str = "", timestamp: 
     return json.dumps({"event_id": event_id, "timestamp": timestamp, "twin": twin})
 
 
-def state(value: str, event_id: str = "", timestamp: int = 0) -> str:
-    """A `state/update` payload; `value` is one of `STATES`."""
-    return json.dumps({"event_id": event_id, "timestamp": timestamp, "state": value})
+def state(
+    value: str,
+    event_id: str = "",
+    timestamp: int = 0,
+    reason: str = "",
+    message: str = "",
+    refused: "dict[str, str] | None" = None,
+) -> str:
+    """A `state/update` payload; `value` is one of `STATES`.
+
+    `reason` is one word, such as NoAnswer, and `message` the last error, of a device that is not well. `refused` says which
+    desired values it does not follow: property -> why. KubeEdge knows none of the three, and leaves them aside.
+    """
+    content: dict[str, object] = {"event_id": event_id, "timestamp": timestamp, "state": value}
+    if reason:
+        content["reason"] = reason
+    if message:
+        content["message"] = message
+    if refused:
+        content["refused"] = refused
+    return json.dumps(content)
 
 
 def get(event_id: str = "") -> str:

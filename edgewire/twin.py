@@ -17,10 +17,15 @@ MAX_VALUE = 4096
 """UTF-8 bytes of the longest value of a property."""
 MAX_REASON = 500
 """Characters of the longest `reason` of a refusal."""
+MAX_MESSAGE = 1024
+"""Characters of the longest `message` of a state, and of why a desired value is not followed."""
+MAX_REFUSED = 64
+"""Properties whose desired values a state says are not followed."""
 
 BAD_REQUEST, NOT_FOUND, TOO_LARGE = 400, 404, 413
 
 _NAME = re.compile(r"[a-zA-Z0-9-_.,:/@#]{1,128}")
+_ONE_WORD = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}")  # narrower than Kubernetes' rule for a condition's reason
 _EVENT_ID = re.compile(rb'"event_id"\s*:\s*"([^"\\]{0,128})"')
 
 
@@ -96,14 +101,23 @@ class StateReport(Struct, frozen=True):
     state: str
     event_id: str = ""
     timestamp: int = 0
+    reason: str = ""
+    """One word that says why the device is not well, such as NoAnswer; empty when it is, or does not say."""
+    message: str = ""
+    """The last error, for people."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Property -> why its desired value is not followed."""
 
 
 class DeviceState(Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A device's state as the gateway tells it; `last_online_time` in RFC 3339."""
+    """A device's state as the gateway tells it; `last_online_time` in RFC 3339, the rest as in `StateReport`."""
 
     name: str
     state: str = ""
     last_online_time: str = ""
+    reason: str = ""
+    message: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class Member(Struct, frozen=True, omit_defaults=True):
@@ -205,9 +219,29 @@ def parse_state(payload: bytes) -> StateReport:
         report = _state.decode(payload)
     except UNREADABLE as error:
         raise _bad_request(error, event_id_of(payload)) from error
-    if report.state not in STATES:
-        raise TwinError(BAD_REQUEST, f"state {report.state[:40]!r} is none of {', '.join(STATES)}", report.event_id)
+    why = state_problem(report)
+    if why is not None:
+        raise TwinError(BAD_REQUEST, why, report.event_id)
     return report
+
+
+def state_problem(said: StateReport | DeviceState) -> str | None:
+    """Why a state cannot be taken, or None when it can."""
+    if said.state not in STATES:
+        return f"state {said.state[:40]!r} is none of {', '.join(STATES)}"
+    if said.reason and not _ONE_WORD.fullmatch(said.reason):
+        return f"reason {said.reason[:40]!r} is not one word of up to 64 letters and digits"
+    if len(said.message) > MAX_MESSAGE:
+        return f"message of {len(said.message)} characters is longer than {MAX_MESSAGE}"
+    if len(said.refused) > MAX_REFUSED:
+        return f"more than {MAX_REFUSED} properties in refused"
+    for name, why in said.refused.items():
+        problem = name_problem(name)
+        if problem is not None:
+            return problem
+        if len(why) > MAX_MESSAGE:
+            return f"refused {name!r}: text of {len(why)} characters is longer than {MAX_MESSAGE}"
+    return None
 
 
 def parse_request(payload: bytes) -> str:

@@ -14,7 +14,7 @@ protocol's part of a Device and makes a driver for each bus.
         └── BadAnswer           the device answered something that makes no sense; nothing of it is used
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -47,21 +47,32 @@ class ValueRefused(MapperError):
 class DriverError(MapperError):
     """Reading or writing failed; the text says what was asked and what came back."""
 
+    reason = "DriverFailed"
+    """One word for a Device's conditions; that of the class that a driver derives its own error from."""
+
 
 class BusDown(DriverError):
     """Nothing on the bus can be reached."""
+
+    reason = "BusDown"
 
 
 class NoAnswer(DriverError):
     """The device did not answer in time."""
 
+    reason = "NoAnswer"
+
 
 class Refused(DriverError):
     """The device answered, and refused; the text names the protocol's code."""
 
+    reason = "Refused"
+
 
 class BadAnswer(DriverError):
     """The device's answer makes no sense, so nothing of it is used."""
+
+    reason = "BadAnswer"
 
 
 class Driver(Protocol):
@@ -85,6 +96,24 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Let go of the bus. Never raises; harmless when it is not open."""
+        ...
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A driver whose devices also speak unasked.
+
+    Its visitors that are heard instead of read have an attribute `pushed` that is True. A device is offline when all its
+    visitors are such and nothing was heard of it for `silence_s`, an attribute of the driver's address or else of its
+    visitors, in seconds; without it, or at 0, it counts as online while its bus is open.
+    """
+
+    def listen(self, visitors: Sequence[Any], heard: Callable[[Any, Value | DriverError], None]) -> None:
+        """From now on, call `heard` in the event loop with each value that comes of one of these visitors, or what is wrong.
+
+        They are the pushed ones of all devices of the bus and replace those of the last call. Called when the bus is open,
+        and again whenever its devices change. May raise BusDown.
+        """
         ...
 
 

@@ -20,13 +20,17 @@ from edgewire import backoff
 from edgewire.device import same_value
 
 from . import values
-from .driver import DriverError, Value, ValueRefused, Wanted
+from .driver import DriverError, NoAnswer, Value, ValueRefused, Wanted
+from .health import OFFLINE, ONLINE, SILENT, Health, State
 from .plan import Plan, Point, Settings
 
 log = logging.getLogger(__name__)
 
 RETRY_REFUSED_S = 60.0
 """After a device refused a value, or held another, how long the same desired value is not written again."""
+
+HEARD_LATELY_S = 60.0
+"""A device that does not answer but was heard so lately is unhealthy, not offline; where it has no `silence_s`."""
 
 SHED_LOG_S = 60.0
 """A device that cannot be polled as often as defined says so at most this often."""
@@ -37,13 +41,6 @@ class Report(Struct, frozen=True):
 
     device: str
     values: dict[str, tuple[str, int]]
-
-
-class State(Struct, frozen=True):
-    """A device's state: online, offline or unhealthy."""
-
-    device: str
-    state: str
 
 
 Output: TypeAlias = Report | State
@@ -62,7 +59,7 @@ class Write(Struct, frozen=True):
 class _Last:
     """What is known of one property."""
 
-    __slots__ = ("error", "forced", "raw", "reported", "reported_at", "source_ms", "text")
+    __slots__ = ("raw", "reported", "reported_at", "source_ms", "text")
 
     def __init__(self) -> None:
         self.raw: Value | None = None
@@ -71,13 +68,10 @@ class _Last:
         """Differs from `text` within the dead band."""
         self.reported_at = float("-inf")
         self.source_ms = 0
-        self.forced = False
-        self.error = ""
 
     def forget(self) -> None:
-        """The value must be read and reported anew."""
+        """Whatever is read next is news."""
         self.raw = self.text = self.reported = None
-        self.forced = True
 
 
 class _Settled(Struct):
@@ -97,20 +91,28 @@ class MappedDevice:
     ) -> None:
         self.id = id
         self.plan = plan
-        self.state = ""
-        """The state last told the gateway; empty before the first."""
+        self._health = Health(id)
         self._settings = settings
         self._draw = draw
         self._last: dict[str, _Last] = {}
+        self._at_once: set[str] = set()  # to be read without waiting for their cycle
         self._pending: dict[str, str] = {}
         self._settled: dict[str, _Settled] = {}
         self._due: dict[float, float] = {}  # collect cycle -> when its points are due
         self._misses = 0
+        self._away = False
+        """It did not answer, and is probed."""
         self._retry_at: float | None = None
+        self._heard_at = now
         self._probes = self._new_probes()
         self._shed = 0
         self._shed_logged_at = float("-inf")
         self.follow(plan, now)
+
+    @property
+    def state(self) -> str:
+        """online, offline or unhealthy; empty before the first turn."""
+        return self._health.state
 
     def follow(self, plan: Plan, now: float) -> None:
         """Go on by a changed plan for the same address: points that are the same objects keep what is known of them."""
@@ -118,21 +120,31 @@ class MappedDevice:
         for point in plan.points:
             if point.name not in self._last or before.get(point.name) is not point:
                 self._settled.pop(point.name, None)
-                self._last.setdefault(point.name, _Last()).forget()
+                self._health.follows(point.name)
+                self._anew(point)
         names = {p.name for p in plan.points}
         withdrawn = self.plan.wanted - plan.wanted
         self._last = {n: last for n, last in self._last.items() if n in names}
         self._pending = {n: d for n, d in self._pending.items() if n in names - withdrawn}
-        self._due = {p.collect_s: self._due.get(p.collect_s, now) for p in plan.points}
+        for name in withdrawn:
+            self._health.follows(name)
+        self._health.keep(names)
+        self._at_once &= {p.name for p in plan.points if not p.pushed}
+        self._due = {p.collect_s: self._due.get(p.collect_s, now) for p in plan.points if not p.pushed}
+        self._polled = plan.polled
         self.plan = plan
 
     def due_at(self) -> float:
         """When the device wants its bus next, on the clock that `now` is of; infinite for one without anything to read."""
         if self._retry_at is not None:
             return self._retry_at
-        if self.state == "online" and (self._pending or any(last.forced for last in self._last.values())):
+        if self.state == ONLINE and (self._pending or self._at_once):
             return float("-inf")
-        return min(self._due.values(), default=float("inf"))
+        if self._polled or not self.plan.points:
+            return min(self._due.values(), default=float("inf"))
+        if not self.plan.silence_s:
+            return float("inf") if self.state == ONLINE else float("-inf")
+        return float("inf") if self.state == OFFLINE else self._heard_at + self.plan.silence_s
 
     def want(self, desired: dict[str, str]) -> None:
         """Take in desired values; the newest of each property waits until it can be written."""
@@ -144,7 +156,7 @@ class MappedDevice:
 
     def writes(self, now: float) -> list[Write]:
         """What is to be written now; empty unless the device is online. What cannot be written is refused here."""
-        if self.state != "online" or not self._pending:
+        if self.state != ONLINE or not self._pending:
             return []
         found = []
         for point in self.plan.points:
@@ -162,16 +174,19 @@ class MappedDevice:
 
         All of them when the device did not answer last time.
         """
+        if not self._polled:
+            return []
         if self._retry_at is not None:
-            return list(self.plan.points)
+            return [p for p in self.plan.points if not p.pushed]
         cycles = {cycle for cycle, due in self._due.items() if due <= now}
-        return [p for p in self.plan.points if p.collect_s in cycles or self._last[p.name].forced]
+        return [p for p in self.plan.points if (p.collect_s in cycles or p.name in self._at_once) and not p.pushed]
 
     def wrote(self, write: Write, now: float) -> None:
         """A write succeeded; the property is read back next."""
         log.info("> written device=%s property=%s value=%s", self.id, write.point.name, write.desired)
         self._settled[write.point.name] = _Settled(write.desired, now + RETRY_REFUSED_S)
-        self._last[write.point.name].forget()
+        self._health.follows(write.point.name)
+        self._anew(write.point)
 
     def unwritten(self, writes: Sequence[Write]) -> None:
         """The device went away before these were written: they wait again, unless something newer does."""
@@ -185,14 +200,68 @@ class MappedDevice:
             self.id, point.name, _short(desired), reason,
         )  # fmt: skip
         self._settled[point.name] = _Settled(desired, until, seen=True)
-        self._last[point.name].forget()
+        self._health.refused(point.name, f"{_short(desired)}: {reason}")
+        self._anew(point)
 
     def answered(
         self, points: Sequence[Point], results: Sequence[Value | DriverError], now: float, now_ms: int
     ) -> list[Output]:
         """The device answered a read; `results` stand in the order of `points`."""
-        self._advance(now, on_time=self.state == "online" and not self._misses)
-        self._misses, self._retry_at = 0, None
+        self._advance(now, on_time=self.state == ONLINE and not self._misses)
+        if self._at_once:
+            self._at_once.difference_update(p.name for p in points)
+        self._misses, self._retry_at, self._away = 0, None, False
+        changed, failures = self._take_all(points, results, now, now_ms)
+        self._health.answers(at_all=not points or failures < len(points))
+        return [*self._health.news(now), *changed]
+
+    def heard(
+        self, points: Sequence[Point], results: Sequence[Value | DriverError], now: float, now_ms: int
+    ) -> list[Output]:
+        """The device spoke unasked; `results` stand in the order of `points`, in which one may stand twice."""
+        self._heard_at = now
+        changed, failures = self._take_all(points, results, now, now_ms)
+        if self._away and self._polled:
+            self._health.silent("heard, but does not answer", NoAnswer.reason, alive=True)
+        else:
+            self._health.answers(at_all=failures < len(points) or any(e.text is not None for e in self._last.values()))
+        return [*self._health.news(now), *changed]
+
+    def idle(self, now: float) -> list[Output]:
+        """A turn in which there was nothing to read: the bus is open, and time has passed."""
+        if self._retry_at is not None:  # the bus is back, and the device may take its time to speak
+            self._retry_at, self._away, self._heard_at = None, False, now
+        if not self._polled and self.plan.points:
+            silence_s = self.plan.silence_s
+            if not silence_s:
+                self._health.answers(at_all=True)
+            elif now >= self._heard_at + silence_s and self.state != OFFLINE:
+                self._health.silent(f"nothing was heard for {silence_s:g} s", SILENT)
+        return [*self._health.news(now)]
+
+    def missed(self, error: DriverError, now: float, *, bus_down: bool = False) -> list[Output]:
+        """The device did not answer; after `attempts` misses, or at once when its whole bus is down, it is offline."""
+        self._misses += 1
+        if self._misses < self._settings.attempts and not bus_down and not self._away:
+            self._retry_at = now
+            return []
+        if not self._away:
+            self._away, self._probes = True, self._new_probes()
+        # The bus's own task waits before it opens a bus that is down.
+        pause = min(self._settings.probe_limit_s, min(self._due, default=0.0))
+        self._retry_at = now if bus_down else now + max(next(self._probes), pause)
+        alive = not bus_down and self._heard_lately(now)
+        self._health.silent(str(error), error.reason, alive=alive)
+        return [*self._health.news(now)]
+
+    def reconnected(self) -> list[Output]:
+        """The broker was away: the gateway may not know the state, and answers it with what it desires."""
+        return [*self._health.told()]
+
+    def _take_all(
+        self, points: Sequence[Point], results: Sequence[Value | DriverError], now: float, now_ms: int
+    ) -> tuple[list[Report], int]:
+        """The report of what is to be reported, if anything, and how many results are no values."""
         changed: dict[str, tuple[str, int]] = {}
         failures = 0
         for point, result in zip(points, results, strict=True):
@@ -206,41 +275,21 @@ class MappedDevice:
                     changed[point.name] = (last.text or "", last.source_ms)
             except DriverError as error:
                 failures += 1
-                self._property_failed(point, last, error)
-        out = self._enter("unhealthy" if points and failures == len(points) else "online")
-        return [*out, Report(self.id, changed)] if changed else out
-
-    def missed(self, error: DriverError, now: float, *, bus_down: bool = False) -> list[Output]:
-        """The device did not answer; after `attempts` misses, or at once when its whole bus is down, it is offline."""
-        self._misses += 1
-        if self._misses < self._settings.attempts and not bus_down and self.state != "offline":
-            self._retry_at = now
-            return []
-        if self.state != "offline":
-            log.warning("= device offline device=%s error=%s", self.id, error)
-            self._probes = self._new_probes()
-        # The bus's own task waits before it opens a bus that is down.
-        pause = min(self._settings.probe_limit_s, min(self._due, default=0.0))
-        self._retry_at = now if bus_down else now + max(next(self._probes), pause)
-        return self._enter("offline")
-
-    def reconnected(self) -> list[Output]:
-        """The broker was away: the gateway may not know the state, and answers it with what it desires."""
-        return [State(self.id, self.state)] if self.state else []
+                last.forget()
+                self._health.unreadable(point.name, error)
+        return [Report(self.id, changed)] if changed else [], failures
 
     def _take(self, point: Point, last: _Last, result: Value | DriverError, now: float) -> bool:
         """Note what was read; whether it is to be reported."""
         if isinstance(result, DriverError):
             raise result
-        if last.error:
-            log.info("= property readable again device=%s property=%s", self.id, point.name)
-            last.error = ""
-        overdue = last.forced or now - last.reported_at >= point.report_s
+        overdue = now - last.reported_at >= point.report_s
         if result == last.raw and type(result) is type(last.raw) and not overdue:
             return False
         text = values.text(result if point.coding is None else point.coding.decode(result), point.type, point.scaling)
         changed = text != last.reported and not _within_band(point, last, text)
-        last.raw, last.text, last.forced = result, text, False
+        last.raw, last.text = result, text
+        self._health.readable(point.name)
         if point.name in self._settled:
             self._read_back(point, text)
         if changed or overdue:
@@ -252,34 +301,23 @@ class MappedDevice:
         settled = self._settled[point.name]
         if same_value(text, settled.desired, point.type):
             del self._settled[point.name]
+            self._health.follows(point.name)
         elif not settled.seen:
             log.warning(
                 "< device holds another value than desired device=%s property=%s desired=%s held=%s",
                 self.id, point.name, _short(settled.desired), _short(text),
             )  # fmt: skip
+            self._health.refused(point.name, f"{_short(settled.desired)}: the device holds {_short(text)}")
         settled.seen = True
 
     def _worth_writing(self, point: Point, desired: str, now: float) -> bool:
         held = self._last[point.name].text
         if held is not None and same_value(held, desired, point.type):
+            self._health.follows(point.name)
+            self._settled.pop(point.name, None)
             return False
         settled = self._settled.get(point.name)
         return settled is None or settled.desired != desired or now >= settled.until
-
-    def _property_failed(self, point: Point, last: _Last, error: DriverError) -> None:
-        last.forced = False  # else it is asked for without a pause; its cycle comes
-        last.raw = last.text = last.reported = None
-        if str(error) != last.error:
-            log.warning("= property unreadable device=%s property=%s error=%s", self.id, point.name, error)
-            last.error = str(error)
-
-    def _enter(self, state: str) -> list[Output]:
-        if state == self.state:
-            return []
-        if state == "online":
-            log.info("= device online device=%s", self.id)
-        self.state = state
-        return [State(self.id, state)]
 
     def _advance(self, now: float, *, on_time: bool) -> None:
         """Set the next due times, in phase; cycles that are over already are left out, and counted if it is the bus's fault."""
@@ -294,6 +332,18 @@ class MappedDevice:
                 "= bus too slow, cycles left out device=%s bus=%s cycles=%d", self.id, self.plan.bus, self._shed
             )
             self._shed, self._shed_logged_at = 0, now
+
+    def _anew(self, point: Point) -> None:
+        """A property is to be read at once, unless it is one that is heard, and reported whatever it holds."""
+        self._last.setdefault(point.name, _Last()).forget()
+        if not point.pushed:
+            self._at_once.add(point.name)
+
+    def _heard_lately(self, now: float) -> bool:
+        """Whether a device that is both asked and heard has spoken."""
+        if not self._polled or all(not p.pushed for p in self.plan.points):
+            return False
+        return now - self._heard_at < (self.plan.silence_s or HEARD_LATELY_S)
 
     def _new_probes(self) -> Iterator[float]:
         return backoff.delays(limit_s=self._settings.probe_limit_s, draw=self._draw)

@@ -17,7 +17,8 @@ from edgewire import board, topics
 from edgewire.device import DeviceError, MapperDevice, parse_mapper_device
 
 from .driver import DefinitionError, DriverError, Drivers
-from .mapped import MappedDevice, Output, State
+from .health import DEFINITION_REFUSED, LONGEST_MESSAGE, UNHEALTHY, State
+from .mapped import MappedDevice, Output
 from .plan import Plan, Settings, make_plan
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,9 @@ class Mapper:
         self._indexed: set[str] = set()
         self._definitions: dict[str, _Definition] = {}
         self._served: dict[str, MappedDevice] = {}
-        self._unusable: set[str] = set()
+        self._unusable: dict[str, State] = {}
+        self.changes = 0
+        """Counts up whenever the devices of a bus or their points change."""
         self._on_bus: dict[Hashable, list[MappedDevice]] = {}
 
     def filters(self) -> list[str]:
@@ -92,7 +95,7 @@ class Mapper:
         out: list[Effect] = []
         for device in self._served.values():
             out += device.reconnected()
-        return [*out, *(State(id, "unhealthy") for id in sorted(self._unusable))]
+        return [*out, *(self._unusable[id] for id in sorted(self._unusable))]
 
     def buses(self) -> set[Hashable]:
         """The buses that have devices now."""
@@ -154,7 +157,8 @@ class Mapper:
         except DefinitionError as error:
             return self._refuse(id, error)
         definition.plan = plan
-        self._unusable.discard(id)
+        self._unusable.pop(id, None)
+        self.changes += 1
         served = self._served.get(id)
         if served is not None and served.plan.address == plan.address:
             if set(served.plan.points) != set(plan.points):
@@ -171,11 +175,11 @@ class Mapper:
         log.warning("< device cannot be used device=%s reason=%s", id, error)
         self._definitions[id].plan = None
         self._remove(id)
-        self._unusable.add(id)
-        return [Ignore(id), State(id, "unhealthy")]
+        self._unusable[id] = State(id, UNHEALTHY, DEFINITION_REFUSED, str(error)[:LONGEST_MESSAGE])
+        return [Ignore(id), self._unusable[id]]
 
     def _drop(self, id: str) -> list[Effect]:
-        self._unusable.discard(id)
+        self._unusable.pop(id, None)
         if not self._remove(id):
             return []
         log.info("= device removed device=%s", id)
@@ -185,6 +189,7 @@ class Mapper:
         device = self._served.pop(id, None)
         if device is None:
             return False
+        self.changes += 1
         neighbours = self._on_bus[device.plan.bus]
         neighbours.remove(device)
         if not neighbours:

@@ -10,7 +10,8 @@ from msgspec import Struct, field
 
 from edgewire import board, topics
 
-from .mapped import Output, State
+from .health import State
+from .mapped import Output
 
 LARGEST_REPORT = 500
 """Properties in one message; the rest goes in the next."""
@@ -25,7 +26,7 @@ class Publication(Struct, frozen=True):
 
 
 class _Waiting(Struct):
-    state: str | None = None
+    state: State | None = None
     values: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
@@ -43,7 +44,7 @@ class Outbox:
         """Let an output wait, in place of an older one of the same."""
         waiting = self._waiting.setdefault(output.device, _Waiting())
         if isinstance(output, State):
-            waiting.state = output.state
+            waiting.state = output
         else:
             waiting.values.update(output.values)
 
@@ -81,7 +82,7 @@ class Outbox:
         sent = self._sent[device] = _Waiting()
         if waiting.state is not None:  # first, so that a report of a device back online finds it so
             sent.state, waiting.state = waiting.state, None
-            topic, payload = topics.of_device(device, topics.STATE), board.state(sent.state)
+            topic, payload = topics.of_device(device, topics.STATE), _payload(sent.state)
         else:
             for name in list(waiting.values)[:LARGEST_REPORT]:
                 sent.values[name] = waiting.values.pop(name)
@@ -89,3 +90,7 @@ class Outbox:
         if not waiting:
             del self._waiting[device]
         return Publication(device, topic, payload)
+
+
+def _payload(state: State) -> str:
+    return board.state(state.state, reason=state.reason, message=state.message, refused=state.refused)

@@ -56,6 +56,8 @@ class Point(Struct, frozen=True, eq=False):
     """Bits and names, where the raw value is not itself what is scaled."""
     dead_band: DeadBand | None = None
     unit: str = ""
+    pushed: bool = False
+    """The device speaks of it unasked: it is heard, and not read."""
 
 
 class Plan(Struct, frozen=True, eq=False):
@@ -67,6 +69,13 @@ class Plan(Struct, frozen=True, eq=False):
     points: tuple[Point, ...]
     wanted: frozenset[str]
     """The properties whose Device resource names a desired value."""
+    silence_s: float = 0.0
+    """How long a device may be silent that is only heard; 0: for ever."""
+
+    @property
+    def polled(self) -> bool:
+        """Whether the device is asked for anything."""
+        return any(not point.pushed for point in self.points)
 
 
 def make_plan(
@@ -89,7 +98,12 @@ def make_plan(
             continue  # a property of the twin only: nothing of the device is behind it
         points.append(kept.get(p.name) or _point(p, definition, address, drivers, settings))
     wanted = frozenset(p.name for p in spec.properties if p.desired is not None and p.desired.value)
-    return Plan(address, drivers.bus(address), tuple(points), wanted)
+    return Plan(address, drivers.bus(address), tuple(points), wanted, _silence(address, points))
+
+
+def _silence(address: Any, points: list[Point]) -> float:
+    own = getattr(address, "silence_s", None)
+    return float(max((getattr(p.visitor, "silence_s", 0) for p in points), default=0) if own is None else own)
 
 
 def _kept(definition: MapperDevice, before: tuple[MapperDevice, Plan]) -> dict[str, Point]:
@@ -132,6 +146,7 @@ def _point(p: Property, definition: MapperDevice, address: Any, drivers: Drivers
         coding=coded,
         dead_band=band,
         unit=model.unit,
+        pushed=getattr(visitor, "pushed", False) is True,
     )
 
 

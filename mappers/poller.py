@@ -13,7 +13,8 @@ from collections.abc import Callable, Hashable, Sequence
 
 from edgewire import backoff
 
-from .driver import BitWriter, BusDown, Driver, DriverError, NoAnswer, ValueRefused
+from .driver import BitWriter, BusDown, Driver, DriverError, Listener, NoAnswer, ValueRefused
+from .ears import Ears
 from .mapped import RETRY_REFUSED_S, MappedDevice, Output, Write
 from .mapper import Mapper
 
@@ -83,8 +84,11 @@ class Poller:
             while True:
                 try:
                     await driver.open()
+                    ears = None
+                    if isinstance(driver, Listener):
+                        ears = Ears(self._mapper, bus, driver, self._emit, wake.set)
                     while True:
-                        device = await self._first_due(bus, wake)
+                        device = await self._first_due(bus, wake, ears)
                         if await self._turn(driver, device):
                             delays = backoff.delays(limit_s=BUS_RETRY_LIMIT_S)
                 except BusDown as error:
@@ -94,10 +98,12 @@ class Poller:
         finally:
             await driver.close()
 
-    async def _first_due(self, bus: Hashable, wake: asyncio.Event) -> MappedDevice:
+    async def _first_due(self, bus: Hashable, wake: asyncio.Event, ears: Ears | None) -> MappedDevice:
         while True:
             _honour_cancellation()
             wake.clear()
+            if ears is not None:
+                ears.follow()
             first = self._mapper.next_on(bus)
             now = time.monotonic()
             if first is not None and first[1] <= now:
@@ -116,6 +122,7 @@ class Poller:
             await self._write(driver, device)
             points = device.reads(time.monotonic())
             if not points:
+                self._told(device, device.idle(time.monotonic()))
                 return True
             results = await driver.read([point.visitor for point in points])
         except NoAnswer as error:

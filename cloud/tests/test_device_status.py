@@ -114,3 +114,56 @@ def test_times_that_are_no_numbers_count_as_unknown() -> None:
     status.merge_twins({"a": reported("2", 1)}, 0)
     assert status.twins["a"].reported is not None
     assert status.twins["a"].reported.value == "2"
+
+
+def merged(*states: DeviceState) -> DeviceStatus:
+    """One state after the other, a minute apart, each written and read back."""
+    status = DeviceStatus()
+    for minute, state in enumerate(states):
+        status.merge_state(state, minute * 60_000)
+        status = parse(difference(DeviceStatus(), status) or b"")
+    return status
+
+
+def condition(status: DeviceStatus, type: str) -> tuple[str, str, str, str]:
+    found = status.conditions[type]
+    return found.status, found.reason, found.message, found.last_transition_time[11:]
+
+
+def test_a_device_is_healthy_or_says_its_last_error() -> None:
+    well, silent = DeviceState("d", "online"), DeviceState("d", "offline", "", "NoAnswer", "did not answer")
+    partly = DeviceState("d", "online", "", "Unreadable", "temp: exception 2")
+    assert condition(merged(well), "Healthy") == ("True", "Online", "", "00:00:00Z")
+    assert condition(merged(well, silent), "Healthy") == ("False", "NoAnswer", "did not answer", "00:01:00Z")
+    assert condition(merged(well, silent, partly), "Healthy") == (
+        "False", "Unreadable", "temp: exception 2", "00:01:00Z",
+    )  # fmt: skip
+    assert condition(merged(well, silent, well), "Healthy") == ("True", "Online", "", "00:02:00Z")
+    assert condition(merged(DeviceState("d", "offline")), "Healthy") == ("False", "Offline", "", "00:00:00Z")
+    assert condition(merged(DeviceState("d", "unknown")), "Healthy") == ("Unknown", "Unknown", "", "00:00:00Z")
+
+
+def test_desired_values_a_device_does_not_follow_are_said_until_it_does() -> None:
+    well = DeviceState("d", "online")
+    refusing = DeviceState("d", "online", refused={"a": "'9': too much", "b": "'x': not a number"})
+    assert "Applied" not in merged(well).conditions
+    assert condition(merged(well, refusing), "Applied") == (
+        "False", "Refused", "a: '9': too much; b: 'x': not a number", "00:01:00Z",
+    )  # fmt: skip
+    assert condition(merged(refusing, well), "Applied") == (
+        "True", "Applied", "every desired value is followed", "00:01:00Z",
+    )  # fmt: skip
+    assert condition(merged(refusing), "Healthy")[0] == "True"
+
+
+def test_a_state_that_comes_again_changes_nothing() -> None:
+    silent = DeviceState("d", "offline", "2026-01-01T00:00:00Z", "NoAnswer", "did not answer", {"a": "no"})
+    status = merged(silent)
+    again = status.copy()
+    again.merge_state(silent, 99_000)
+    assert difference(status, again) is None
+
+
+def test_a_long_error_is_cut() -> None:
+    refused = {f"property-{n}": "x" * 200 for n in range(16)}
+    assert len(merged(DeviceState("d", "online", refused=refused)).conditions["Applied"].message) == 1024

@@ -30,7 +30,7 @@ from edge_gateway.tests.site import (
 from edgewire import board, message, topics
 from edgewire.device import DeviceModel, ModelProperty
 from edgewire.tests.golden import SAMPLES, sample
-from edgewire.twin import StateContent
+from edgewire.twin import DeviceState, StateContent
 
 # Reports
 
@@ -396,6 +396,41 @@ def test_an_application_that_only_desires_says_nothing_of_the_device(payload: st
     site.state("offline")
     site.send(payload)
     assert site.twins.members()[0].state == "offline"
+
+
+REFUSED = {"speed": "'99': above the maximum 90"}
+
+
+def unwell(site: Site, state: str = "offline", message: str = "silent", refused: dict[str, str] = REFUSED) -> Heard:
+    payload = board.state(state, "e1", 0, "NoAnswer", message, refused).encode()
+    return site.perform(site.twins.state(ID, payload, site.now))
+
+
+def told_state(site: Site) -> DeviceState:
+    said = site.twins.message_for(STATE_KEY, site.now)
+    assert said is not None
+    return said.read(StateContent).device
+
+
+def test_why_a_device_is_not_well_is_told_the_cloud_and_kept() -> None:
+    site = Site()
+    assert unwell(site).dirty == [STATE_KEY]
+    found = told_state(site)
+    assert (found.state, found.reason, found.message, found.refused) == ("offline", "NoAnswer", "silent", REFUSED)
+    site.restart(a_device(), a_model())
+    assert told_state(site) == found
+    assert unwell(site).dirty == []
+    assert unwell(site, message="refused").dirty == [STATE_KEY]
+
+
+def test_a_device_that_reports_is_well_but_follows_no_more_than_before() -> None:
+    site = Site()
+    unwell(site)
+    site.report({"temperature": "21"})
+    found = told_state(site)
+    assert (found.state, found.reason, found.message, found.refused) == ("online", "", "", REFUSED)
+    site.state("online")
+    assert told_state(site).refused == {}
 
 
 def test_a_state_that_changes_while_its_message_is_in_flight_stays_dirty() -> None:

@@ -58,6 +58,21 @@ def _updated() -> Message:
     return message.build(message.UPDATE, key, twin.updated_content(EVENT, AT, twins), source="twin")
 
 
+UNWELL = DeviceState(
+    "s1",
+    "offline",
+    "2026-11-23T05:28:35Z",
+    "NoAnswer",
+    "192.168.1.40:502 unit 1 did not answer within 1000 ms",
+    {"speed": "'99': above the maximum 90"},
+)
+
+
+def _unwell() -> Message:
+    key = resource.device_report("default/s1", resource.STATE_UPDATED)
+    return message.build(message.UPDATE, key, twin.state_content(EVENT, AT, UNWELL), source="twin")
+
+
 def _state() -> Message:
     key = resource.device_report("default/s1", resource.STATE_UPDATED)
     content = twin.state_content(EVENT, AT, DeviceState("s1", "online", "2026-11-23T05:28:35Z"))
@@ -140,6 +155,7 @@ BUILT = {
     "mapper-device": device.encode_mapper_device(DEFINITION),
     "edge_updated": frame(_updated()),
     "state_update": frame(_state()),
+    "state_update-unwell": frame(_unwell()),
     "inventory": frame(_inventory()),
     "nodestatus": frame(_node_status()),
 }
@@ -147,6 +163,7 @@ BUILT = {
 BOARD = {
     "report": board.report({"temperature": ("21.5 °C", AT - 500), "power": ("OFF", 0)}, "e1", AT),
     "state": board.state("online", "s1", AT),
+    "state-unwell": board.state("offline", "s1", AT, UNWELL.reason, UNWELL.message, UNWELL.refused),
     "get": board.get("e3"),
 }
 

@@ -53,6 +53,10 @@ def test_a_report_may_desire_a_value_and_delete_another() -> None:
 
 def test_a_state_and_a_request_are_read() -> None:
     assert twin.parse_state(sample("state")) == twin.StateReport("online", "s1", golden.AT)
+    unwell = golden.UNWELL
+    assert twin.parse_state(sample("state-unwell")) == twin.StateReport(
+        "offline", "s1", golden.AT, unwell.reason, unwell.message, unwell.refused
+    )
     assert twin.parse_request(sample("get")) == "e3"
 
 
@@ -88,6 +92,7 @@ def test_the_cloud_reads_what_changed_on_the_edge() -> None:
 def test_the_cloud_reads_a_state_from_the_text_it_comes_in() -> None:
     content = message.decode(sample("state_update")).read(StateContent)
     assert content.device == twin.DeviceState("s1", "online", "2026-11-23T05:28:35Z")
+    assert message.decode(sample("state_update-unwell")).read(StateContent).device == golden.UNWELL
 
 
 def test_the_cloud_reads_inventory_and_machine() -> None:

@@ -1,6 +1,7 @@
 """Twin documents: what a device may send, what it is told, and that no payload does harm."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -123,6 +124,26 @@ def test_a_state_is_one_of_those_known() -> None:
         assert twin.parse_state(board.state(state, "e1", 5).encode()) == twin.StateReport(state, "e1", 5)
     with pytest.raises(TwinError, match="state 'asleep' is none of ok, online, offline, unhealthy, unknown") as caught:
         twin.parse_state(board.state("asleep", "e1").encode())
+    assert (caught.value.code, caught.value.event_id) == (400, "e1")
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"reason": "no answer"}, "reason 'no answer' is not one word of up to 64 letters and digits"),
+        ({"reason": "x" * 65}, "is not one word"),
+        ({"message": "x" * 1025}, "message of 1025 characters is longer than 1024"),
+        ({"refused": {"a b": "x"}}, "property name 'a b' is not"),
+        ({"refused": {"a": "x" * 1025}}, "refused 'a': text of 1025 characters is longer than 1024"),
+        ({"refused": {str(n): "" for n in range(65)}}, "more than 64 properties in refused"),
+        ({"refused": ["a"]}, "Expected `object`"),
+        ({"message": 7}, "Expected `str`"),
+    ],
+)
+def test_why_a_device_is_not_well_is_bounded(more: dict[str, object], reason: str) -> None:
+    payload = json.dumps({"state": "offline", "event_id": "e1", **more}).encode()
+    with pytest.raises(TwinError, match=re.escape(reason)) as caught:
+        twin.parse_state(payload)
     assert (caught.value.code, caught.value.event_id) == (400, "e1")
 
 

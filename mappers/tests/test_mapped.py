@@ -5,9 +5,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec import Struct
 
-from mappers.driver import DriverError, NoAnswer, Refused, Value
-from mappers.mapped import RETRY_REFUSED_S, MappedDevice, Output, Report, State
+from mappers.driver import BadAnswer, BusDown, DriverError, NoAnswer, Refused, Value
+from mappers.health import State
+from mappers.mapped import RETRY_REFUSED_S, MappedDevice, Output, Report
 from mappers.plan import Settings, make_plan
 from mappers.tests.fakes import Toy, definition, device_json, model_json
 
@@ -112,7 +114,7 @@ def test_a_device_that_does_not_answer_is_tried_again_and_then_offline() -> None
     turn(device, 0, temp=1, level=1)
     assert device.missed(NoAnswer("silent"), 1) == []
     assert device.due_at() == 1
-    assert device.missed(NoAnswer("silent"), 2) == [State("default/a", "offline")]
+    assert device.missed(NoAnswer("silent"), 2) == [State("default/a", "offline", "NoAnswer", "silent")]
     assert device.missed(NoAnswer("silent"), 4) == []
 
 
@@ -143,14 +145,14 @@ def test_a_device_that_is_back_is_online_and_read_as_before() -> None:
 def test_a_bus_that_is_down_takes_its_devices_offline_at_once() -> None:
     device = mapped()
     turn(device, 0, temp=1, level=1)
-    assert device.missed(NoAnswer("refused"), 1, bus_down=True) == [State("default/a", "offline")]
+    assert device.missed(BusDown("refused"), 1, bus_down=True) == [State("default/a", "offline", "BusDown", "refused")]
     assert device.due_at() == 1
 
 
 def test_one_unreadable_property_costs_one_log_line_and_not_the_others(caplog: pytest.LogCaptureFixture) -> None:
     device = mapped()
     bad = Refused("exception 2")
-    assert turn(device, 0, temp=bad, level=1)[0] == State("default/a", "online")
+    assert turn(device, 0, temp=bad, level=1)[0] == State("default/a", "online", "Unreadable", "temp: exception 2")
     assert values_of(turn(device, 1, temp=bad, level=2)) == {"level": "2"}
     assert values_of(turn(device, 2, temp=7, level=2)) == {"temp": "7"}
     assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == [
@@ -161,13 +163,15 @@ def test_one_unreadable_property_costs_one_log_line_and_not_the_others(caplog: p
 def test_a_device_that_refuses_every_read_is_unhealthy() -> None:
     device = mapped()
     bad = Refused("exception 4")
-    assert turn(device, 0, temp=bad, level=bad) == [State("default/a", "unhealthy")]
+    why = "temp: exception 4; level: exception 4"
+    assert turn(device, 0, temp=bad, level=bad) == [State("default/a", "unhealthy", "Unreadable", why)]
     assert states_of(turn(device, 1, temp=bad, level=1)) == ["online"]
 
 
 def test_what_an_int_cannot_express_is_an_unreadable_property() -> None:
     device = mapped(count={"cell": 0})
-    assert turn(device, 0, count=float("nan")) == [State("default/a", "unhealthy")]
+    why = "count: NaN is not an integer"
+    assert turn(device, 0, count=float("nan")) == [State("default/a", "unhealthy", "Unreadable", why)]
 
 
 def test_a_value_that_is_no_number_is_not_reported_over_and_over() -> None:
@@ -396,3 +400,148 @@ def test_a_value_is_read_and_written_by_its_name() -> None:
     assert written(device, 0.5) == [("mode", 1)]
     assert values_of(turn(device, 0.5, mode=1)) == {"mode": "on"}
     assert states_of(turn(device, 1, mode=7)) == ["unhealthy"]
+
+
+def test_a_refused_value_is_told_with_its_reason_until_it_is_followed_or_withdrawn() -> None:
+    device = online()
+    device.want({"level": "101"})
+    device.writes(0.5)
+    (state, _) = turn(device, 0.5, level=3)
+    assert state == State("default/a", "online", refused={"level": "'101': above the maximum 100"})
+    device.want({"level": "50"})
+    written(device, 0.6)
+    (state, _) = turn(device, 0.6, level=50)
+    assert state == State("default/a", "online")
+
+
+def test_a_value_held_otherwise_than_desired_is_told() -> None:
+    device = online()
+    device.want({"level": "50.4"})
+    written(device, 0.5)
+    (state, report) = turn(device, 0.5, level=50)
+    assert state == State("default/a", "online", refused={"level": "'50.4': the device holds '50'"})
+    assert values_of([report]) == {"level": "50"}
+    device.want({"level": "50"})
+    assert device.writes(0.6) == []
+    assert turn(device, 1, temp=21, level=50, pump=False) == [State("default/a", "online")]
+
+
+def test_a_bus_that_is_back_asks_a_device_without_properties_for_nothing() -> None:
+    device = MappedDevice("default/a", make_plan(definition(device_json("a"), MODEL), Toy(), Settings()), Settings(), 0)
+    assert device.due_at() == float("inf")
+    device.missed(BusDown("gone"), 1, bus_down=True)
+    assert device.reads(device.due_at()) == []
+    assert device.idle(1) == []
+    assert device.due_at() == float("inf")
+
+
+class Spoken(Struct):
+    """A visitor of what is heard."""
+
+    cell: int
+    pushed: bool = True
+    silence_s: float = 10
+
+
+class Speaking(Toy):
+    """Toy, in which cells from 100 on are heard and not read."""
+
+    def __init__(self, silence_s: float = 10) -> None:
+        super().__init__()
+        self._silence_s = silence_s
+
+    def visitor(self, address: Any, keys: Any, model: Any) -> Any:
+        return keys.cell if keys.cell < 100 else Spoken(keys.cell, silence_s=self._silence_s)
+
+
+def speaking(silence_s: float = 10, **properties: dict[str, Any]) -> MappedDevice:
+    properties = properties or {"temp": {"cell": 100}, "level": {"cell": 101}}
+    plan = make_plan(definition(device_json("a", **properties), MODEL), Speaking(silence_s), Settings())
+    return MappedDevice("default/a", plan, Settings(), 0, draw=lambda: 0.5)
+
+
+def hear(device: MappedDevice, now: float, now_ms: int = MS, **values: Value | DriverError) -> list[Output]:
+    points = {p.name: p for p in device.plan.points}
+    return device.heard([points[n] for n in values], list(values.values()), now, now_ms)
+
+
+def test_what_is_heard_is_reported_like_what_is_read() -> None:
+    device = speaking(temp={"cell": 100, "scale": 0.1, "deadband": 1, "report": 60_000})
+    assert hear(device, 1, temp=215) == [State("default/a", "online"), Report("default/a", {"temp": ("21.5", MS)})]
+    assert hear(device, 2, temp=215) == []
+    assert hear(device, 3, temp=220) == []
+    assert values_of(hear(device, 4, MS + 1, temp=230)) == {"temp": "23.0"}
+    assert values_of(hear(device, 64, MS + 1, temp=230)) == {"temp": "23.0"}
+
+
+def test_what_is_heard_is_never_read() -> None:
+    device = speaking(temp={"cell": 100}, level={"cell": 1})
+    assert names(device, 0) == ["level"]
+    only = speaking()
+    assert only.reads(0) == []
+
+
+def test_a_device_that_is_only_heard_goes_offline_by_silence_and_comes_back_by_a_word() -> None:
+    device = speaking()
+    assert device.due_at() == 10
+    hear(device, 5, temp=1)
+    assert device.due_at() == 15
+    assert device.idle(14.9) == []
+    assert device.idle(15) == [State("default/a", "offline", "Silent", "nothing was heard for 10 s")]
+    assert device.due_at() == float("inf")
+    assert states_of(hear(device, 99, temp=1)) == ["online"]
+
+
+def test_a_device_never_heard_is_offline_after_its_silence() -> None:
+    assert states_of(speaking().idle(10)) == ["offline"]
+
+
+def test_a_device_that_may_be_silent_is_online_while_its_bus_is_open() -> None:
+    device = speaking(0, level={"cell": 100})
+    assert device.due_at() == float("-inf")
+    assert device.idle(0) == [State("default/a", "online")]
+    assert device.due_at() == float("inf")
+    device.want({"level": "5"})
+    assert device.due_at() == float("-inf")
+    assert written(device, 1) == [("level", 5)]
+    assert device.due_at() == float("inf")
+    device.missed(BusDown("gone"), 2, bus_down=True)
+    assert device.state == "offline"
+    assert device.idle(3) == [State("default/a", "online")]
+
+
+def test_a_bus_that_is_back_gives_a_heard_device_its_time_to_speak() -> None:
+    device = speaking()
+    device.missed(BusDown("gone"), 2, bus_down=True)
+    assert device.idle(50) == []
+    assert (device.state, device.due_at()) == ("offline", float("inf"))
+    assert states_of(hear(device, 51, temp=1)) == ["online"]
+    assert device.due_at() == 61
+
+
+def test_a_device_that_is_heard_but_does_not_answer_is_unhealthy() -> None:
+    device = speaking(temp={"cell": 100}, level={"cell": 1})
+    turn(device, 0, level=1)
+    hear(device, 1, temp=1)
+    for now in (2, 2):
+        out = device.missed(NoAnswer("silent"), now)
+    assert out == [State("default/a", "unhealthy", "NoAnswer", "silent")]
+    device.missed(NoAnswer("silent"), 3)
+    device.missed(NoAnswer("silent"), 70)
+    assert device.state == "offline"
+    assert states_of(hear(device, 71, temp=2)) == ["unhealthy"]
+    assert states_of(turn(device, 72, level=1)) == ["online"]
+
+
+def test_a_bad_word_is_an_unreadable_property_and_no_silence() -> None:
+    device = speaking()
+    bad = BadAnswer("garbage")
+    assert hear(device, 1, temp=bad) == [State("default/a", "unhealthy", "Unreadable", "temp: garbage")]
+    assert states_of(hear(device, 9, level=1)) == ["online"]
+    assert device.due_at() == 19
+
+
+def test_of_two_words_in_one_round_the_newest_is_reported() -> None:
+    device = speaking()
+    temp = device.plan.points[0]
+    assert values_of(device.heard([temp, temp], [1, 2], 0, MS)) == {"temp": "2"}

@@ -7,7 +7,7 @@ import pytest
 
 from edgewire import board, topics
 from mappers.driver import BusDown
-from mappers.mapped import State
+from mappers.health import State
 from mappers.mapper import Effect, Ignore, Listen, Mapper
 from mappers.tests.fakes import Toy, device_json, model_json, payload
 
@@ -87,19 +87,25 @@ def test_a_changed_property_keeps_the_device_and_a_changed_address_does_not() ->
     assert not mapper.serves(device)
 
 
+REFUSED = "unknown key `cel` in Device property 'temp' visitors.configData: did you mean `cell`?"
+
+
 def test_an_unusable_definition_is_unhealthy_with_one_log_line_and_the_others_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     mapper = serving("a", "b")
     caplog.clear()
-    assert define(mapper, "a", temp={"cel": 1}) == [Ignore("default/a"), State("default/a", "unhealthy")]
+    assert define(mapper, "a", temp={"cel": 1}) == [
+        Ignore("default/a"),
+        State("default/a", "unhealthy", "DefinitionRefused", REFUSED),
+    ]
     assert define(mapper, "a", temp={"cel": 1}) == []
     assert caplog.messages == [
         "< device cannot be used device=default/a reason=unknown key `cel` in Device property 'temp' "
         "visitors.configData: did you mean `cell`?"
     ]
     assert [d.id for d in mapper.on_bus("line1")] == ["default/b"]
-    assert mapper.reconnected() == [State("default/a", "unhealthy")]
+    assert mapper.reconnected() == [State("default/a", "unhealthy", "DefinitionRefused", REFUSED)]
     assert define(mapper, "a") == [Listen("default/a")]
     assert mapper.reconnected() == []
 
@@ -163,7 +169,7 @@ def test_the_device_due_first_goes_first() -> None:
 def test_a_bus_that_is_down_takes_its_own_devices_offline_only() -> None:
     mapper = serving("a", "b")
     define(mapper, "b", {"line": "line2"})
-    assert mapper.bus_down("line2", BusDown("gone"), 0) == [State("default/b", "offline")]
+    assert mapper.bus_down("line2", BusDown("gone"), 0) == [State("default/b", "offline", "BusDown", "gone")]
 
 
 def test_a_new_session_is_subscribed_to_definitions_and_desired_values() -> None:

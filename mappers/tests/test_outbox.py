@@ -5,7 +5,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappers.mapped import Report, State
+from mappers.health import State
+from mappers.mapped import Report
 from mappers.outbox import LARGEST_REPORT, Outbox, Publication
 
 

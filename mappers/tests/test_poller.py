@@ -11,7 +11,8 @@ import pytest
 
 from edgewire import topics
 from mappers.driver import BusDown, Driver, NoAnswer, Refused, Value, ValueRefused, Wanted
-from mappers.mapped import Output, Report, State
+from mappers.health import State
+from mappers.mapped import Output, Report
 from mappers.mapper import Mapper
 from mappers.plan import Settings
 from mappers.poller import Poller
