@@ -212,7 +212,7 @@ class MappedDevice:
             self._at_once.difference_update(p.name for p in points)
         self._misses, self._retry_at, self._away = 0, None, False
         changed, failures = self._take_all(points, results, now, now_ms)
-        self._health.answers(at_all=not points or failures < len(points))
+        self._health.answers(at_all=failures < len(points) or self._knows_any())
         return [*self._health.news(now), *changed]
 
     def heard(
@@ -224,7 +224,7 @@ class MappedDevice:
         if self._away and self._polled:
             self._health.silent("heard, but does not answer", NoAnswer.reason, alive=True)
         else:
-            self._health.answers(at_all=failures < len(points) or any(e.text is not None for e in self._last.values()))
+            self._health.answers(at_all=failures < len(points) or self._knows_any())
         return [*self._health.news(now), *changed]
 
     def idle(self, now: float) -> list[Output]:
@@ -338,6 +338,10 @@ class MappedDevice:
         self._last.setdefault(point.name, _Last()).forget()
         if not point.pushed:
             self._at_once.add(point.name)
+
+    def _knows_any(self) -> bool:
+        """Whether any property has a value; those of longer cycles were not asked for just now."""
+        return not self._last or any(last.text is not None for last in self._last.values())
 
     def _heard_lately(self, now: float) -> bool:
         """Whether a device that is both asked and heard has spoken."""

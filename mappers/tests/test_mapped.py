@@ -168,6 +168,14 @@ def test_a_device_that_refuses_every_read_is_unhealthy() -> None:
     assert states_of(turn(device, 1, temp=bad, level=1)) == ["online"]
 
 
+def test_a_device_is_online_while_properties_of_longer_cycles_have_values() -> None:
+    device = mapped(temp={"cell": 0, "collect": 1000}, level={"cell": 1, "collect": 3000})
+    turn(device, 0, temp=1, level=1)
+    bad = Refused("exception 2")
+    assert states_of(turn(device, 1, temp=bad)) == ["online"]
+    assert states_of(turn(device, 3, temp=bad, level=bad)) == ["unhealthy"]
+
+
 def test_what_an_int_cannot_express_is_an_unreadable_property() -> None:
     device = mapped(count={"cell": 0})
     why = "count: NaN is not an integer"
