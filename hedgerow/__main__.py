@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
+from hedgerow import mapper
 from hedgerow.signals import until_signalled
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ app = typer.Typer(
     add_completion=False,
     help="Kubernetes for a gateway and its devices.",
 )
+
+app.add_typer(mapper.app, name="mapper")
 
 DATA = Path(".hedgerow")
 FAILED, USAGE = 1, 2

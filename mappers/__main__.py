@@ -1,7 +1,7 @@
-"""`python -m mappers [mapper.yaml]`: one protocol's mapper.
+"""`python -m mappers [mapper.yaml]`: the mappers of a gateway, one a protocol.
 
-The map of the process: the protocol's drivers, the core that knows its devices, and two services, the poller on the devices'
-side and the connection on the broker's.
+The map of the process: for each protocol its drivers, the core that knows its devices, and two services, the poller on the
+devices' side and the connection on the broker's; each such mapper is supervised, so that none takes another down.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from edgewire import config
 from edgewire.service import serve_until_signalled
@@ -22,16 +23,41 @@ from .exchange import Exchange
 from .mapper import Mapper
 from .mqtt import BrokerConfig
 from .plan import Settings
+from .supervised import SupervisedMapper
 
 DRIVERS = {"modbus": ("mappers.modbus", "ModbusTcp")}
 """Protocol name -> module and class of its drivers; imported only when configured, for their libraries are heavy."""
 
 
+class OneMapper(Struct, frozen=True):
+    """One of several mappers in a process."""
+
+    protocol: str = ""
+    """Which devices to serve: those whose `protocol.protocolName` is this."""
+    driver: str = ""
+    """Instead of `protocol`, a driver of your own: `package.module:Class`; it says which protocol it is."""
+    devices: Settings | None = None
+    """Instead of the file's `devices`."""
+
+    def __post_init__(self) -> None:
+        if bool(self.protocol) == bool(self.driver):
+            raise ValueError("either `protocol` or `driver` must be given")
+        if self.protocol:
+            _check_protocol(self.protocol)
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        return self.protocol or self.driver
+
+
 class MapperConfig(Struct, frozen=True):
     """`mapper.yaml`."""
 
-    protocol: str = "modbus"
-    """Which devices to serve: those whose `protocol.protocolName` is this."""
+    protocol: str = ""
+    """Which devices to serve: those whose `protocol.protocolName` is this. modbus, unless `mappers` says otherwise."""
+    mappers: list[OneMapper] = field(default_factory=list)
+    """Several protocols in one process, instead of `protocol`."""
     broker: BrokerConfig = field(default_factory=BrokerConfig)
     """The gateway's MQTT broker."""
     devices: Settings = field(default_factory=Settings)
@@ -40,34 +66,59 @@ class MapperConfig(Struct, frozen=True):
     """debug, info, warning or error."""
 
     def __post_init__(self) -> None:
-        if self.protocol not in DRIVERS:
-            near = config.nearest(self.protocol, list(DRIVERS))
-            hint = f"did you mean `{near}`?" if near else f"known are {', '.join(f'`{p}`' for p in DRIVERS)}"
-            raise ValueError(f"no driver for protocol `{self.protocol}`: {hint}")
+        if self.protocol:
+            _check_protocol(self.protocol)
+        names = [one.name for one in self.mappers]
+        if self.protocol and names:
+            raise ValueError("`protocol` is for one mapper, `mappers` for several: leave one of them out")
+        if len(set(names)) < len(names):
+            raise ValueError("`mappers` names one twice: one mapper serves all devices of a protocol")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ValueError("`log_level` must be debug, info, warning or error")
 
+    @property
+    def each(self) -> list[OneMapper]:
+        """The mappers to run, with the settings that hold for each."""
+        named = self.mappers or [OneMapper(self.protocol or "modbus")]
+        return [replace(one, devices=one.devices or self.devices) for one in named]
 
-def make_drivers(protocol: str) -> Drivers:
-    """The drivers of a protocol of `DRIVERS`."""
-    module, name = DRIVERS[protocol]
-    return cast(Drivers, getattr(import_module(module), name)())
+
+def _check_protocol(protocol: str) -> None:
+    if protocol not in DRIVERS:
+        near = config.nearest(protocol, list(DRIVERS))
+        hint = f"did you mean `{near}`?" if near else f"known are {', '.join(f'`{p}`' for p in DRIVERS)}"
+        raise ValueError(f"no driver for protocol `{protocol}`: {hint}")
 
 
-def make_exchange(configuration: MapperConfig) -> Exchange:
-    """A mapper with its broker connection, ready to be served."""
-    return Exchange(Mapper(make_drivers(configuration.protocol), configuration.devices), configuration.broker)
+def make_drivers(name: str) -> Drivers:
+    """The drivers of a protocol of `DRIVERS`, or of one's own, `package.module:Class`. Raises ImportError."""
+    module, _, class_name = name.partition(":") if ":" in name else (DRIVERS[name][0], "", DRIVERS[name][1])
+    found = getattr(import_module(module), class_name, None)
+    if found is None:
+        raise ImportError(f"there is no {class_name} in {module}")
+    return cast(Drivers, found())
+
+
+def make_mappers(configuration: MapperConfig) -> list[SupervisedMapper]:
+    """The configured mappers with their broker connections, ready to be served. Raises ImportError for a missing library."""
+    return [_supervised(one, configuration) for one in configuration.each]
 
 
 async def run(configuration: MapperConfig) -> None:
     """Serve until SIGINT or SIGTERM."""
-    exchange = make_exchange(configuration)
-    await serve_until_signalled(exchange.poller, exchange.connection)
+    await serve_until_signalled(*make_mappers(configuration))
+
+
+def _supervised(one: OneMapper, configuration: MapperConfig) -> SupervisedMapper:
+    drivers, broker = make_drivers(one.name), configuration.broker
+    if broker.client_id and len(configuration.mappers) > 1:
+        broker = replace(broker, client_id=f"{broker.client_id}-{drivers.protocol}")
+    return SupervisedMapper(drivers.protocol, lambda: Exchange(Mapper(drivers, one.devices), broker))
 
 
 def main() -> int:
     """The command line: 0 after SIGINT or SIGTERM, 2 when the configuration cannot be used."""
-    parser = argparse.ArgumentParser(prog="mapper", description="Turns devices of one protocol into twins, over MQTT.")
+    parser = argparse.ArgumentParser(prog="mapper", description="Turns devices into twins, over MQTT.")
     parser.add_argument("config", nargs="?", type=Path, help="mapper.yaml; without it, Modbus and 127.0.0.1:1883")
     parser.add_argument("--protocol", help=f"instead of the file's: {', '.join(DRIVERS)}")
     options = parser.parse_args()
@@ -77,7 +128,13 @@ def main() -> int:
         sys.stderr.write(f"mapper: {error}\n")
         return 2
     logging.basicConfig(level=configuration.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    asyncio.run(run(configuration))
+    try:
+        asyncio.run(run(configuration))
+    except ImportError as error:
+        sys.stderr.write(
+            f"mapper: a driver cannot be imported, or a library of hedgerow[mappers] is missing: {error}\n"
+        )
+        return 2
     return 0
 
 

@@ -157,7 +157,10 @@ class VisitorKeys(Struct, frozen=True, kw_only=True):
 
 
 class Drivers(Protocol):
-    """Describes one protocol's part of a Device, and makes its drivers."""
+    """Describes one protocol's part of a Device, and makes its drivers.
+
+    With an attribute `aliases`, a tuple of further protocol names, devices of those are served too.
+    """
 
     @property
     def protocol(self) -> str:

@@ -26,6 +26,11 @@ class Exchange:
         self.poller = Poller(mapper, self._tell)
         self.connection = MqttConnection(broker, f"mapper-{mapper.drivers.protocol}", self)
 
+    @property
+    def services(self) -> tuple[Poller, MqttConnection]:
+        """The poller, and the connection."""
+        return self.poller, self.connection
+
     def filters(self) -> list[str]:
         """What to subscribe to when a connection begins."""
         return self._mapper.filters()

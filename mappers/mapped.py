@@ -286,7 +286,7 @@ class MappedDevice:
         overdue = now - last.reported_at >= point.report_s
         if result == last.raw and type(result) is type(last.raw) and not overdue:
             return False
-        text = values.text(result if point.coding is None else point.coding.decode(result), point.type, point.scaling)
+        text = point.text(result)
         changed = text != last.reported and not _within_band(point, last, text)
         last.raw, last.text = result, text
         self._health.readable(point.name)

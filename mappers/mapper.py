@@ -49,6 +49,8 @@ class _Definition(Struct):
 
     content: MapperDevice
     plan: Plan | None
+    protocol: str
+    """Of the topic it came on."""
 
 
 class Mapper:
@@ -60,7 +62,8 @@ class Mapper:
         self.drivers = drivers
         self._settings = settings or Settings()
         self._draw = draw
-        self._indexed: set[str] = set()
+        self._protocols = (drivers.protocol, *getattr(drivers, "aliases", ()))
+        self._index: dict[str, set[str]] = {}
         self._definitions: dict[str, _Definition] = {}
         self._served: dict[str, MappedDevice] = {}
         self._unusable: dict[str, State] = {}
@@ -70,15 +73,15 @@ class Mapper:
 
     def filters(self) -> list[str]:
         """What to subscribe to on every new session with the broker."""
-        devices = (topics.of_device(id, topics.DELTA) for id in self._served)
-        return [*topics.mapper_filters(self.drivers.protocol), *devices]
+        definitions = (topic for protocol in self._protocols for topic in topics.mapper_filters(protocol))
+        return [*definitions, *(topics.of_device(id, topics.DELTA) for id in self._served)]
 
     def received(self, topic: str, payload: bytes, now: float) -> list[Effect]:
         """Take in a message. Whatever is wrong with it costs one log line."""
         try:
             about = topics.device_of_mapper_topic(topic)
             if about is not None:
-                return self._told(about[1], payload, now) if about[0] == self.drivers.protocol else []
+                return self._told(*about, payload, now) if about[0] in self._protocols else []
             device = topics.device_topic(topic)
             if device is not None and device[1] == topics.DELTA:
                 self._desired(device[0], payload)
@@ -88,7 +91,8 @@ class Mapper:
 
     def disconnected(self) -> None:
         """The session with the broker is over. Definitions come again with the next, so those of nobody may go."""
-        self._definitions = {id: d for id, d in self._definitions.items() if id in self._indexed}
+        indexed = self._indexed()
+        self._definitions = {id: d for id, d in self._definitions.items() if id in indexed}
 
     def reconnected(self) -> list[Effect]:
         """A new session with the broker: tell the states again."""
@@ -123,28 +127,35 @@ class Mapper:
         """Nothing on a bus can be reached."""
         return [out for device in self.on_bus(bus) for out in device.missed(error, now, bus_down=True)]
 
-    def _told(self, device: str | None, payload: bytes, now: float) -> list[Effect]:
+    def _told(self, protocol: str, device: str | None, payload: bytes, now: float) -> list[Effect]:
         if device is None:
             devices = msgspec.json.decode(payload, type=_Index).devices if payload else []
-            return self._reindex(set(devices), now)
+            return self._reindex(protocol, set(devices), now)
+        known = self._definitions.get(device)
         if not payload:
+            if known is not None and known.protocol != protocol:
+                return []  # it has moved to another of the driver's names, and is there already
             self._definitions.pop(device, None)
             return self._drop(device)
         content = parse_mapper_device(payload)
         if content.device.id != device:
             raise ValueError(f"the definition is of {content.device.id}")
-        known = self._definitions.get(device)
         if known is not None and _same(known.content, content):
             return []
-        self._definitions[device] = _Definition(content, known.plan if known is not None else None)
-        return self._serve(device, now, known) if device in self._indexed else []
+        self._definitions[device] = _Definition(content, known.plan if known is not None else None, protocol)
+        return self._serve(device, now, known) if device in self._indexed() else []
 
-    def _reindex(self, devices: set[str], now: float) -> list[Effect]:
+    def _indexed(self) -> set[str]:
+        return set().union(*self._index.values())
+
+    def _reindex(self, protocol: str, devices: set[str], now: float) -> list[Effect]:
+        before = self._indexed()
+        self._index[protocol] = devices
+        after = self._indexed()
         out: list[Effect] = []
-        for id in sorted(self._indexed - devices):
+        for id in sorted(before - after):
             out += self._drop(id)
-        added, self._indexed = devices - self._indexed, devices
-        for id in sorted(added):
+        for id in sorted(after - before):
             if id in self._definitions:
                 out += self._serve(id, now, None)
         return out

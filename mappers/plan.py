@@ -13,8 +13,9 @@ from msgspec import Struct
 from edgewire.config import nearest
 from edgewire.device import FLOATS, INTEGER, TYPES, MapperDevice, ModelProperty, Property
 
+from . import values
 from .coding import Coding, DeadBand, coding, dead_band, shown_to_driver
-from .driver import DefinitionError, Drivers, read_config
+from .driver import DefinitionError, Drivers, Value, read_config
 from .values import Scaling
 
 MAXIMUM_CYCLE_MS = 31 * 24 * 3600 * 1000
@@ -58,6 +59,10 @@ class Point(Struct, frozen=True, eq=False):
     unit: str = ""
     pushed: bool = False
     """The device speaks of it unasked: it is heard, and not read."""
+
+    def text(self, raw: Value) -> str:
+        """What a twin carries for a raw value. Raises BadAnswer where it means nothing."""
+        return values.text(raw if self.coding is None else self.coding.decode(raw), self.type, self.scaling)
 
 
 class Plan(Struct, frozen=True, eq=False):

@@ -10,7 +10,7 @@ import yaml
 
 from edgewire.config import ConfigError, load
 from edgewire.device import Device, DeviceModel, MapperDevice, parse_device, parse_model
-from mappers.__main__ import MapperConfig, make_drivers
+from mappers.__main__ import MapperConfig, OneMapper, make_drivers, make_mappers
 from mappers.plan import Settings, make_plan
 
 
@@ -22,7 +22,8 @@ def written(tmp_path: Path, text: str) -> Path:
 
 def test_without_a_file_it_serves_modbus_on_the_gateway_itself() -> None:
     config = load(None, MapperConfig)
-    assert (config.protocol, config.broker.host, config.broker.port) == ("modbus", "127.0.0.1", 1883)
+    assert config.each == [OneMapper("modbus", devices=Settings())]
+    assert (config.broker.host, config.broker.port) == ("127.0.0.1", 1883)
     assert config.devices == Settings()
 
 
@@ -31,6 +32,19 @@ def test_without_a_file_it_serves_modbus_on_the_gateway_itself() -> None:
     [
         ("protocol: modbsu", "mapper.yaml: no driver for protocol `modbsu`: did you mean `modbus`?"),
         ("protocol: knx", "mapper.yaml: no driver for protocol `knx`: known are `modbus`"),
+        (
+            "mappers: [{protocol: modbsu}]",
+            "`mappers[0]` in mapper.yaml: no driver for protocol `modbsu`: did you mean `modbus`?",
+        ),
+        ("mappers: [{}]", "`mappers[0]` in mapper.yaml: either `protocol` or `driver` must be given"),
+        (
+            "mappers: [{protocol: modbus}, {protocol: modbus}]",
+            "mapper.yaml: `mappers` names one twice: one mapper serves all devices of a protocol",
+        ),
+        (
+            "{protocol: modbus, mappers: [{protocol: modbus}]}",
+            "mapper.yaml: `protocol` is for one mapper, `mappers` for several: leave one of them out",
+        ),
         ("devices: {attempts: 0}", "`devices` in mapper.yaml: cycles, `attempts` and `probe_limit_s` must be above 0"),
         ("broker: {port: 0}", "`broker` in mapper.yaml: `port` must lie between 1 and 65535"),
         ("broker: {prot: 1}", "unknown key `broker.prot` in mapper.yaml: did you mean `broker.port`?"),
@@ -43,11 +57,34 @@ def test_a_mistake_in_the_configuration_is_named(tmp_path: Path, text: str, mess
     assert str(caught.value) == message
 
 
+def test_several_mappers_have_the_files_settings_or_their_own(tmp_path: Path) -> None:
+    text = "{mappers: [{protocol: modbus, devices: {attempts: 5}}], devices: {attempts: 3}}"
+    assert load(written(tmp_path, text), MapperConfig).each == [OneMapper("modbus", devices=Settings(attempts=5))]
+    text = "{mappers: [{protocol: modbus}], devices: {attempts: 3}}"
+    assert load(written(tmp_path, text), MapperConfig).each == [OneMapper("modbus", devices=Settings(attempts=3))]
+
+
+def test_a_driver_of_ones_own_is_named_by_its_class(tmp_path: Path) -> None:
+    text = "mappers: [{driver: mappers.tests.fakes:Toy}, {protocol: modbus}]"
+    made = make_mappers(load(written(tmp_path, text), MapperConfig))
+    assert [one.name for one in made] == ["mapper toy", "mapper modbus"]
+
+
+@pytest.mark.parametrize("driver", ["no_such_module:Toy", "mappers.tests.fakes:Nothing", "mappers.tests.fakes:"])
+def test_a_driver_that_is_not_there_is_said_and_the_process_ends(tmp_path: Path, driver: str) -> None:
+    path = written(tmp_path, f"mappers: [{{driver: '{driver}'}}]")
+    command = [sys.executable, "-m", "mappers", str(path)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert found.stderr.startswith("mapper: a driver cannot be imported")
+
+
 @pytest.mark.parametrize("page", ["docs/mappers.md"])
 def test_the_configuration_and_the_meter_in_the_manual_are_taken(tmp_path: Path, page: str) -> None:
     text = (Path(__file__).parents[2] / page).read_text()
-    settings, meter = text.split("```yaml\n")[1:3]
+    settings, several, meter = text.split("```yaml\n")[1:4]
     load(written(tmp_path, settings.split("```")[0]), MapperConfig)
+    assert len(load(written(tmp_path, several.split("```")[0]), MapperConfig).each) == 2
     model, device = (_resource(manifest) for manifest in yaml.safe_load_all(meter.split("```")[0]))
     assert isinstance(model, DeviceModel)
     assert isinstance(device, Device)

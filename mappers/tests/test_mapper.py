@@ -184,3 +184,33 @@ def test_definitions_that_come_before_the_index_outlive_a_new_session_and_not_it
     define(mapper, "b")
     mapper.disconnected()
     assert mapper.received(INDEX, index("a", "b"), 0) == []
+
+
+class Renamed(Toy):
+    """Toy, under a second name."""
+
+    aliases = ("plaything",)
+
+
+def test_devices_of_a_drivers_other_name_are_served_too_and_may_change_their_name() -> None:
+    mapper = Mapper(Renamed())
+    assert [f for f in mapper.filters() if f.endswith("/devices")] == [
+        topics.mapper_index("toy"), topics.mapper_index("plaything"),
+    ]  # fmt: skip
+
+    def says(protocol: str, devices: list[str]) -> list[Effect]:
+        return mapper.received(topics.mapper_index(protocol), json.dumps({"devices": devices}).encode(), 0)
+
+    def defines(protocol: str, content: bytes) -> list[Effect]:
+        return mapper.received(topics.mapper_device(protocol, "default/a"), content, 0)
+
+    says("toy", ["default/b"])
+    says("plaything", ["default/a"])
+    device = device_json("a", temp={"cell": 1})
+    assert defines("plaything", payload(device, MODEL)) == [Listen("default/a")]
+    device["spec"]["protocol"]["protocolName"] = "plaything"
+    says("toy", ["default/a", "default/b"])
+    assert defines("toy", payload(device, MODEL)) == []
+    assert defines("plaything", b"") == says("plaything", []) == []
+    assert [d.id for d in mapper.on_bus("line1")] == ["default/a"]
+    assert says("toy", ["default/b"]) == [Ignore("default/a")]
