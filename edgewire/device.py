@@ -55,6 +55,8 @@ class Property(Struct, frozen=True, omit_defaults=True, rename="camel"):
     report_cycle: int = 0
     """Milliseconds between reports of an unchanged value; 0 leaves it to the mapper."""
     report_to_cloud: bool = True
+    push_method: dict[str, Any] = field(default_factory=dict)
+    """Where the mapper sends the values besides; the mapper's to read."""
 
 
 class Protocol(Struct, frozen=True, omit_defaults=True, rename="camel"):

@@ -16,13 +16,17 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from edgewire import config
-from edgewire.service import serve_until_signalled
+from edgewire.service import Service, serve_until_signalled
 
 from .driver import Drivers
 from .exchange import Exchange
+from .gauges import Gauges
 from .mapper import Mapper
+from .metrics import MetricsConfig, MetricsServer
 from .mqtt import BrokerConfig
+from .outlets import Outlets
 from .plan import Settings
+from .pusher import PushConfig, Pusher
 from .supervised import SupervisedMapper
 
 DRIVERS = {"modbus": ("mappers.modbus", "ModbusTcp")}
@@ -62,6 +66,10 @@ class MapperConfig(Struct, frozen=True):
     """The gateway's MQTT broker."""
     devices: Settings = field(default_factory=Settings)
     """What holds for every device whose definition does not say otherwise."""
+    push: PushConfig = field(default_factory=PushConfig)
+    """What a property's `pushMethod` needs to know beside what stands in its Device."""
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    """`/metrics` for Prometheus."""
     log_level: str = "info"
     """debug, info, warning or error."""
 
@@ -99,21 +107,25 @@ def make_drivers(name: str) -> Drivers:
     return cast(Drivers, found())
 
 
-def make_mappers(configuration: MapperConfig) -> list[SupervisedMapper]:
-    """The configured mappers with their broker connections, ready to be served. Raises ImportError for a missing library."""
-    return [_supervised(one, configuration) for one in configuration.each]
+def make_services(configuration: MapperConfig) -> list[Service]:
+    """The configured mappers and what they share, ready to be served. Raises ImportError for a missing library."""
+    pusher, gauges = Pusher(configuration.push, configuration.broker), Gauges()
+    outlets = Outlets(pusher, gauges)
+    metrics = [MetricsServer(configuration.metrics, gauges.text)] if configuration.metrics.port else []
+    mappers = [_supervised(one, configuration, outlets) for one in configuration.each]
+    return [pusher, *metrics, *mappers]
 
 
 async def run(configuration: MapperConfig) -> None:
     """Serve until SIGINT or SIGTERM."""
-    await serve_until_signalled(*make_mappers(configuration))
+    await serve_until_signalled(*make_services(configuration))
 
 
-def _supervised(one: OneMapper, configuration: MapperConfig) -> SupervisedMapper:
+def _supervised(one: OneMapper, configuration: MapperConfig, outlets: Outlets) -> SupervisedMapper:
     drivers, broker = make_drivers(one.name), configuration.broker
     if broker.client_id and len(configuration.mappers) > 1:
         broker = replace(broker, client_id=f"{broker.client_id}-{drivers.protocol}")
-    return SupervisedMapper(drivers.protocol, lambda: Exchange(Mapper(drivers, one.devices), broker))
+    return SupervisedMapper(drivers.protocol, lambda: Exchange(Mapper(drivers, one.devices), broker, outlets))
 
 
 def main() -> int:

@@ -13,14 +13,16 @@ from .mapped import Output
 from .mapper import Effect, Ignore, Listen, Mapper
 from .mqtt import BrokerConfig, MqttConnection
 from .outbox import Outbox
+from .outlets import Outlets
 from .poller import Poller
 
 
 class Exchange:
     """Wires a mapper to its broker and its buses. `poller` and `connection` are the services to run."""
 
-    def __init__(self, mapper: Mapper, broker: BrokerConfig) -> None:
+    def __init__(self, mapper: Mapper, broker: BrokerConfig, outlets: Outlets | None = None) -> None:
         self._mapper = mapper
+        self._outlets = outlets
         self._outbox = Outbox()
         self._up = False
         self.poller = Poller(mapper, self._tell)
@@ -44,6 +46,9 @@ class Exchange:
         """A definition, the index, or a desired value."""
         self._apply(self._mapper.received(topic, payload, time.monotonic()))
         self.poller.follow()
+        defined = topics.device_of_mapper_topic(topic)
+        if self._outlets is not None and defined is not None and defined[1] is not None:
+            self._outlets.follow(defined[1], self._mapper.served(defined[1]))
 
     def acknowledged(self, device: str) -> None:
         """The gateway has a device's publication on its disk; the next may go."""
@@ -58,8 +63,13 @@ class Exchange:
 
     def _tell(self, outputs: Sequence[Output]) -> None:
         for output in outputs:
-            self._outbox.put(output)
+            self._put(output)
         self._pump()
+
+    def _put(self, output: Output) -> None:
+        self._outbox.put(output)
+        if self._outlets is not None:
+            self._outlets.put(output, self._mapper.served(output.device))
 
     def _apply(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
@@ -69,7 +79,7 @@ class Exchange:
                 self.connection.unsubscribe(topics.of_device(effect.device, topics.DELTA))
                 self._outbox.forget(effect.device)
             else:
-                self._outbox.put(effect)
+                self._put(effect)
         self._pump()
 
     def _pump(self) -> None:

@@ -113,6 +113,10 @@ class Mapper:
         """Whether a device is still the one served under its id; a turn may outlast it."""
         return self._served.get(device.id) is device
 
+    def served(self, id: str) -> MappedDevice | None:
+        """The device served under an id."""
+        return self._served.get(id)
+
     def bus_of(self, device: str) -> Hashable | None:
         """The bus of a device that is served, else None."""
         served = self._served.get(device)

@@ -117,10 +117,10 @@ class MqttConnection:
                 session.close()
             await asyncio.sleep(delay)
 
-    def publish(self, device: str, topic: str, payload: str) -> None:
-        """Publish with QoS 1; without a connection nothing happens: `disconnected` said so."""
+    def publish(self, device: str, topic: str, payload: str, *, qos: int = 1, retain: bool = False) -> None:
+        """Publish; without a connection nothing happens: `disconnected` said so. QoS 0 is acknowledged when it is sent."""
         if self._session is not None:
-            self._session.publish(device, topic, payload)
+            self._session.publish(device, topic, payload, qos, retain)
 
     def subscribe(self, topic: str) -> None:
         """Subscribe with QoS 1, as long as the connection lasts; `filters` is asked for the next one."""
@@ -159,9 +159,11 @@ class _Session:
             raise
         self._watch()
         await self._answer("CONNECT")
-        self._answered = self._loop.create_future()
-        self.client.subscribe([(topic, 1) for topic in self._handler.filters()])
-        await self._answer("SUBSCRIBE")
+        filters = self._handler.filters()
+        if filters:
+            self._answered = self._loop.create_future()
+            self.client.subscribe([(topic, 1) for topic in filters])
+            await self._answer("SUBSCRIBE")
 
     async def until_lost(self) -> None:
         """Keep the connection alive. Raises BrokerError when it has ended."""
@@ -173,8 +175,8 @@ class _Session:
                 raise BrokerError(f"the broker acknowledged nothing for {ACKNOWLEDGE_TIMEOUT_S:.0f} s")
         raise BrokerError(self._lost.result())
 
-    def publish(self, device: str, topic: str, payload: str) -> None:
-        sent = self.client.publish(topic, payload, qos=1)
+    def publish(self, device: str, topic: str, payload: str, qos: int, retain: bool) -> None:
+        sent = self.client.publish(topic, payload, qos, retain)
         self._unacknowledged[sent.mid] = (device, self._loop.time())
 
     def close(self) -> None:

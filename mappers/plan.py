@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from edgewire.config import nearest
 from edgewire.device import FLOATS, INTEGER, TYPES, MapperDevice, ModelProperty, Property
@@ -16,6 +16,7 @@ from edgewire.device import FLOATS, INTEGER, TYPES, MapperDevice, ModelProperty,
 from . import values
 from .coding import Coding, DeadBand, coding, dead_band, shown_to_driver
 from .driver import DefinitionError, Drivers, Value, read_config
+from .push import Pushes, pushes
 from .values import Scaling
 
 MAXIMUM_CYCLE_MS = 31 * 24 * 3600 * 1000
@@ -59,6 +60,8 @@ class Point(Struct, frozen=True, eq=False):
     unit: str = ""
     pushed: bool = False
     """The device speaks of it unasked: it is heard, and not read."""
+    pushes: Pushes | None = None
+    """Where its values go beside the twin."""
 
     def text(self, raw: Value) -> str:
         """What a twin carries for a raw value. Raises BadAnswer where it means nothing."""
@@ -76,6 +79,8 @@ class Plan(Struct, frozen=True, eq=False):
     """The properties whose Device resource names a desired value."""
     silence_s: float = 0.0
     """How long a device may be silent that is only heard; 0: for ever."""
+    pushed_on: dict[str, Point] = field(default_factory=dict)
+    """The points whose values go elsewhere too, by name."""
 
     @property
     def polled(self) -> bool:
@@ -103,7 +108,8 @@ def make_plan(
             continue  # a property of the twin only: nothing of the device is behind it
         points.append(kept.get(p.name) or _point(p, definition, address, drivers, settings))
     wanted = frozenset(p.name for p in spec.properties if p.desired is not None and p.desired.value)
-    return Plan(address, drivers.bus(address), tuple(points), wanted, _silence(address, points))
+    pushed_on = {point.name: point for point in points if point.pushes is not None}
+    return Plan(address, drivers.bus(address), tuple(points), wanted, _silence(address, points), pushed_on)
 
 
 def _silence(address: Any, points: list[Point]) -> float:
@@ -151,6 +157,7 @@ def _point(p: Property, definition: MapperDevice, address: Any, drivers: Drivers
         coding=coded,
         dead_band=band,
         unit=model.unit,
+        pushes=pushes(p.push_method, model, f"{where} pushMethod"),
         pushed=getattr(visitor, "pushed", False) is True,
     )
 

@@ -10,7 +10,7 @@ import yaml
 
 from edgewire.config import ConfigError, load
 from edgewire.device import Device, DeviceModel, MapperDevice, parse_device, parse_model
-from mappers.__main__ import MapperConfig, OneMapper, make_drivers, make_mappers
+from mappers.__main__ import MapperConfig, OneMapper, make_drivers, make_services
 from mappers.plan import Settings, make_plan
 
 
@@ -66,8 +66,8 @@ def test_several_mappers_have_the_files_settings_or_their_own(tmp_path: Path) ->
 
 def test_a_driver_of_ones_own_is_named_by_its_class(tmp_path: Path) -> None:
     text = "mappers: [{driver: mappers.tests.fakes:Toy}, {protocol: modbus}]"
-    made = make_mappers(load(written(tmp_path, text), MapperConfig))
-    assert [one.name for one in made] == ["mapper toy", "mapper modbus"]
+    made = make_services(load(written(tmp_path, text), MapperConfig))
+    assert [one.name for one in made] == ["pusher", "mapper toy", "mapper modbus"]
 
 
 @pytest.mark.parametrize("driver", ["no_such_module:Toy", "mappers.tests.fakes:Nothing", "mappers.tests.fakes:"])
