@@ -20,7 +20,7 @@ from edgewire import backoff
 from edgewire.device import same_value
 
 from . import values
-from .driver import DriverError, NoAnswer, Value, ValueRefused, Wanted
+from .driver import BusDown, DriverError, NoAnswer, Value, ValueRefused, Wanted
 from .health import OFFLINE, ONLINE, SILENT, Health, State
 from .plan import Plan, Point, Settings
 
@@ -104,6 +104,8 @@ class MappedDevice:
         """It did not answer, and is probed."""
         self._retry_at: float | None = None
         self._heard_at = now
+        self._gone = False
+        """Its driver says that it cannot speak."""
         self._probes = self._new_probes()
         self._shed = 0
         self._shed_logged_at = float("-inf")
@@ -143,7 +145,7 @@ class MappedDevice:
         if self._polled or not self.plan.points:
             return min(self._due.values(), default=float("inf"))
         if not self.plan.silence_s:
-            return float("inf") if self.state == ONLINE else float("-inf")
+            return float("inf") if self.state == ONLINE or self._gone else float("-inf")
         return float("inf") if self.state == OFFLINE else self._heard_at + self.plan.silence_s
 
     def want(self, desired: dict[str, str]) -> None:
@@ -218,8 +220,14 @@ class MappedDevice:
     def heard(
         self, points: Sequence[Point], results: Sequence[Value | DriverError], now: float, now_ms: int
     ) -> list[Output]:
-        """The device spoke unasked; `results` stand in the order of `points`, in which one may stand twice."""
-        self._heard_at = now
+        """The device spoke unasked; `results` stand in the order of `points`, in which one may stand twice.
+
+        NoAnswer and BusDown among them are no words of it: the driver knows that it cannot speak.
+        """
+        gone = next((result for result in results if isinstance(result, NoAnswer | BusDown)), None)
+        if gone is not None:
+            return self._cannot_speak(gone, now)
+        self._heard_at, self._gone = now, False
         changed, failures = self._take_all(points, results, now, now_ms)
         if self._away and self._polled:
             self._health.silent("heard, but does not answer", NoAnswer.reason, alive=True)
@@ -230,11 +238,12 @@ class MappedDevice:
     def idle(self, now: float) -> list[Output]:
         """A turn in which there was nothing to read: the bus is open, and time has passed."""
         if self._retry_at is not None:  # the bus is back, and the device may take its time to speak
-            self._retry_at, self._away, self._heard_at = None, False, now
+            self._retry_at, self._away, self._heard_at, self._gone = None, False, now, False
         if not self._polled and self.plan.points:
             silence_s = self.plan.silence_s
             if not silence_s:
-                self._health.answers(at_all=True)
+                if not self._gone:
+                    self._health.answers(at_all=True)
             elif now >= self._heard_at + silence_s and self.state != OFFLINE:
                 self._health.silent(f"nothing was heard for {silence_s:g} s", SILENT)
         return [*self._health.news(now)]
@@ -342,6 +351,12 @@ class MappedDevice:
     def _knows_any(self) -> bool:
         """Whether any property has a value; those of longer cycles were not asked for just now."""
         return not self._last or any(last.text is not None for last in self._last.values())
+
+    def _cannot_speak(self, error: DriverError, now: float) -> list[Output]:
+        self._heard_at, self._gone = float("-inf"), True
+        if not self._polled:  # else the next poll tells
+            self._health.silent(str(error), error.reason)
+        return [*self._health.news(now)]
 
     def _heard_lately(self, now: float) -> bool:
         """Whether a device that is both asked and heard has spoken."""

@@ -541,6 +541,28 @@ def test_a_device_that_is_heard_but_does_not_answer_is_unhealthy() -> None:
     assert states_of(turn(device, 72, level=1)) == ["online"]
 
 
+@pytest.mark.parametrize("silence_s", [0, 10])
+def test_a_device_that_its_driver_knows_to_be_gone_is_offline_at_once_until_it_speaks(silence_s: float) -> None:
+    device = speaking(silence_s)
+    hear(device, 1, temp=1)
+    gone = [State("default/a", "offline", "NoAnswer", "not seen")]
+    assert hear(device, 2, level=NoAnswer("not seen"), temp=NoAnswer("not seen")) == gone
+    assert device.due_at() == float("inf")
+    assert device.idle(3) == []
+    assert device.state == "offline"
+    assert states_of(hear(device, 4, temp=2)) == ["online"]
+
+
+def test_a_device_that_is_also_polled_and_known_to_be_gone_is_offline_when_its_poll_fails() -> None:
+    device = speaking(temp={"cell": 100}, level={"cell": 1})
+    turn(device, 0, level=1)
+    hear(device, 1, temp=1)
+    assert hear(device, 2, temp=NoAnswer("not seen")) == []
+    for now in (3, 3):
+        device.missed(NoAnswer("silent"), now)
+    assert device.state == "offline"
+
+
 def test_a_bad_word_is_an_unreadable_property_and_no_silence() -> None:
     device = speaking()
     bad = BadAnswer("garbage")
