@@ -111,7 +111,8 @@ class Listener(Protocol):
     def listen(self, visitors: Sequence[Any], heard: Callable[[Any, Value | DriverError], None]) -> None:
         """From now on, call `heard` in the event loop with each value that comes of one of these visitors, or what is wrong.
 
-        What is wrong with a value is Refused or BadAnswer; NoAnswer and BusDown say that the device cannot be heard any more.
+        What is wrong with a value is Refused or BadAnswer; NoAnswer says that the device cannot be heard any more, and BusDown
+        that none can: the framework closes, waits and opens again.
         They are the pushed ones of all devices of the bus and replace those of the last call. Called when the bus is open,
         and again whenever its devices change. May raise BusDown.
         """

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from .driver import DriverError, Listener, Value
+from .driver import BusDown, DriverError, Listener, Value
 from .mapped import MappedDevice, Output
 from .mapper import Mapper
 from .plan import Point
@@ -32,11 +32,17 @@ class Ears:
         self._emit = emit
         self._wake = wake
         self._followed = -1
+        self._down: BusDown | None = None
         self._of: dict[int, list[tuple[MappedDevice, Point]]] = {}
         self._heard: dict[MappedDevice, list[tuple[Point, Value | DriverError]]] = {}
 
     def follow(self) -> None:
-        """Listen to the devices that are on the bus now, and to no others. Cheap when nothing changed. May raise BusDown."""
+        """Listen to the devices that are on the bus now, and to no others. Cheap when nothing changed.
+
+        Raises BusDown when the driver says so, now or since: nobody may be asking it for anything that would.
+        """
+        if self._down is not None:
+            raise self._down
         if self._followed == self._mapper.changes:
             return
         visitors = []
@@ -52,6 +58,9 @@ class Ears:
         self._followed = self._mapper.changes
 
     def _take(self, visitor: Any, value: Value | DriverError) -> None:
+        if isinstance(value, BusDown):
+            self._down = value
+            self._wake()
         for device, point in self._of.get(id(visitor), ()):
             if not self._heard:
                 asyncio.get_running_loop().call_soon(self._tell)

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mappers.driver import DriverError, Value, Wanted
+from mappers.driver import BusDown, DriverError, Value, Wanted
 from mappers.mapped import Report
 from mappers.tests.fakes import Toy
 from mappers.tests.test_poller import Bench, Cells, running
@@ -37,7 +37,7 @@ class HearingCells(Cells):
     async def write(self, visitor: Any, value: Wanted) -> None:
         self.written.append((visitor.cell, value))
 
-    def say(self, **values: Value) -> None:
+    def say(self, **values: Value | DriverError) -> None:
         """The cells speak: `c100=5`."""
         for cell, value in values.items():
             for visitor in self._visitors:
@@ -142,3 +142,18 @@ async def test_a_bus_opened_again_is_listened_to_again() -> None:
         await bench.until(lambda: len(line.listened) > before)
         line.say(c100=5)
         await bench.until(lambda: bench.state("a") == "online")
+
+
+async def test_a_bus_that_its_driver_finds_gone_is_opened_again_though_nobody_asks() -> None:
+    async with running() as bench:
+        line = hearing(bench)
+        bench.index("a")
+        bench.define("a", temp={"cell": 100})
+        await bench.until(lambda: len(line.listened) == 1)
+        line.say(c100=5)
+        await bench.until(lambda: bench.state("a") == "online")
+        line.say(c100=BusDown("unplugged"))
+        await bench.until(lambda: bench.state("a") == "offline")
+        await bench.until(lambda: len(line.listened) == 2)
+        line.say(c100=6)
+        await bench.until(lambda: bench.state("a") == "online" and bench.value("a", "temp") == "6")
