@@ -31,7 +31,7 @@ def test_without_a_file_it_serves_modbus_on_the_gateway_itself() -> None:
     ("text", "message"),
     [
         ("protocol: modbsu", "mapper.yaml: no driver for protocol `modbsu`: did you mean `modbus`?"),
-        ("protocol: knx", "mapper.yaml: no driver for protocol `knx`: known are `modbus`"),
+        ("protocol: knx", "mapper.yaml: no driver for protocol `knx`: known are `modbus`, `serial`"),
         (
             "mappers: [{protocol: modbsu}]",
             "`mappers[0]` in mapper.yaml: no driver for protocol `modbsu`: did you mean `modbus`?",
@@ -111,6 +111,7 @@ def test_the_device_in_the_drivers_docstring_is_taken() -> None:
     [
         ("mappers.__main__", "pymodbus bleak serial yaml websockets sqlite3 kubernetes aiohttp cryptography"),
         ("mappers.modbus", "bleak bumble websockets sqlite3 kubernetes aiohttp cryptography"),
+        ("mappers.serial_line", "serial pymodbus bleak bumble websockets sqlite3 kubernetes aiohttp cryptography"),
     ],
 )
 def test_no_process_imports_what_it_does_not_need(imported: str, forbidden: str) -> None:
