@@ -32,6 +32,16 @@ def plc_manifests(node: str, port: int) -> list[dict[str, Any]]:
     return manifests
 
 
+def serial_manifests(node: str, **ports: str) -> list[dict[str, Any]]:
+    """The DeviceModels and Devices of the emulated serial instruments, on this node: `scale` and `receiver` on these ports."""
+    manifests = _load("serial.yaml")
+    for manifest in manifests:
+        if manifest["kind"] == "Device":
+            manifest["spec"]["nodeName"] = node
+            manifest["spec"]["protocol"]["configData"]["port"] = ports[manifest["metadata"]["name"]]
+    return manifests
+
+
 def board_manifests(node: str, names: tuple[str, ...] = BOARDS) -> list[dict[str, Any]]:
     """The boards' DeviceModel and a Device for each of the names."""
     model, template = _load("board.yaml")
