@@ -82,6 +82,15 @@ class Metadata(Struct, frozen=True, omit_defaults=True, rename="camel"):
     generation: int = 0
 
 
+class Method(Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """Something that can be called of a device."""
+
+    name: str
+    description: str = ""
+    property_names: list[str] = field(default_factory=list)
+    """The properties it sets; none for a method of the driver's own."""
+
+
 class DeviceSpec(Struct, frozen=True, omit_defaults=True, rename="camel"):
     """What a user wrote of a device."""
 
@@ -89,6 +98,7 @@ class DeviceSpec(Struct, frozen=True, omit_defaults=True, rename="camel"):
     node_name: str = ""
     protocol: Protocol = field(default_factory=Protocol)
     properties: list[Property] = field(default_factory=list)
+    methods: list[Method] = field(default_factory=list)
 
 
 class Device(Struct, frozen=True, omit_defaults=True):

@@ -18,6 +18,8 @@ GET = "twin/get"
 GET_RESULT = "twin/get/result"
 STATE = "state/update"
 STATE_RESULT = "state/update/result"
+METHOD = "method/call"  # Hedgerow's own, as is its result: the mapper answers, the gateway has no part in it
+METHOD_RESULT = "method/call/result"
 
 # What the gateway takes in, as subscriptions.
 GATEWAY_FILTERS = (

@@ -120,6 +120,18 @@ class Listener(Protocol):
 
 
 @runtime_checkable
+class Caller(Protocol):
+    """A driver whose devices have methods of their own."""
+
+    async def call(self, address: Any, method: str, arguments: Mapping[str, str]) -> Mapping[str, Value]:
+        """Carry out a method of the device at an address (`Drivers.address_type`), and give its results by name.
+
+        Has its own deadline. Raises ValueRefused for a method or an argument that there is not, and DriverError.
+        """
+        ...
+
+
+@runtime_checkable
 class BitWriter(Protocol):
     """A driver that can also write some bits of an integer."""
 

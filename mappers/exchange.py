@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from edgewire import topics
 
+from .calls import Answer
 from .mapped import Output
-from .mapper import Effect, Ignore, Listen, Mapper
+from .mapper import HEARD, Effect, Ignore, Listen, Mapper
 from .mqtt import BrokerConfig, MqttConnection
 from .outbox import Outbox
 from .outlets import Outlets
@@ -44,7 +45,7 @@ class Exchange:
 
     def received(self, topic: str, payload: bytes) -> None:
         """A definition, the index, or a desired value."""
-        self._apply(self._mapper.received(topic, payload, time.monotonic()))
+        self._apply(self._mapper.received(topic, payload, time.monotonic(), time.time_ns() // 1_000_000))
         self.poller.follow()
         defined = topics.device_of_mapper_topic(topic)
         if self._outlets is not None and defined is not None and defined[1] is not None:
@@ -67,6 +68,9 @@ class Exchange:
         self._pump()
 
     def _put(self, output: Output) -> None:
+        if isinstance(output, Answer):  # to someone who waits: now or never, beside what waits of the device
+            self.connection.publish("", topics.of_device(output.device, topics.METHOD_RESULT), output.payload.decode())
+            return
         self._outbox.put(output)
         if self._outlets is not None:
             self._outlets.put(output, self._mapper.served(output.device))
@@ -74,9 +78,11 @@ class Exchange:
     def _apply(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Listen):
-                self.connection.subscribe(topics.of_device(effect.device, topics.DELTA))
+                for kind in HEARD:
+                    self.connection.subscribe(topics.of_device(effect.device, kind))
             elif isinstance(effect, Ignore):
-                self.connection.unsubscribe(topics.of_device(effect.device, topics.DELTA))
+                for kind in HEARD:
+                    self.connection.unsubscribe(topics.of_device(effect.device, kind))
                 self._outbox.forget(effect.device)
             else:
                 self._put(effect)

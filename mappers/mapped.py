@@ -18,8 +18,11 @@ from msgspec import Struct
 
 from edgewire import backoff
 from edgewire.device import same_value
+from edgewire.methods import OFFLINE as OFFLINE_CODE
+from edgewire.methods import Call
 
 from . import values
+from .calls import Answer, Calls
 from .driver import BusDown, DriverError, NoAnswer, Value, ValueRefused, Wanted
 from .health import OFFLINE, ONLINE, SILENT, Health, State
 from .plan import Plan, Point, Settings
@@ -43,7 +46,7 @@ class Report(Struct, frozen=True):
     values: dict[str, tuple[str, int]]
 
 
-Output: TypeAlias = Report | State
+Output: TypeAlias = Report | State | Answer
 
 
 class Write(Struct, frozen=True):
@@ -91,6 +94,7 @@ class MappedDevice:
     ) -> None:
         self.id = id
         self.plan = plan
+        self.calls = Calls(id)
         self._health = Health(id)
         self._settings = settings
         self._draw = draw
@@ -142,6 +146,9 @@ class MappedDevice:
             return self._retry_at
         if self.state == ONLINE and (self._pending or self._at_once):
             return float("-inf")
+        return min(self.calls.due_at, self._next_turn())
+
+    def _next_turn(self) -> float:
         if self._polled or not self.plan.points:
             return min(self._due.values(), default=float("inf"))
         if not self.plan.silence_s:
@@ -166,7 +173,7 @@ class MappedDevice:
             if desired is None or not self._worth_writing(point, desired, now):
                 continue
             try:
-                found.append(_write(point, desired))
+                found.append(make_write(point, desired))
             except ValueRefused as error:
                 self.refused(point, desired, str(error), float("inf"))
         return found
@@ -182,6 +189,19 @@ class MappedDevice:
             return [p for p in self.plan.points if not p.pushed]
         cycles = {cycle for cycle, due in self._due.items() if due <= now}
         return [p for p in self.plan.points if (p.collect_s in cycles or p.name in self._at_once) and not p.pushed]
+
+    def call(self, call: Call, now: float, now_ms: int) -> list[Answer]:
+        """A method is called: now, or not at all."""
+        answers = self.calls.put(call, now, now_ms)
+        return answers if self.state == ONLINE else [*answers, *self.give_up_calls(now_ms)]
+
+    def give_up_calls(self, now_ms: int, why: str = "") -> list[Answer]:
+        """None of the calls that wait can be carried out: the device is not online, or `why`."""
+        return self.calls.give_up(OFFLINE_CODE, why or f"the device is {self.state or 'not known yet'}", now_ms)
+
+    def touched(self, point: Point) -> None:
+        """A method wrote a property: it is read back next."""
+        self._anew(point)
 
     def wrote(self, write: Write, now: float) -> None:
         """A write succeeded; the property is read back next."""
@@ -368,7 +388,7 @@ class MappedDevice:
         return backoff.delays(limit_s=self._settings.probe_limit_s, draw=self._draw)
 
 
-def _write(point: Point, desired: str) -> Write:
+def make_write(point: Point, desired: str) -> Write:
     """What to write for a desired value. Raises ValueRefused."""
     if not point.writable:
         raise ValueRefused("the property is ReadOnly")

@@ -13,9 +13,11 @@ from collections.abc import Callable, Hashable
 import msgspec
 from msgspec import Struct
 
-from edgewire import board, topics
+from edgewire import board, methods, topics
 from edgewire.device import DeviceError, MapperDevice, parse_mapper_device
+from edgewire.twin import TwinError
 
+from .calls import Answer
 from .driver import DefinitionError, DriverError, Drivers
 from .health import DEFINITION_REFUSED, LONGEST_MESSAGE, UNHEALTHY, State
 from .mapped import MappedDevice, Output
@@ -23,9 +25,12 @@ from .plan import Plan, Settings, make_plan
 
 log = logging.getLogger(__name__)
 
+HEARD = (topics.DELTA, topics.METHOD)
+"""What a mapper listens to of each device it serves."""
+
 
 class Listen(Struct, frozen=True):
-    """Subscribe to the desired values of a device."""
+    """Subscribe to the desired values and the calls of a device: `HEARD`."""
 
     device: str
 
@@ -74,9 +79,9 @@ class Mapper:
     def filters(self) -> list[str]:
         """What to subscribe to on every new session with the broker."""
         definitions = (topic for protocol in self._protocols for topic in topics.mapper_filters(protocol))
-        return [*definitions, *(topics.of_device(id, topics.DELTA) for id in self._served)]
+        return [*definitions, *(topics.of_device(id, kind) for id in self._served for kind in HEARD)]
 
-    def received(self, topic: str, payload: bytes, now: float) -> list[Effect]:
+    def received(self, topic: str, payload: bytes, now: float, now_ms: int = 0) -> list[Effect]:
         """Take in a message. Whatever is wrong with it costs one log line."""
         try:
             about = topics.device_of_mapper_topic(topic)
@@ -85,6 +90,8 @@ class Mapper:
             device = topics.device_topic(topic)
             if device is not None and device[1] == topics.DELTA:
                 self._desired(device[0], payload)
+            elif device is not None and device[1] == topics.METHOD:
+                return [*self._called(device[0], payload, now, now_ms)]
         except (DeviceError, ValueError) as error:  # msgspec's and json's errors are ValueErrors
             log.warning("< message refused topic=%s reason=%s", topic, error)
         return []
@@ -127,9 +134,12 @@ class Mapper:
         first = min(self.on_bus(bus), key=MappedDevice.due_at, default=None)
         return None if first is None else (first, first.due_at())
 
-    def bus_down(self, bus: Hashable, error: DriverError, now: float) -> list[Output]:
+    def bus_down(self, bus: Hashable, error: DriverError, now: float, now_ms: int = 0) -> list[Output]:
         """Nothing on a bus can be reached."""
-        return [out for device in self.on_bus(bus) for out in device.missed(error, now, bus_down=True)]
+        out: list[Output] = []
+        for device in self.on_bus(bus):
+            out += [*device.missed(error, now, bus_down=True), *device.give_up_calls(now_ms, str(error))]
+        return out
 
     def _told(self, protocol: str, device: str | None, payload: bytes, now: float) -> list[Effect]:
         if device is None:
@@ -180,36 +190,48 @@ class Mapper:
                 log.info("= device changed device=%s properties=%d", id, len(plan.points))
             served.follow(plan, now)
             return []
-        self._remove(id)
+        given_up = self._remove(id) or []
         log.info("= device added device=%s bus=%s properties=%d", id, plan.bus, len(plan.points))
         self._served[id] = device = MappedDevice(id, plan, self._settings, now, self._draw)
         self._on_bus.setdefault(plan.bus, []).append(device)
-        return [Listen(id)]
+        return [*given_up, Listen(id)]
 
     def _refuse(self, id: str, error: DefinitionError) -> list[Effect]:
         log.warning("< device cannot be used device=%s reason=%s", id, error)
         self._definitions[id].plan = None
-        self._remove(id)
+        given_up = self._remove(id) or []
         self._unusable[id] = State(id, UNHEALTHY, DEFINITION_REFUSED, str(error)[:LONGEST_MESSAGE])
-        return [Ignore(id), self._unusable[id]]
+        return [*given_up, Ignore(id), self._unusable[id]]
 
     def _drop(self, id: str) -> list[Effect]:
         self._unusable.pop(id, None)
-        if not self._remove(id):
+        given_up = self._remove(id)
+        if given_up is None:
             return []
         log.info("= device removed device=%s", id)
-        return [Ignore(id)]
+        return [*given_up, Ignore(id)]
 
-    def _remove(self, id: str) -> bool:
+    def _remove(self, id: str) -> list[Answer] | None:
+        """Serve a device no more: the answers to its calls, or None when it was not served."""
         device = self._served.pop(id, None)
         if device is None:
-            return False
+            return None
         self.changes += 1
         neighbours = self._on_bus[device.plan.bus]
         neighbours.remove(device)
         if not neighbours:
             del self._on_bus[device.plan.bus]
-        return True
+        return device.give_up_calls(0, "the device was removed or changed")
+
+    def _called(self, id: str, payload: bytes, now: float, now_ms: int) -> list[Answer]:
+        device = self._served.get(id)
+        if device is None:
+            return []  # another mapper's, or nobody's
+        try:
+            return device.call(methods.parse_call(payload), now, now_ms)
+        except TwinError as error:
+            log.warning("< call refused device=%s reason=%s", id, error)
+            return [Answer(id, methods.refusal(error.event_id, "", now_ms, error.code, error.reason))]
 
     def _desired(self, id: str, payload: bytes) -> None:
         device = self._served.get(id)

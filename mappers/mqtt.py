@@ -17,7 +17,7 @@ import paho.mqtt.client as paho
 from msgspec import Struct
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgewire import backoff
+from edgewire import backoff, topics
 
 from .driver import MapperError
 
@@ -266,6 +266,11 @@ class _Session:
             self._lost.set_result(f"the connection ended: {reason}")
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.retain and message.topic.endswith(topics.METHOD):
+            log.warning(
+                "< call refused, it is retained and would be made with every connection topic=%s", message.topic
+            )
+            return
         self._handler.received(message.topic, bytes(message.payload))
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, _reason: Any, _properties: Any) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct, field
 from edgewire import board, topics
 
 from .health import State
-from .mapped import Output
+from .mapped import Report
 
 LARGEST_REPORT = 500
 """Properties in one message; the rest goes in the next."""
@@ -40,7 +40,7 @@ class Outbox:
         self._waiting: dict[str, _Waiting] = {}
         self._sent: dict[str, _Waiting] = {}
 
-    def put(self, output: Output) -> None:
+    def put(self, output: Report | State) -> None:
         """Let an output wait, in place of an older one of the same."""
         waiting = self._waiting.setdefault(output.device, _Waiting())
         if isinstance(output, State):

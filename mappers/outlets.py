@@ -2,7 +2,7 @@
 
 from .gauges import Gauges
 from .health import ONLINE, State
-from .mapped import MappedDevice, Output
+from .mapped import MappedDevice, Report
 from .push import Sample
 from .pusher import Pusher
 
@@ -14,7 +14,7 @@ class Outlets:
         self._pusher = pusher
         self._gauges = gauges
 
-    def put(self, output: Output, device: MappedDevice | None) -> None:
+    def put(self, output: Report | State, device: MappedDevice | None) -> None:
         """Take what is told the gateway of a device; None when it is served no more."""
         if isinstance(output, State):
             self._gauges.state(output.device, online=output.state == ONLINE)

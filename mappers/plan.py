@@ -79,6 +79,8 @@ class Plan(Struct, frozen=True, eq=False):
     """The properties whose Device resource names a desired value."""
     silence_s: float = 0.0
     """How long a device may be silent that is only heard; 0: for ever."""
+    methods: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Method -> the properties it sets; none for one of the driver's own."""
     pushed_on: dict[str, Point] = field(default_factory=dict)
     """The points whose values go elsewhere too, by name."""
 
@@ -109,7 +111,20 @@ def make_plan(
         points.append(kept.get(p.name) or _point(p, definition, address, drivers, settings))
     wanted = frozenset(p.name for p in spec.properties if p.desired is not None and p.desired.value)
     pushed_on = {point.name: point for point in points if point.pushes is not None}
-    return Plan(address, drivers.bus(address), tuple(points), wanted, _silence(address, points), pushed_on)
+    methods = _methods(definition, {point.name for point in points})
+    return Plan(address, drivers.bus(address), tuple(points), wanted, _silence(address, points), methods, pushed_on)
+
+
+def _methods(definition: MapperDevice, properties: set[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for method in definition.device.spec.methods:
+        for name in method.property_names:
+            if name not in properties:
+                near = nearest(name, sorted(properties))
+                hint = f": did you mean {near!r}?" if near else ""
+                raise DefinitionError(f"Device method {method.name!r}: there is no property {name!r} to set{hint}")
+        found[method.name] = tuple(method.property_names)
+    return found
 
 
 def _silence(address: Any, points: list[Point]) -> float:

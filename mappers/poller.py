@@ -11,11 +11,13 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 
-from edgewire import backoff
+from edgewire import backoff, methods
 
-from .driver import BitWriter, BusDown, Driver, DriverError, Listener, NoAnswer, ValueRefused
+from .calling import answer, carry_out, make
+from .driver import BusDown, Driver, DriverError, Listener, NoAnswer, ValueRefused
 from .ears import Ears
-from .mapped import RETRY_REFUSED_S, MappedDevice, Output, Write
+from .health import ONLINE
+from .mapped import RETRY_REFUSED_S, MappedDevice, Output
 from .mapper import Mapper
 
 log = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ class Poller:
             except Exception as error:
                 log.exception("= driver failed bus=%s", bus)
                 failure = DriverError(f"the driver failed: {error!r}")
-                self._emit(self._mapper.bus_down(bus, failure, time.monotonic()))
+                self._emit(self._mapper.bus_down(bus, failure, time.monotonic(), _now_ms()))
             await asyncio.sleep(delay)
 
     async def _serve(self, bus: Hashable, wake: asyncio.Event) -> None:
@@ -92,7 +94,7 @@ class Poller:
                         if await self._turn(driver, device):
                             delays = backoff.delays(limit_s=BUS_RETRY_LIMIT_S)
                 except BusDown as error:
-                    self._emit(self._mapper.bus_down(bus, error, time.monotonic()))
+                    self._emit(self._mapper.bus_down(bus, error, time.monotonic(), _now_ms()))
                     await driver.close()
                     await asyncio.sleep(next(delays))
         finally:
@@ -117,25 +119,32 @@ class Poller:
                 continue
 
     async def _turn(self, driver: Driver, device: MappedDevice) -> bool:
-        """One device's writes, then its reads; whether it answered. Raises BusDown."""
+        """One device's call, then its writes, then its reads; whether it answered. Raises BusDown."""
         try:
+            called, answers = await carry_out(driver, device, time.monotonic(), _now_ms())
+            self._told(device, answers)
             await self._write(driver, device)
             points = device.reads(time.monotonic())
-            if not points:
-                self._told(device, device.idle(time.monotonic()))
-                return True
-            results = await driver.read([point.visitor for point in points])
+            results = await driver.read([point.visitor for point in points]) if points else []
         except NoAnswer as error:
             self._told(device, device.missed(error, time.monotonic()))
+            self._told(device, device.calls.refused(methods.TOO_LATE, str(error), _now_ms()))
+            if device.state != ONLINE:
+                self._told(device, device.give_up_calls(_now_ms()))
             return False
-        self._told(device, device.answered(points, results, time.monotonic(), time.time_ns() // 1_000_000))
+        if points:
+            self._told(device, device.answered(points, results, time.monotonic(), _now_ms()))
+        else:
+            self._told(device, device.idle(time.monotonic()))
+        if called:
+            self._told(device, answer(device, called, points, results, _now_ms()))
         return True
 
     async def _write(self, driver: Driver, device: MappedDevice) -> None:
         writes = device.writes(time.monotonic())
         for number, write in enumerate(writes):
             try:
-                await _make(driver, write)
+                await make(driver, write)
             except (NoAnswer, BusDown):
                 device.unwritten(writes[number:])
                 raise
@@ -146,18 +155,13 @@ class Poller:
             else:
                 device.wrote(write, time.monotonic())
 
-    def _told(self, device: MappedDevice, outputs: list[Output]) -> None:
+    def _told(self, device: MappedDevice, outputs: Sequence[Output]) -> None:
         if outputs and self._mapper.serves(device):
             self._emit(outputs)
 
 
-async def _make(driver: Driver, write: Write) -> None:
-    if not write.mask:
-        await driver.write(write.point.visitor, write.value)
-    elif isinstance(driver, BitWriter):
-        await driver.write_bits(write.point.visitor, write.mask, int(write.value))
-    else:
-        raise ValueRefused("the protocol's driver cannot write some bits of a value only")
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _honour_cancellation() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgewire import board, device, message, resource, twin
+from edgewire import board, device, message, methods, resource, twin
 from edgewire.device import Device, DeviceModel, DeviceSpec, MapperDevice, Metadata, ModelProperty, ModelSpec
 from edgewire.message import Message
 from edgewire.twin import Change, DeviceState, Member, Membership, Stamp, Twin, TwinError, TypeOf, Value, Version
@@ -140,6 +140,8 @@ DEFINITION = MapperDevice(
     ),
 )
 
+CALL = methods.Call("c1", "open", {"position": "50"}, 5000)
+
 BUILT = {
     "result": twin.result("e1", AT, {"temperature": TEMPERATURE, "power": None}),
     "refusal": twin.result("e4", AT, {}, TwinError(400, "property 'temperature': 'hot' is not a number", "e4")),
@@ -156,6 +158,8 @@ BUILT = {
     "edge_updated": frame(_updated()),
     "state_update": frame(_state()),
     "state_update-unwell": frame(_unwell()),
+    "method-result": methods.result(CALL, AT, {"position": "50"}),
+    "method-refusal": methods.refusal("c1", "open", AT, methods.OFFLINE, "the device is offline"),
     "inventory": frame(_inventory()),
     "nodestatus": frame(_node_status()),
 }
@@ -167,5 +171,5 @@ BOARD = {
     "get": board.get("e3"),
 }
 
-WRITTEN_BY_CLIENTS = ("report-with-desired", "delete")
+WRITTEN_BY_CLIENTS = ("report-with-desired", "delete", "method-call")
 """Messages that applications send and nothing here builds."""

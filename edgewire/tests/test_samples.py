@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgewire import board, device, message, resource, topics, twin
+from edgewire import board, device, message, methods, resource, topics, twin
 from edgewire.link import keepalive
 from edgewire.message import Message
 from edgewire.tests import golden
@@ -58,6 +58,12 @@ def test_a_state_and_a_request_are_read() -> None:
         "offline", "s1", golden.AT, unwell.reason, unwell.message, unwell.refused
     )
     assert twin.parse_request(sample("get")) == "e3"
+
+
+def test_a_call_is_read() -> None:
+    assert methods.parse_call(sample("method-call")) == golden.CALL
+    assert board.refusal(sample("method-refusal")) == ("c1", 503, "the device is offline")
+    assert board.refusal(sample("method-result")) is None
 
 
 def test_a_board_reads_what_the_gateway_answers() -> None:

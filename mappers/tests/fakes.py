@@ -57,14 +57,23 @@ def model_json(**properties: dict[str, str] | str) -> dict[str, Any]:
     }
 
 
-def device_json(name: str, address: dict[str, Any] | None = None, **properties: dict[str, Any]) -> dict[str, Any]:
-    """A Device with properties name -> `visitors.configData`; the keys collect, report and desired go to the property."""
+def device_json(
+    name: str,
+    address: dict[str, Any] | None = None,
+    methods: dict[str, list[str]] | None = None,
+    **properties: dict[str, Any],
+) -> dict[str, Any]:
+    """A Device with properties name -> `visitors.configData`; the keys collect, report and desired go to the property.
+
+    `methods` are name -> `propertyNames`.
+    """
     fields = {"collect": "collectCycle", "report": "reportCycle", "desired": "desired"}
     return {
         "metadata": {"name": name},
         "spec": {
             "deviceModelRef": {"name": "toy-model"},
             "protocol": {"protocolName": "toy", "configData": address or {}},
+            "methods": [{"name": n, "propertyNames": names} for n, names in (methods or {}).items()],
             "properties": [
                 {
                     "name": n,

@@ -172,8 +172,11 @@ def test_a_bus_that_is_down_takes_its_own_devices_offline_only() -> None:
     assert mapper.bus_down("line2", BusDown("gone"), 0) == [State("default/b", "offline", "BusDown", "gone")]
 
 
+HEARD_OF_A = ["$hw/events/device/default/a/twin/update/delta", "$hw/events/device/default/a/method/call"]
+
+
 def test_a_new_session_is_subscribed_to_definitions_and_desired_values() -> None:
-    assert serving("a").filters() == [INDEX, INDEX + "/+/+", "$hw/events/device/default/a/twin/update/delta"]
+    assert serving("a").filters() == [INDEX, INDEX + "/+/+", *HEARD_OF_A]
 
 
 def test_definitions_that_come_before_the_index_outlive_a_new_session_and_not_its_end() -> None:

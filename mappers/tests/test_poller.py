@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgewire import topics
+from mappers.calls import Answer
 from mappers.driver import BusDown, Driver, NoAnswer, Refused, Value, ValueRefused, Wanted
 from mappers.health import State
 from mappers.mapped import Output, Report
@@ -98,22 +100,46 @@ class Bench:
         self.poller = Poller(self.mapper, self.told.extend)
         self._changed = asyncio.Event()
 
-    def define(self, name: str, address: dict[str, Any] | None = None, **properties: dict[str, Any]) -> None:
+    def define(
+        self,
+        name: str,
+        address: dict[str, Any] | None = None,
+        methods: dict[str, list[str]] | None = None,
+        **properties: dict[str, Any],
+    ) -> None:
         topic = topics.mapper_device("toy", f"default/{name}")
-        self.mapper.received(
-            topic, payload(device_json(name, address, **properties), MODEL), asyncio.get_running_loop().time()
-        )
+        content = payload(device_json(name, address, methods, **properties), MODEL)
+        self.told += [o for o in self.mapper.received(topic, content, time.monotonic()) if isinstance(o, Answer)]
         self.poller.follow()
 
     def index(self, *names: str) -> None:
         content = json.dumps({"devices": [f"default/{n}" for n in names]})
-        self.mapper.received(topics.mapper_index("toy"), content.encode(), asyncio.get_running_loop().time())
+        self.mapper.received(topics.mapper_index("toy"), content.encode(), time.monotonic())
         self.poller.follow()
 
     def want(self, name: str, **values: str) -> None:
         topic = topics.of_device(f"default/{name}", topics.DELTA)
         self.mapper.received(topic, json.dumps({"delta": values}).encode(), 0)
         self.poller.follow()
+
+    def call(self, name: str, event: str, method: str, timeout: int = 5000, **arguments: str) -> None:
+        """Call a method, as an application does."""
+        content = {"event_id": event, "method": method, "arguments": arguments, "timeout": timeout}
+        topic = topics.of_device(f"default/{name}", topics.METHOD)
+        effects = self.mapper.received(topic, json.dumps(content).encode(), time.monotonic(), 1)
+        self.told += [o for o in effects if isinstance(o, Answer)]
+        self.poller.follow()
+
+    def answers(self, event: str) -> list[dict[str, Any]]:
+        """What was answered to a call."""
+        found = [json.loads(o.payload) for o in self.told if isinstance(o, Answer)]
+        return [content for content in found if content["event_id"] == event]
+
+    async def answer(self, event: str) -> dict[str, Any]:
+        """The one answer to a call."""
+        await self.until(lambda: bool(self.answers(event)))
+        (found,) = self.answers(event)
+        return found
 
     def state(self, name: str) -> str:
         return next(
