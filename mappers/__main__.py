@@ -29,7 +29,7 @@ from .plan import Settings
 from .pusher import PushConfig, Pusher
 from .supervised import SupervisedMapper
 
-DRIVERS = {"modbus": ("mappers.modbus", "ModbusTcp"), "serial": ("mappers.serial_line", "SerialLines")}
+DRIVERS = {"modbus": ("mappers.modbus", "Modbus"), "serial": ("mappers.serial_line", "SerialLines")}
 """Protocol name -> module and class of its drivers; imported only when configured, for their libraries are heavy."""
 
 

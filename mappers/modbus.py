@@ -1,4 +1,4 @@
-"""Modbus TCP: `protocolName: modbus`.
+"""Modbus over TCP, RTU and ASCII: `protocolName: modbus`.
 
     apiVersion: devices.kubeedge.io/v1beta1
     kind: Device
@@ -9,12 +9,10 @@
       protocol:
         protocolName: modbus
         configData:
-          ip: 192.168.1.40        # address or host name of the server
+          ip: 192.168.1.40        # address or host name of the server; or serialPort: /dev/serial/by-id/...
           port: 502               # default
-          slaveID: 1              # default; the unit behind the server, 0 to 255
+          slaveID: 1              # default; the unit behind the server or on the line, 0 to 255
           timeout: 1000           # ms, default
-          gap: 16                 # registers a read may span without need, default
-          maxRegisters: 125       # the most in one answer, default
       properties:
         - name: temperature
           collectCycle: 1000      # ms
@@ -25,209 +23,237 @@
               register: HoldingRegister   # or InputRegister, CoilRegister, DiscreteInputRegister
               offset: 100                 # address of the first register, counted from 0
               limit: 1                    # how many registers; by default as many as the type takes
-              type: int16                 # bool, int16 .. uint64, float32, float64, string, bytes
+              type: int16                 # bool, int16 .. uint64, float16 .. float64, bcd16 .. bcd64, string, bytes
               scale: 0.1                  # value = register * scale + valueOffset, exactly
               isSwap: false               # exchange the bytes of each register
               isRegisterSwap: false       # least significant register first
 
-Without `type` the model's type and `limit` decide: an INT of 1, 2 or 4 registers is int16, int32 or int64; a FLOAT or DOUBLE of
-2 or 4 is float32 or float64, of 1 an int16 for `scale` to make a fraction of; a BOOLEAN is true unless its register is 0.
+All keys are in `modbus_address.Address` and `modbus_registers.VisitorConfig`. Without `type` the model's type and `limit` decide:
+an INT of 1, 2 or 4 registers is int16, int32 or int64; a FLOAT or DOUBLE of 2 or 4 is float32 or float64, of 1 an int16 for
+`scale` to make a fraction of; a BOOLEAN is true unless its register is 0.
 
-One connection serves all units of a server, and carries one request at a time. A gateway's codes 10 and 11 mean that the unit
-behind it did not answer. Whatever else a unit refuses, it refuses for the properties asked for; a read that it refuses to make
-across a gap is parted there, once and for all.
+One connection serves all units of a server or a line, and carries one request at a time (`modbus_connection`). A gateway's codes
+10 and 11 mean that the unit behind it did not answer. Whatever else a unit refuses, it refuses for the properties asked for; what
+it teaches by refusing is remembered (`modbus_blocks`). A unit that does not know a function for one register or coil, or for
+some bits of a register, is written by another that does the same, from then on.
 """
 
-import struct
-from collections.abc import Hashable, Sequence
+import logging
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.pdu import ModbusPDU
+from msgspec import Struct, field
 
 from edgewire.device import ModelProperty
 
+from . import modbus_pdu as pdu
 from .driver import BadAnswer, DriverError, Refused, Value, ValueRefused, VisitorKeys, Wanted
-from .modbus_connection import ModbusConnection, RefusedCode, quiet
-from .modbus_registers import (
-    BITS,
-    COIL,
-    DISCRETE,
-    HOLDING,
-    INPUT,
-    MAX_WRITTEN,
-    WRITABLE,
-    Address,
-    Block,
-    Server,
-    Visitor,
-    VisitorConfig,
-    group,
-    make_visitor,
-    seams,
-)  # fmt: skip
+from .modbus_address import Address, Bus, pace
+from .modbus_blocks import READ_FUNCTIONS, Block, Learned, group, halves, learn, learn_missing
+from .modbus_connection import ModbusConnection
+from .modbus_registers import WRITABLE, Visitor, VisitorConfig, make_visitor
 
-_READ = {
-    COIL: (1, AsyncModbusTcpClient.read_coils),
-    DISCRETE: (2, AsyncModbusTcpClient.read_discrete_inputs),
-    HOLDING: (3, AsyncModbusTcpClient.read_holding_registers),
-    INPUT: (4, AsyncModbusTcpClient.read_input_registers),
-}
-_WRITE_COIL = 5
-_WRITE_REGISTER = 6
-_WRITE_REGISTERS = 16
+log = logging.getLogger(__name__)
 
-_CANNOT_SPAN = (2, 3)
+_CANNOT_SPAN = (pdu.ILLEGAL_ADDRESS, pdu.ILLEGAL_VALUE)
 """What devices answer to a read across registers that they do not have, or across too many."""
-
+_TYPICAL_TURNAROUND_S = 0.005
 _PLANS_KEPT = 64
 
 
-class ModbusTcp:
-    """Modbus TCP as the framework's `Drivers`."""
+class Modbus:
+    """Modbus as the framework's `Drivers`."""
 
     protocol = "modbus"
     address_type: type[Any] = Address
     visitor_type: type[VisitorKeys] = VisitorConfig
 
     def bus(self, address: Address) -> Hashable:
-        """The server: its units share one connection."""
-        return address.server
+        """The server or the line: its units share one connection."""
+        return address.bus
 
     def visitor(self, address: Address, keys: VisitorConfig, model: ModelProperty) -> Visitor:
         """Where a property is. Raises DefinitionError."""
         return make_visitor(address, keys, model)
 
-    def driver(self, bus: Server) -> "ModbusTcpDriver":
-        """A driver for a server."""
-        return ModbusTcpDriver(bus)
+    def driver(self, bus: Bus) -> "ModbusDriver":
+        """A driver for a server or a line."""
+        return ModbusDriver(bus)
 
 
-class ModbusTcpDriver:
-    """Reads and writes the units of one Modbus TCP server."""
+class _Plan(Struct):
+    gap: int
+    blocks: list[Block]
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self._connection = ModbusConnection(server)
-        self._plans: dict[tuple[Visitor, ...], list[Block]] = {}
-        self._apart: dict[int, set[tuple[str, int]]] = {}
+
+class _Unit(Struct):
+    """What is known of one unit."""
+
+    learned: Learned = field(default_factory=Learned)
+    unknown: set[int] = field(default_factory=set)
+    """Function codes that it does not know."""
+    plans: dict[tuple[Visitor, ...], _Plan] = field(default_factory=dict)
+
+
+class ModbusDriver:
+    """Reads and writes the units of one server or one line."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._pace = pace(bus)
+        self._connection = ModbusConnection(bus)
+        self._units: dict[int, _Unit] = {}
+        self._heard: Callable[[Any, Value | DriverError], None] | None = None
 
     async def open(self) -> None:
         """Connects nothing: the first request does, within the timeout of the unit it asks."""
-        quiet()
 
     async def close(self) -> None:
         """Close the connection."""
         self._connection.close()
 
+    def listen(self, visitors: Sequence[Visitor], heard: Callable[[Any, Value | DriverError], None]) -> None:
+        """Tell what was broadcast: nobody confirms it."""
+        self._heard = heard
+
     async def read(self, visitors: Sequence[Visitor]) -> Sequence[Value | DriverError]:
         """Read visitors of one unit in as few requests as can be. Raises NoAnswer or BusDown."""
-        results: list[Value | DriverError] = [BadAnswer("not read")] * len(visitors)
-        waiting = list(self._plan(visitors))
-        while waiting:
-            block = waiting.pop(0)
-            try:
-                await self._read_block(block, visitors, results)
-            except (Refused, BadAnswer) as error:
-                parts = self._parted(block, visitors, error)
-                waiting[:0] = parts
-                if not parts:
-                    for number in block.members:
-                        results[number] = error
+        results: list[Value | DriverError] = [False] * len(visitors)
+        for block in self._plan(visitors):
+            await self._read(block, visitors, results)
         return results
 
     async def write(self, visitor: Visitor, value: Wanted) -> None:
-        """Write a coil (function 5), one register (6) or several (16). Raises ValueRefused, NoAnswer, BusDown, Refused."""
+        """Write coils (functions 5 and 15) or registers (6 and 16). Raises ValueRefused, NoAnswer, BusDown, Refused."""
         if visitor.table not in WRITABLE:
             raise ValueRefused(f"a {visitor.table} cannot be written")
-        if visitor.count > MAX_WRITTEN:
-            raise ValueRefused(f"more than {MAX_WRITTEN} registers cannot be written at once")
         if visitor.codec is None:
-            confirmed = await self._write_coil(visitor, _bit(value))
+            number = _whole(value, visitor.count)
+            await self._write_coils(visitor, visitor.start, visitor.count, number)
         else:
-            words = struct.unpack(f">{visitor.count}H", visitor.codec.encode(value))
-            confirmed = await (
-                self._write_register(visitor, words[0]) if len(words) == 1 else self._write_registers(visitor, words)
-            )
-        if not confirmed:
-            raise BadAnswer(f"{self._server} unit {visitor.unit.slave_id} confirmed another write than of {visitor}")
+            await self._write_registers(visitor, visitor.codec.encode(value))
+        if visitor.pushed and self._heard is not None:
+            held = visitor.codec.decode(visitor.codec.encode(value)) if visitor.codec is not None else _whole(value, 64)
+            self._heard(visitor, bool(held) if visitor.codec is None and visitor.count == 1 else held)
 
-    async def _write_coil(self, at: Visitor, bit: bool) -> bool:
-        async def request(client: AsyncModbusTcpClient) -> ModbusPDU:
-            return await client.write_coil(at.start, bit, device_id=at.unit.slave_id)
+    async def write_bits(self, visitor: Visitor, mask: int, bits: int) -> None:
+        """Write some bits of a register by mask write (function 22), or by reading and writing it; raises as `write`.
 
-        answer = await self._connection.ask(at.unit, f"writing {at}", _WRITE_COIL, request)
-        return bool(answer.address == at.start and list(answer.bits) == [bit])
-
-    async def _write_register(self, at: Visitor, word: int) -> bool:
-        async def request(client: AsyncModbusTcpClient) -> ModbusPDU:
-            return await client.write_register(at.start, word, device_id=at.unit.slave_id)
-
-        answer = await self._connection.ask(at.unit, f"writing {at}", _WRITE_REGISTER, request)
-        return bool(answer.address == at.start and list(answer.registers) == [word])
-
-    async def _write_registers(self, at: Visitor, words: Sequence[int]) -> bool:
-        async def request(client: AsyncModbusTcpClient) -> ModbusPDU:
-            return await client.write_registers(at.start, list(words), device_id=at.unit.slave_id)
-
-        answer = await self._connection.ask(at.unit, f"writing {at}", _WRITE_REGISTERS, request)
-        return bool(answer.address == at.start and answer.count == len(words))
-
-    async def _read_block(self, block: Block, visitors: Sequence[Visitor], results: list[Value | DriverError]) -> None:
-        unit = visitors[block.members[0]].unit
-        function, method = _READ[block.table]
-
-        async def request(client: AsyncModbusTcpClient) -> ModbusPDU:
-            return await method(client, block.start, count=block.count, device_id=unit.slave_id)
-
-        answer = await self._connection.ask(unit, f"reading {block}", function, request)
-        bits = block.table in BITS
-        wanted, got = (-(-block.count // 8) * 8, len(answer.bits)) if bits else (block.count, len(answer.registers))
-        if wanted != got:
-            raise BadAnswer(
-                f"{self._server} unit {unit.slave_id} answered {got} values instead of {wanted} for {block}"
-            )
-        data = b"" if bits else struct.pack(f">{block.count}H", *answer.registers)
-        for number in block.members:
-            visitor = visitors[number]
-            place = visitor.start - block.start
-            if visitor.codec is None:
-                results[number] = bool(answer.bits[place])
-                continue
+        Bits of several registers are read and written. Nothing else is on the bus meanwhile.
+        """
+        if visitor.table not in WRITABLE:
+            raise ValueRefused(f"a {visitor.table} cannot be written")
+        if visitor.pushed:
+            raise ValueRefused("some bits cannot be broadcast: what the others hold differs from unit to unit")
+        if visitor.codec is None:
+            low = (mask & -mask).bit_length() - 1
+            await self._write_coils(visitor, visitor.start + low, mask.bit_length() - low, bits >> low)
+            return
+        masks, wanted = visitor.codec.encode_bits(mask), visitor.codec.encode_bits(bits)
+        places = [place for place in range(0, len(masks), 2) if any(masks[place : place + 2])]
+        if len(places) == 1 and pdu.MASK_WRITE not in self._unit(visitor).unknown:
+            (place,) = places
+            words = (int.from_bytes(data[place : place + 2]) for data in (masks, wanted))
+            request = pdu.mask_write(visitor.start + place // 2, *words)
             try:
-                results[number] = visitor.codec.decode(data, 2 * place)
-            except BadAnswer as error:
-                results[number] = BadAnswer(f"{visitor}: {error}")
+                await self._connection.ask(visitor.unit, request, "writing bits of", visitor)
+                return
+            except pdu.RefusedCode as error:
+                self._learn_unknown(visitor, request, error)
+        request = pdu.read(READ_FUNCTIONS[visitor.table], visitor.start, visitor.count)
+        held = await self._connection.ask(visitor.unit, request, "reading", visitor)
+        data = bytes(h & ~m | w & m for h, m, w in zip(held, masks, wanted, strict=True))
+        await self._write_registers(visitor, data)
+
+    async def _write_coils(self, visitor: Visitor, start: int, count: int, number: int) -> None:
+        bits = [bool(number >> place & 1) for place in range(count)]
+        several = pdu.write_coils(start, bits)
+        await self._write(visitor, [pdu.write_coil(start, bits[0]), several] if count == 1 else [several])
+
+    async def _write_registers(self, visitor: Visitor, data: bytes) -> None:
+        if visitor.count > pdu.MAX_WRITTEN:
+            raise ValueRefused(f"more than {pdu.MAX_WRITTEN} registers cannot be written at once")
+        several = pdu.write_registers(visitor.start, data)
+        one = [pdu.write_register(visitor.start, data)] if visitor.count == 1 else []
+        await self._write(visitor, [*one, several])
+
+    async def _write(self, visitor: Visitor, ways: Sequence[pdu.Request]) -> None:
+        """Send the first of some requests, all the same to a unit, that it knows."""
+        if visitor.unit.broadcast:
+            await self._connection.tell(visitor.unit, ways[0])
+            return
+        known = [request for request in ways if request.function not in self._unit(visitor).unknown] or ways
+        for request in known:
+            try:
+                await self._connection.ask(visitor.unit, request, "writing", visitor)
+                return
+            except pdu.RefusedCode as error:
+                if request is known[-1]:
+                    raise
+                self._learn_unknown(visitor, request, error)
+
+    def _learn_unknown(self, visitor: Visitor, request: pdu.Request, error: pdu.RefusedCode) -> None:
+        """A unit does not know a function. Raises the error again when it says something else."""
+        if error.code != pdu.ILLEGAL_FUNCTION:
+            raise error
+        self._unit(visitor).unknown.add(request.function)
+
+    async def _read(self, block: Block, visitors: Sequence[Visitor], results: list[Value | DriverError]) -> bool:
+        """Read one block, or its parts when the unit refuses it as a whole; whether it did not."""
+        unit = visitors[block.members[0]].unit
+        try:
+            data = await self._connection.ask(unit, block.request, "reading", block)
+        except (Refused, BadAnswer) as error:
+            spans = isinstance(error, pdu.RefusedCode) and error.code in _CANNOT_SPAN
+            parts = halves(visitors, block) if spans else None
+            if parts is None:
+                for number in block.members:
+                    results[number] = error
+                known = self._unit(visitors[0])
+                if spans and len(visitors) > 1 and learn_missing(known.learned, block):
+                    known.plans.clear()
+                return False
+            answered = [await self._read(part, visitors, results) for part in parts]
+            self._learn(unit, block, parts, answered=all(answered))
+            return False
+        block.decoder.decode(data, results)
+        return True
+
+    def _learn(self, unit: Address, whole: Block, parts: tuple[Block, Block], *, answered: bool) -> None:
+        known = self._units[unit.slave_id]
+        lesson = learn(known.learned, whole, parts, answered=answered)
+        if lesson:
+            known.plans.clear()
+            log.info("= unit refuses a request bus=%s unit=%d learned=%s", self._bus, unit.slave_id, lesson)
 
     def _plan(self, visitors: Sequence[Visitor]) -> list[Block]:
+        if not visitors:
+            return []
+        unit, known = visitors[0].unit, self._unit(visitors[0])
+        turnaround_s = self._connection.turnaround_s.get(unit.slave_id, _TYPICAL_TURNAROUND_S)
+        gap = self._pace.gap(turnaround_s) if unit.gap is None else unit.gap
         key = tuple(visitors)
-        plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) >= _PLANS_KEPT:
-                self._plans.clear()
-            apart = self._apart.get(visitors[0].unit.slave_id, set()) if visitors else set()
-            plan = self._plans[key] = group(visitors, apart)
-        return plan
+        plan = known.plans.get(key)
+        if plan is None or abs(plan.gap - gap) > max(2, plan.gap // 4):
+            if len(known.plans) >= _PLANS_KEPT:
+                known.plans.clear()
+            plan = known.plans[key] = _Plan(gap, group(visitors, gap, known.learned))
+        return plan.blocks
 
-    def _parted(self, block: Block, visitors: Sequence[Visitor], error: DriverError) -> list[Block]:
-        """The parts to read instead of a block that the unit refuses, remembered from now on; none when it is not that."""
-        if not isinstance(error, RefusedCode) or error.code not in _CANNOT_SPAN:
-            return []
-        apart = self._apart.setdefault(visitors[block.members[0]].unit.slave_id, set())
-        new = seams(visitors, block) - apart
-        if not new:
-            return []
-        apart |= new
-        self._plans.clear()
-        return [
-            Block(part.table, part.start, part.count, tuple(block.members[number] for number in part.members))
-            for part in group([visitors[number] for number in block.members], apart)
-        ]
+    def _unit(self, visitor: Visitor) -> _Unit:
+        slave_id = visitor.unit.slave_id
+        known = self._units.get(slave_id)
+        if known is None:
+            known = self._units[slave_id] = _Unit()
+        return known
 
 
-def _bit(value: Wanted) -> bool:
-    if isinstance(value, bool):
-        return value
-    if value in (0, 1, "0", "1"):
-        return value in (1, "1")
-    raise ValueRefused("a coil holds 0 or 1")
+def _whole(value: Wanted, bits: int) -> int:
+    """A number to write into coils."""
+    try:
+        number = int(value) if isinstance(value, bool | str) else -1 if isinstance(value, bytes) else value
+        if number == int(number) and 0 <= number < 1 << bits:
+            return int(number)
+    except ValueError:
+        pass
+    raise ValueRefused("a coil holds 0 or 1" if bits == 1 else f"{bits} coils hold 0 to {(1 << bits) - 1}")

@@ -1,11 +1,4 @@
-"""Which registers hold a property, and in which requests they are read. Pure; `modbus.py` does the talking.
-
-Grouping is the lever of a Modbus mapper: a request costs a round trip however few registers it asks for. Visitors of one
-table that lie close together are read in one request, registers between them included, as long as the gap is no larger than
-`gap`. A device that refuses to read across a gap is asked apart from then on: the driver remembers where, in `apart`.
-"""
-
-from collections.abc import Collection, Iterable, Sequence
+"""Which registers hold a property, and how: from a visitor's `configData` to a `Visitor`. Pure; `modbus.py` does the talking."""
 
 from msgspec import Struct, field
 
@@ -13,6 +6,8 @@ from edgewire.config import nearest
 from edgewire.device import BOOLEAN, FLOATS, INTEGER, ModelProperty
 
 from .driver import DefinitionError, VisitorKeys
+from .modbus_address import Address, within
+from .modbus_pdu import MAX_REGISTERS
 from .values import FIXED, OPEN, Codec
 
 COIL = "CoilRegister"
@@ -25,65 +20,12 @@ TABLES = (COIL, DISCRETE, INPUT, HOLDING)
 BITS = frozenset({COIL, DISCRETE})
 WRITABLE = frozenset({COIL, HOLDING})
 
-MAX_BITS = 2000
-"""Bits in one read; Modbus Application Protocol V1.1b3, section 6.1."""
-MAX_REGISTERS = 125
-"""Registers in one read; the same, section 6.3."""
-MAX_WRITTEN = 123
-"""Registers in one write; the same, section 6.12."""
+MOST_BITS = 64
+"""Bits of a table of bits that make one number."""
 
-_BITS_PER_REGISTER = 16
+_LETTERS = "ABCDEFGH"
 # What KubeEdge's mappers write in `dataType`: the model's types in small letters, which say nothing about the width.
 _MODEL_WORDS = frozenset({"int", "float", "double", "string", "boolean", "bytes"})
-_SERIAL_KEYS = ("serialPort", "baudRate", "dataBits", "parity", "stopBits")
-
-
-class Server(Struct, frozen=True):
-    """A Modbus TCP server: the bus that its units share."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-
-class Address(Struct, frozen=True, kw_only=True):
-    """A Device's `protocol.configData`."""
-
-    ip: str = ""
-    """The server's address or host name."""
-    port: int = 502
-    """Modbus's registered port."""
-    slave_id: int = field(default=1, name="slaveID")
-    """The unit behind the server; many that are none use 1, 0 or 255."""
-    timeout: int = 1000
-    """Milliseconds the unit may take to answer, and the server to accept a connection."""
-    gap: int = 16
-    """Registers that a read may span without need to save a request; 0 reads only what lies side by side."""
-    max_registers: int = field(default=MAX_REGISTERS, name="maxRegisters")
-    """The most registers the unit gives in one answer; some have small buffers."""
-    serial_port: str | None = field(default=None, name="serialPort")
-    baud_rate: int | None = field(default=None, name="baudRate")
-    data_bits: int | None = field(default=None, name="dataBits")
-    parity: str | None = None
-    stop_bits: int | None = field(default=None, name="stopBits")
-
-    def __post_init__(self) -> None:
-        if self.serial_port is not None:
-            raise ValueError("`serialPort`: Modbus RTU is not supported yet, use `ip` and `port`")
-        if not self.ip:
-            raise ValueError("`ip` is missing: the address or host name of the Modbus TCP server")
-        _within("port", self.port, 1, 65535)
-        _within("slaveID", self.slave_id, 0, 255)
-        _within("timeout", self.timeout, 10, 60_000)
-        _within("gap", self.gap, 0, MAX_REGISTERS)
-        _within("maxRegisters", self.max_registers, 1, MAX_REGISTERS)
-
-    @property
-    def server(self) -> Server:
-        """The server the unit is behind."""
-        return Server(self.ip, self.port)
 
 
 class VisitorConfig(VisitorKeys, frozen=True, kw_only=True):
@@ -103,6 +45,10 @@ class VisitorConfig(VisitorKeys, frozen=True, kw_only=True):
     """The two bytes of each register are exchanged."""
     is_register_swap: bool = field(default=False, name="isRegisterSwap")
     """The register with the lowest address is the least significant one."""
+    is_long_swap: bool = field(default=False, name="isLongSwap")
+    """The two halves of a 64-bit value are exchanged."""
+    order: str = ""
+    """The three of them in the letters of manuals, A being the most significant byte: `CDAB` is `isRegisterSwap`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,8 +58,8 @@ class VisitorConfig(VisitorKeys, frozen=True, kw_only=True):
             raise ValueError(f"`register` {self.register!r} is not known: {known}")
         if self.offset == -1:
             raise ValueError("`offset` is missing: the address of the first register, counted from 0")
-        _within("offset", self.offset, 0, 65535)
-        _within("limit", self.limit, 0, MAX_REGISTERS)
+        within("offset", self.offset, 0, 65535)
+        within("limit", self.limit, 0, MAX_REGISTERS)
 
 
 class Visitor(Struct, frozen=True, eq=False):
@@ -125,24 +71,14 @@ class Visitor(Struct, frozen=True, eq=False):
     count: int
     """Registers, or bits in `BITS`."""
     codec: Codec | None
-    """None for a single bit."""
+    """None for bits."""
+    pushed: bool = False
+    """A broadcast is never answered: what is written is all that is known, and nothing is read."""
 
     @property
     def end(self) -> int:
         """The address after the last."""
         return self.start + self.count
-
-    def __str__(self) -> str:
-        return span(self.table, self.start, self.count)
-
-
-class Block(Struct, frozen=True, eq=False):
-    """One request, and which visitors its answer serves: their positions in the read."""
-
-    table: str
-    start: int
-    count: int
-    members: tuple[int, ...]
 
     def __str__(self) -> str:
         return span(self.table, self.start, self.count)
@@ -155,8 +91,10 @@ def span(table: str, start: int, count: int) -> str:
 
 def make_visitor(unit: Address, config: VisitorConfig, model: ModelProperty) -> Visitor:
     """The visitor of a property. Raises DefinitionError when its keys contradict each other or the model."""
+    if unit.broadcast and config.register not in WRITABLE:
+        raise DefinitionError(f"`slaveID` 0 is all units of the line, and a {config.register} cannot be written")
     if config.register in BITS:
-        return _bit(unit, config)
+        return _bits(unit, config, model)
     type = _type(config, model)
     count = FIXED.get(type) or config.limit
     if not count:
@@ -165,67 +103,48 @@ def make_visitor(unit: Address, config: VisitorConfig, model: ModelProperty) -> 
         raise DefinitionError(f"`limit` {config.limit} does not fit type {type}, which takes {count}")
     if config.offset + count > 65536:
         raise DefinitionError(f"`offset` {config.offset} and {count} registers reach beyond address 65535")
-    codec = Codec(type, count, swap_bytes=config.is_swap, swap_registers=config.is_register_swap)
-    return Visitor(unit, config.register, config.offset, count, codec)
+    swap_bytes, swap_registers, swap_longs = _swaps(config, type, count)
+    codec = Codec(type, count, swap_bytes=swap_bytes, swap_registers=swap_registers, swap_longs=swap_longs)
+    return Visitor(unit, config.register, config.offset, count, codec, unit.broadcast)
 
 
-def group(visitors: Sequence[Visitor], apart: Collection[tuple[str, int]] = ()) -> list[Block]:
-    """The fewest requests that read the visitors of one unit, within its `gap` and `maxRegisters`.
-
-    `apart` holds (table, address) of visitors that may not be read together with one before them.
-    """
-    blocks = []
-    for table in TABLES:
-        order = sorted((v.start, v.end, number) for number, v in enumerate(visitors) if v.table == table)
-        if order:
-            unit = visitors[order[0][2]].unit
-            factor, limit = (_BITS_PER_REGISTER, MAX_BITS) if table in BITS else (1, unit.max_registers)
-            blocks += _runs(table, order, unit.gap * factor, limit, apart)
-    return blocks
-
-
-def seams(visitors: Sequence[Visitor], block: Block) -> set[tuple[str, int]]:
-    """Where to part a block that the device refuses: at its gaps, or between all its visitors when it has none."""
-    members = sorted((visitors[number] for number in block.members), key=lambda v: v.start)
-    gaps, all_seams, end = set(), set(), members[0].end
-    for visitor in members[1:]:
-        if visitor.start > end:
-            gaps.add((block.table, visitor.start))
-        if visitor.start >= end:
-            all_seams.add((block.table, visitor.start))
-        end = max(end, visitor.end)
-    return gaps or all_seams
-
-
-def _runs(
-    table: str, order: Iterable[tuple[int, int, int]], gap: int, limit: int, apart: Collection[tuple[str, int]]
-) -> list[Block]:
-    blocks: list[Block] = []
-    members: list[int] = []
-    first = last = 0
-    for start, end, number in order:
-        near = members and start - last <= gap and max(end, last) - first <= limit and (table, start) not in apart
-        if members and not near:
-            blocks.append(Block(table, first, last - first, tuple(members)))
-            members = []
-        if not members:
-            first, last = start, end
-        members.append(number)
-        last = max(last, end)
-    blocks.append(Block(table, first, last - first, tuple(members)))
-    return blocks
-
-
-def _bit(unit: Address, config: VisitorConfig) -> Visitor:
-    if config.limit not in (0, 1):
-        raise DefinitionError(f"`limit` {config.limit} does not fit a {config.register}, which is one bit")
+def _bits(unit: Address, config: VisitorConfig, model: ModelProperty) -> Visitor:
+    count = config.limit or 1
+    if count > MOST_BITS:
+        raise DefinitionError(f"`limit` {count}: at most {MOST_BITS} bits of a {config.register} make one number")
+    if count > 1 and model.type not in (INTEGER, *FLOATS):
+        raise DefinitionError(
+            f"`limit` {count}: some bits of a {config.register} make a number, the model has {model.type}"
+        )
     if (config.type or config.data_type).lower() not in ("", "bool", *_MODEL_WORDS):
         raise DefinitionError(
             f"`type` {config.type or config.data_type} does not fit a {config.register}, which is bool"
         )
-    if not config.scale == 1 or config.value_offset:
+    if config.order or config.is_long_swap:  # KubeEdge's own manifests have the other two everywhere
+        raise DefinitionError(f"`order` and `isLongSwap` have no meaning for a {config.register}")
+    if count == 1 and (config.scale != 1 or config.value_offset):
         raise DefinitionError(f"`scale` and `valueOffset` have no meaning for a {config.register}")
-    return Visitor(unit, config.register, config.offset, 1, None)
+    if config.offset + count > 65536:
+        raise DefinitionError(f"`offset` {config.offset} and {count} bits reach beyond address 65535")
+    return Visitor(unit, config.register, config.offset, count, None, unit.broadcast)
+
+
+def _swaps(config: VisitorConfig, type: str, count: int) -> tuple[bool, bool, bool]:
+    """Whether bytes, registers, and halves of 64 bits are exchanged."""
+    if config.is_long_swap and count != 4:
+        raise DefinitionError(f"`isLongSwap` is for values of 64 bits, and {type} takes {16 * count}")
+    if not config.order:
+        return config.is_swap, config.is_register_swap, config.is_long_swap
+    if config.is_swap or config.is_register_swap or config.is_long_swap:
+        raise DefinitionError("`order` says it all: leave `isSwap`, `isRegisterSwap` and `isLongSwap` out")
+    order, letters = config.order.upper(), _LETTERS[: 2 * count]
+    moved = letters.find(order[0])
+    if type in OPEN or moved < 0 or order != "".join(letters[at ^ moved] for at in range(len(letters))):
+        raise DefinitionError(
+            f"`order` {config.order!r} is no order of the {2 * count} bytes of {type}, such as {letters}"
+        )
+    # Of 64 bits, registers backwards is both registers within their half and the halves.
+    return bool(moved & 1), bool(moved & 2), bool(moved & 4) != bool(moved & 2 and count == 4)
 
 
 def _type(config: VisitorConfig, model: ModelProperty) -> str:
@@ -253,8 +172,3 @@ _WIDTHS = {
     INTEGER: {1: "int16", 2: "int32", 4: "int64"},
     "FLOAT": {1: "int16", 2: "float32", 4: "float64"},
 }
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"`{name}` must lie between {low} and {high}")

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from operator import itemgetter
+from typing import Any
 
 from msgspec import Struct
 
@@ -20,10 +21,11 @@ from edgewire.device import BOOLEAN, FLOATS, INTEGER, value_problem
 from .driver import BadAnswer, Value, ValueRefused, Wanted
 
 _INTEGERS = {"int16": "h", "uint16": "H", "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q"}
-_FLOATS = {"float32": "f", "float64": "d"}
+_FLOATS = {"float16": "e", "float32": "f", "float64": "d"}
+_BCD = {"bcd16": "2s", "bcd32": "4s", "bcd64": "8s"}
 FIXED = {
     "bool": 1,
-    **{name: struct.calcsize(f">{code}") // 2 for name, code in {**_INTEGERS, **_FLOATS}.items()},
+    **{name: struct.calcsize(f">{code}") // 2 for name, code in {**_INTEGERS, **_FLOATS, **_BCD}.items()},
 }
 """Registers (of 16 bits) that each type of fixed width takes."""
 
@@ -34,43 +36,66 @@ OPEN = frozenset({"string", "bytes"})
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _LARGEST_EXPONENT = 400  # beyond float64, and cheap to compute with
 _single = struct.Struct(">f")
+_short_float = struct.Struct(">e")
+_SIX_DIGITS = 8  # a text of fewer characters has six digits at most (a point, or a sign, is among them)
 
 
 class Codec:
     """One type in one byte order: bytes of `registers` 16-bit registers, big-endian, to a value and back."""
 
-    __slots__ = ("_order", "_struct", "registers", "type")
+    __slots__ = ("_order", "_struct", "code", "finish", "registers", "type")
 
-    def __init__(self, type: str, registers: int, *, swap_bytes: bool = False, swap_registers: bool = False) -> None:
-        """`swap_bytes` exchanges the two bytes of every register; `swap_registers` puts the last register first."""
+    def __init__(
+        self,
+        type: str,
+        registers: int,
+        *,
+        swap_bytes: bool = False,
+        swap_registers: bool = False,
+        swap_longs: bool = False,
+    ) -> None:
+        """`swap_bytes` exchanges the two bytes of every register, `swap_longs` the two halves of four registers.
+
+        `swap_registers` puts the last register first.
+        """
         self.type = type
         self.registers = registers
         swap_registers = swap_registers and registers > 1
-        little = swap_bytes and (swap_registers or registers == 1) and type not in OPEN
+        swap_longs = swap_longs and registers == 4
+        little = swap_bytes and (swap_registers or registers == 1) and not swap_longs and type not in OPEN | _BCD.keys()
         code = _INTEGERS.get(type) or _FLOATS.get(type) or ("H" if type == "bool" else f"{registers * 2}s")
         self._struct = struct.Struct(("<" if little else ">") + code)
-        mixed = (swap_bytes or swap_registers) and not little
-        self._order = _order(registers, swap_bytes, swap_registers) if mixed else None
+        mixed = (swap_bytes or swap_registers or swap_longs) and not little
+        self._order = _order(registers, swap_bytes, swap_registers, swap_longs) if mixed else None
+        self.code = "" if little or mixed else code
+        """What `struct` calls it, for who unpacks many at once, big-endian; empty when the order is another."""
+        self.finish: Callable[[Any], Value] | None = _FINISH.get(type)
+        """What makes a value of what `struct` unpacks, where that is not one yet. Raises BadAnswer."""
 
     def decode(self, data: bytes, at: int = 0) -> Value:
-        """The value whose first byte is `data[at]`. Raises BadAnswer when the bytes are no text, or too few."""
+        """The value whose first byte is `data[at]`. Raises BadAnswer when the bytes are no text, no number, or too few."""
         try:
             if self._order is not None:
                 data, at = bytes(self._order(data[at : at + 2 * self.registers])), 0
             (value,) = self._struct.unpack_from(data, at)
-            if self.type == "float32":
-                return shortest(value)
-            if self.type == "string":
-                return str(value.rstrip(b"\0 ").decode())
         except (struct.error, IndexError) as error:
             raise BadAnswer(f"too few bytes for {self.type}") from error
-        except UnicodeDecodeError as error:
-            raise BadAnswer("not UTF-8 text") from error
-        return bool(value) if self.type == "bool" else value
+        return value if self.finish is None else self.finish(value)
 
     def encode(self, value: Wanted) -> bytes:
         """The bytes that hold a value; numbers are rounded to the nearest that can be held. Raises ValueRefused."""
-        data = self._struct.pack(self._fitting(value))
+        return self.arrange(self._struct.pack(self._fitting(value)))
+
+    def encode_bits(self, bits: int) -> bytes:
+        """The bytes that hold an unsigned integer of the same width. Raises ValueRefused where no integer is held."""
+        if self.type not in _INTEGERS or bits >> 16 * self.registers:
+            raise ValueRefused(f"{self.type} has no bits to write" if self.type not in _INTEGERS else "has fewer bits")
+        # `_order` expects what the struct packs, and the struct may be little-endian.
+        data = bits.to_bytes(2 * self.registers, "little" if self._struct.format.startswith("<") else "big")
+        return self.arrange(data)
+
+    def arrange(self, data: bytes) -> bytes:
+        """Bytes as the struct packs them, in the order of the registers."""
         return data if self._order is None else bytes(self._order(data))
 
     def _fitting(self, value: Wanted) -> int | float | bytes:
@@ -83,6 +108,8 @@ class Codec:
         number = _number(value)
         if self.type in _FLOATS:
             return self._fitting_float(number)
+        if self.type in _BCD:
+            return bytes.fromhex(f"{self._fitting_integer(number):0{4 * self.registers}d}")
         return self._fitting_integer(number)
 
     def _padded(self, data: bytes) -> bytes:
@@ -180,14 +207,58 @@ def shortest(value: float) -> float:
     if value != value or value in (float("inf"), float("-inf")):
         return value
     exact = _single.pack(value)
-    for digits in (6, 7, 8):
-        near = float(f"{value:.{digits}g}")
-        try:
-            if _single.pack(near) == exact:
+    text = "%.7g" % value  # noqa: UP031 (half the time of an f-string, for every value read)
+    try:
+        if _single.pack(near := float(text)) == exact:
+            if len(text) < _SIX_DIGITS or _single.pack(shorter := float(f"{value:.6g}")) != exact:
                 return near
-        except OverflowError:  # rounded up beyond the largest float32
+            return shorter
+    except OverflowError:  # rounded up beyond the largest float32
+        pass
+    for digits in (6, 8):
+        try:
+            if _single.pack(near := float(f"{value:.{digits}g}")) == exact:
+                return near
+        except OverflowError:
             continue
     return float(f"{value:.9g}")
+
+
+def _text_of(data: bytes) -> str:
+    try:
+        return data.rstrip(b"\0 ").decode()
+    except UnicodeDecodeError as error:
+        raise BadAnswer("not UTF-8 text") from error
+
+
+def _decimal_digits(data: bytes) -> int:
+    digits = data.hex()
+    if not digits.isdecimal():
+        raise BadAnswer(f"not binary-coded decimal: {digits}")
+    return int(digits)
+
+
+def _half(value: float) -> float:
+    """The shortest decimal that names a float16."""
+    if value != value or value in (float("inf"), float("-inf")):
+        return value
+    return next(n for digits in (3, 4, 5) if _half_of(n := float(f"{value:.{digits}g}")) == value)
+
+
+def _half_of(value: float) -> float | None:
+    try:
+        return float(_short_float.unpack(_short_float.pack(value))[0])
+    except OverflowError:
+        return None
+
+
+_FINISH: dict[str, Callable[[Any], Value]] = {
+    "bool": bool,
+    "float16": _half,
+    "float32": shortest,
+    "string": _text_of,
+    **dict.fromkeys(_BCD, _decimal_digits),
+}
 
 
 def _number(value: Wanted) -> Decimal:
@@ -226,14 +297,19 @@ def _truth(text: str) -> str:
 def _range(type: str) -> tuple[int, int]:
     if type == "bool":
         return 0, 1
+    if type in _BCD:
+        return 0, 10 ** (4 * FIXED[type]) - 1
     bits = 16 * FIXED[type]
     return (0, (1 << bits) - 1) if type.startswith("u") else (-(1 << bits - 1), (1 << bits - 1) - 1)
 
 
-def _order(registers: int, swap_bytes: bool, swap_registers: bool) -> Callable[[bytes], tuple[int, ...]]:
+def _order(
+    registers: int, swap_bytes: bool, swap_registers: bool, swap_longs: bool
+) -> Callable[[bytes], tuple[int, ...]]:
     """Picks the bytes of a value in big-endian order; its own inverse."""
     words = range(registers - 1, -1, -1) if swap_registers else range(registers)
-    return itemgetter(*(2 * word + byte for word in words for byte in ((1, 0) if swap_bytes else (0, 1))))
+    longs = [word ^ 2 if swap_longs else word for word in words]
+    return itemgetter(*(2 * word + byte for word in longs for byte in ((1, 0) if swap_bytes else (0, 1))))
 
 
 def _rounded(number: Decimal) -> str:

@@ -93,6 +93,47 @@ def test_the_orders_are_the_ones_that_manuals_draw(
     assert codec.decode(b"\xff\xff" + bytes.fromhex(held), 2) == value
 
 
+@pytest.mark.parametrize(
+    ("longs", "registers", "bytes_", "order"),
+    [
+        (False, False, False, "ABCDEFGH"),
+        (True, False, False, "EFGHABCD"),
+        (True, True, False, "CDABGHEF"),
+        (False, True, True, "HGFEDCBA"),
+        (True, False, True, "FEHGBADC"),
+    ],
+)
+def test_the_halves_of_64_bits_can_be_exchanged(longs: bool, registers: bool, bytes_: bool, order: str) -> None:
+    codec = Codec("uint64", 4, swap_longs=longs, swap_registers=registers, swap_bytes=bytes_)
+    assert codec.encode(Decimal(int.from_bytes(b"ABCDEFGH"))) == order.encode()
+    assert codec.decode(order.encode()) == int.from_bytes(b"ABCDEFGH")
+
+
+@pytest.mark.parametrize(("type", "largest"), [("bcd16", 9999), ("bcd32", 99_999_999), ("bcd64", 10**16 - 1)])
+def test_binary_coded_decimals_are_read_digit_by_digit(type: str, largest: int) -> None:
+    codec = Codec(type, FIXED[type])
+    for number in (0, 42, largest):
+        held = codec.encode(Decimal(number))
+        assert held.hex() == f"{number:0{4 * FIXED[type]}d}"
+        assert codec.decode(held) == number
+    with pytest.raises(ValueRefused, match=f"does not fit {type}"):
+        codec.encode(Decimal(largest + 1))
+    with pytest.raises(BadAnswer, match="not binary-coded decimal"):
+        codec.decode(b"\x00\x0a" * FIXED[type])
+
+
+@given(st.floats(width=16, allow_nan=False, allow_infinity=False))
+def test_float16_is_read_as_a_decimal_that_names_the_same_float16(value: float) -> None:
+    codec = Codec("float16", 1)
+    read = codec.decode(codec.encode(Decimal(repr(value))))
+    assert isinstance(read, float)
+    assert struct.pack(">e", read) == struct.pack(">e", value)
+
+
+def test_float16_is_read_as_it_was_written() -> None:
+    assert Codec("float16", 1).decode(Codec("float16", 1).encode(Decimal("21.4"))) == 21.4
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0 ")), swaps)
 def test_text_comes_back(value: str, swap_bytes: bool) -> None:
     codec = Codec("string", 60, swap_bytes=swap_bytes)
@@ -117,7 +158,7 @@ def test_garbage_is_a_value_or_a_bad_answer(type: str, data: bytes, swap_bytes: 
     try:
         codec.decode(data)
     except BadAnswer:
-        assert len(data) < 2 * codec.registers or type == "string"
+        assert len(data) < 2 * codec.registers or type == "string" or type.startswith("bcd")
     else:
         assert len(data) >= 2 * codec.registers
 

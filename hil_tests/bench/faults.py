@@ -1,0 +1,72 @@
+"""How an emulated instrument misbehaves, and a file that says so while it runs.
+
+    {"boiler": {"delay_s": 0.5}, "meter": {"silent": true, "refuses": {"3": 2}}}
+
+is read again whenever it changes; a unit that it does not name is well.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.2
+"""Between two looks at the file."""
+
+
+class Fault(Struct, forbid_unknown_fields=True):
+    """How one unit misbehaves."""
+
+    delay_s: float = 0.0
+    """Before it answers."""
+    silent: bool = False
+    """It never answers."""
+    refuses: dict[int, int] = {}
+    """Function code -> the exception code it answers with; 2 is an illegal address."""
+    wrong_unit: bool = False
+    """Its answers bear another unit's number."""
+    disconnects: bool = False
+    """The connection is closed instead of an answer; of a line nothing comes."""
+    noise: bool = False
+    """Bytes that mean nothing come before each answer; over TCP it is refused as busy (6)."""
+    short: bool = False
+    """A read's answer holds one register too few; over TCP it is refused as busy (6)."""
+    garbled: bool = False
+    """The checksum of each answer is wrong; over TCP it is refused as busy (6)."""
+
+
+_decoder = msgspec.json.Decoder(dict[str, Fault])
+
+
+async def follow(file: Path, faults: dict[int, Fault], units: Mapping[str, int]) -> None:
+    """Keep the faults of units as a file says, until cancelled; what cannot be read is logged and changes nothing."""
+    said: bytes | None = None
+    while True:
+        content = _content(file)
+        if content != said:
+            said = content
+            try:
+                found = _decoder.decode(content)
+                unknown = found.keys() - units.keys()
+                if unknown:
+                    raise ValueError(f"no unit {min(unknown)!r}: there are {', '.join(units)}")
+            except ValueError as error:  # msgspec's errors are such
+                log.warning("= faults not understood file=%s error=%s", file, error)
+            else:
+                for name, unit in units.items():
+                    faults[unit] = found.get(name, Fault())
+                log.info("= faults %s", " ".join(found) or "none")
+        await asyncio.sleep(LOOK_S)
+
+
+def _content(file: Path) -> bytes:
+    """Of a small file on a local disk: not worth a thread."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b"{}"
