@@ -1,6 +1,6 @@
 """`make bench`: measure, print the figures with the machine, and keep them in bench/results.json.
 
-python -m bench [main_job] [broker] [kubernetes_api] [serial_lines]
+python -m bench [main_job] [broker] [kubernetes_api] [modbus] [serial_lines]
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import broker, kubernetes_api, main_job, serial_lines
+from bench import broker, kubernetes_api, main_job, modbus, serial_lines
 from bench.results import show, write
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -17,6 +17,7 @@ ALL = {
     "main_job": main_job.measure,
     "broker": broker.measure,
     "kubernetes_api": kubernetes_api.measure,
+    "modbus": modbus.measure,
     "serial_lines": serial_lines.measure,
 }
 
