@@ -101,6 +101,7 @@ class Poller:
             await driver.close()
 
     async def _first_due(self, bus: Hashable, wake: asyncio.Event, ears: Ears | None) -> MappedDevice:
+        loop, waited = asyncio.get_running_loop(), False
         while True:
             _honour_cancellation()
             wake.clear()
@@ -109,14 +110,18 @@ class Poller:
             first = self._mapper.next_on(bus)
             now = time.monotonic()
             if first is not None and first[1] <= now:
-                await asyncio.sleep(0)  # a driver that never waits must not hold up the others
+                if not waited:
+                    await asyncio.sleep(0)  # a driver that never waits must not hold up the others
                 return first[0]
-            wait_s = None if first is None or first[1] == float("inf") else first[1] - now
+            # A timer of its own is a third of the price of asyncio.timeout, which cancels and catches.
+            never = first is None or first[1] == float("inf")
+            timer = None if first is None or never else loop.call_later(first[1] - now, wake.set)
             try:
-                async with asyncio.timeout(wait_s):
-                    await wake.wait()
-            except TimeoutError:
-                continue
+                await wake.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+            waited = True
 
     async def _turn(self, driver: Driver, device: MappedDevice) -> bool:
         """One device's call, then its writes, then its reads; whether it answered. Raises BusDown."""
