@@ -87,14 +87,14 @@ async def _loads() -> Figures:
             "% of a core",
             {"aim, below": 25, "cycles met, %": 100 * many.requests, "left out": float(many.left_out)},
             "200 devices of 100 registers at 1 s, all changing",
-        ),  # fmt: skip
+        ),
         "modbus_mapper_rss_mb": Figure(many.memory_mb, "MB", {}, "the mapper of those 200 devices"),
         "modbus_10x100_at_1ms_values_per_s": Figure(
             greedy.values,
             "1/s",
             {"reads/s": 10 * greedy.requests, "cycles said to be left out": float(greedy.left_out), THINGSBOARD: "0"},
             "10 devices of 100 tags at 1 ms: more than can be done",
-        ),  # fmt: skip
+        ),
     }
 
 

@@ -2,8 +2,8 @@
 
     python -m bench.modbus_servers --ports 10
 
-prints one line of JSON with the ports, then one for each line it reads: requests answered so far, by port. Holding registers count
-upwards; input registers are pairs that hold a float32 of one decimal, as instruments have them.
+prints one line of JSON with the ports, then one for each line it reads: requests answered so far, by port. Holding registers
+count upwards; input registers are pairs that hold a float32 of one decimal, as instruments have them.
 """
 
 import argparse

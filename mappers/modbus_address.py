@@ -56,6 +56,11 @@ class Line(Struct, frozen=True):
         return self.device
 
     @property
+    def settings(self) -> str:
+        """As people write them: `9600 8N1`."""
+        return f"{self.baud_rate} {self.data_bits}{self.parity}{self.stop_bits}"
+
+    @property
     def character_s(self) -> float:
         """How long a character takes on the wire."""
         return (1 + self.data_bits + (self.parity != "N") + self.stop_bits) / self.baud_rate

@@ -150,7 +150,10 @@ async def connect(server: Server, timeout_s: float, heard: Heard, lost: Lost) ->
 
 def open_port(line: Line, heard: Heard, lost: Lost) -> SerialWire:
     """An open serial port, which nobody else on this machine can open. Raises BusDown."""
-    import serial  # imported here: a mapper of TCP servers does not need it
+    # Imported here: a mapper of TCP servers does not need them.
+    import termios
+
+    import serial
 
     try:
         port = serial.Serial(
@@ -158,6 +161,8 @@ def open_port(line: Line, heard: Heard, lost: Lost) -> SerialWire:
             timeout=0, write_timeout=0, exclusive=True,
         )  # fmt: skip
         port.reset_input_buffer()
+    except termios.error as error:
+        raise BusDown(f"{line} cannot be opened: it does not do {line.settings}") from error
     except (OSError, ValueError) as error:  # SerialException is an OSError
         why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
         if "exclusive" in str(error).lower():

@@ -33,11 +33,11 @@ class Fault(Struct, forbid_unknown_fields=True):
     disconnects: bool = False
     """The connection is closed instead of an answer; of a line nothing comes."""
     noise: bool = False
-    """Bytes that mean nothing come before each answer; over TCP it is refused as busy (6)."""
+    """Bytes that mean nothing come before each answer."""
     short: bool = False
-    """A read's answer holds one register too few; over TCP it is refused as busy (6)."""
+    """A read's answer holds one register too few."""
     garbled: bool = False
-    """The checksum of each answer is wrong; over TCP it is refused as busy (6)."""
+    """The checksum of each answer is wrong; over TCP its header."""
 
 
 _decoder = msgspec.json.Decoder(dict[str, Fault])

@@ -2,10 +2,10 @@
 
 The boiler, unit 1, heats towards its setpoint while its pump runs, and cools when it does not; the meter, unit 2, counts what
 that costs. `plc.yaml` beside this file holds their manifests. A test starts a `Plc` in its own loop, sets and reads registers
-by name (`boiler/setpoint`), and makes it misbehave: slow, silent, refusing. Run as a program it serves for as long as it runs,
-and keeps the writable registers in a JSON file, so that another process sees them follow:
+by name (`boiler/setpoint`), and makes it misbehave in the ways of `faults.py`. Run as a program it serves for as long as it runs,
+keeps the writable registers in a JSON file, so that another process sees them follow, and misbehaves as another file says:
 
-    python -m hil_tests.bench.plc --port 5502 --state-file plc.json
+    python -m hil_tests.bench.plc --port 5502 --state-file plc.json --faults-file faults.json
 """
 
 import argparse
@@ -26,6 +26,8 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 
 from edgewire.service import serve_until_signalled
 
+from .faults import Fault, follow
+
 log = logging.getLogger(__name__)
 
 STEP_S = 0.2
@@ -34,6 +36,7 @@ STEP_S = 0.2
 _READ_FUNCTION = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 _WRITE_FUNCTION = {"coil": 5, "discrete": 2, "holding": 16, "input": 4}
 _WRITES = frozenset({5, 6, 15, 16, 22, 23})
+_UNIT_AT = 6  # in the header of Modbus TCP
 _CODES = {"int16": ">h", "uint16": ">H", "uint32": ">I", "float32": ">f"}
 
 
@@ -82,15 +85,7 @@ REGISTERS = {
 """Every register of the PLC, by `<unit's name>/<property>`."""
 
 
-class Fault(Struct):
-    """How one unit misbehaves; `Plc.faults` holds one for each."""
-
-    delay_s: float = 0.0
-    """Before it answers."""
-    silent: bool = False
-    """It never answers."""
-    refuses: dict[int, int] = {}
-    """Function code -> the exception code it answers with."""
+UNITS = {"boiler": 1, "meter": 2}
 
 
 class Plc:
@@ -104,7 +99,7 @@ class Plc:
         self.port = port
         self.requests: list[tuple[int, int, int, int]] = []
         """Every request of a client: (unit, function code, address, count); the last thousand."""
-        self.faults = {unit: Fault() for unit in {r.unit for r in REGISTERS.values()}}
+        self.faults = {unit: Fault() for unit in UNITS.values()}
         self._moving = moving
         self._state_file = state_file
         self._server: ModbusTcpServer | None = None
@@ -115,7 +110,9 @@ class Plc:
         """Listen, with every register at its start value."""
         units = {r.unit for r in REGISTERS.values()}
         devices = [_device(unit, _Watch(self, unit)) for unit in sorted(units)]
-        self._server = ModbusTcpServer(devices, address=(self.host, self.port), trace_pdu=self._count)
+        self._server = ModbusTcpServer(
+            devices, address=(self.host, self.port), trace_pdu=self._count, trace_packet=self._spoil
+        )
         await self._server.serve_forever(background=True)
         self.port = _port_of(self._server)
         await self._save()
@@ -156,7 +153,10 @@ class Plc:
             self._own = False
             return None
         fault = self.faults[unit]
-        if fault.silent:
+        if fault.disconnects and self._server is not None:
+            for connection in list(self._server.active_connections.values()):
+                connection.close()
+        if fault.silent or fault.disconnects:
             await asyncio.get_running_loop().create_future()
         if fault.delay_s:
             await asyncio.sleep(fault.delay_s)
@@ -171,6 +171,17 @@ class Plc:
             self.requests.append((pdu.dev_id, pdu.function_code, pdu.address, pdu.count))
             del self.requests[:-1000]
         return pdu
+
+    def _spoil(self, sending: bool, data: bytes) -> bytes:
+        """What goes on the wire instead of a right answer."""
+        fault = self.faults.get(data[_UNIT_AT], Fault()) if sending and len(data) > _UNIT_AT else Fault()
+        if fault.wrong_unit:
+            data = data[:_UNIT_AT] + bytes((data[_UNIT_AT] ^ 0x40,)) + data[_UNIT_AT + 1 :]
+        if fault.short:
+            data = data[:-2]
+        if fault.garbled:
+            data = data[:2] + b"\xff\xff" + data[4:]
+        return b"\x00\xff\x55" * fault.noise + data
 
     def _written(self) -> None:
         """A client's write is done: it was done in the step that asked for it."""
@@ -244,14 +255,17 @@ class _Service:
 
     name = "plc"
 
-    def __init__(self, plc: Plc) -> None:
+    def __init__(self, plc: Plc, faults_file: Path | None) -> None:
         self._plc = plc
+        self._faults_file = faults_file
 
     async def run(self, ready: asyncio.Event) -> None:
         await self._plc.start()
         try:
             log.info("= plc listening host=%s port=%d", self._plc.host, self._plc.port)
             ready.set()
+            if self._faults_file is not None:
+                await follow(self._faults_file, self._plc.faults, UNITS)
             await asyncio.get_running_loop().create_future()
         finally:
             await self._plc.stop()
@@ -265,13 +279,14 @@ def main() -> None:
     parser.add_argument(
         "--state-file", type=Path, help="JSON: the writable registers, replaced whenever one is written"
     )
+    parser.add_argument("--faults-file", type=Path, help="JSON, read again when it changes: hil_tests/bench/faults.py")
     options = parser.parse_args()
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
 
     async def serve() -> None:
         plc = Plc(host=options.host, port=options.port, state_file=options.state_file)
-        await serve_until_signalled(_Service(plc))
+        await serve_until_signalled(_Service(plc, options.faults_file))
 
     asyncio.run(serve())
 

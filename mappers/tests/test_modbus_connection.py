@@ -370,6 +370,15 @@ async def test_a_port_that_is_not_there_is_said_so() -> None:
             await driver.read([visitor(at)])
 
 
+async def test_a_port_that_does_not_do_the_settings_is_said_so(meters: RtuMeters) -> None:
+    at = address(meters)  # a pty has no parity, and glibc says so when nothing else is to be changed
+    async with driving(at) as driver:
+        await driver.read([visitor(at)])
+    async with driving(at) as driver:
+        with pytest.raises(BusDown, match="cannot be opened: it does not do 38400 8E1"):
+            await driver.read([visitor(at)])
+
+
 async def test_a_port_that_somebody_else_has_is_said_so(meters: RtuMeters) -> None:
     at = address(meters)
     async with driving(at) as driver, driving(at) as other:
