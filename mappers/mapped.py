@@ -23,6 +23,7 @@ from edgewire.methods import Call
 
 from . import values
 from .calls import Answer, Calls
+from .cycles import Cycles
 from .driver import BusDown, DriverError, NoAnswer, Value, ValueRefused, Wanted
 from .health import OFFLINE, ONLINE, SILENT, Health, State
 from .plan import Plan, Point, Settings
@@ -34,9 +35,6 @@ RETRY_REFUSED_S = 60.0
 
 HEARD_LATELY_S = 60.0
 """A device that does not answer but was heard so lately is unhealthy, not offline; where it has no `silence_s`."""
-
-SHED_LOG_S = 60.0
-"""A device that cannot be polled as often as defined says so at most this often."""
 
 
 class Report(Struct, frozen=True):
@@ -102,7 +100,7 @@ class MappedDevice:
         self._at_once: set[str] = set()  # to be read without waiting for their cycle
         self._pending: dict[str, str] = {}
         self._settled: dict[str, _Settled] = {}
-        self._due: dict[float, float] = {}  # collect cycle -> when its points are due
+        self._cycles = Cycles(id)
         self._misses = 0
         self._away = False
         """It did not answer, and is probed."""
@@ -111,8 +109,6 @@ class MappedDevice:
         self._gone = False
         """Its driver says that it cannot speak."""
         self._probes = self._new_probes()
-        self._shed = 0
-        self._shed_logged_at = float("-inf")
         self.follow(plan, now)
 
     @property
@@ -136,7 +132,7 @@ class MappedDevice:
             self._health.follows(name)
         self._health.keep(names)
         self._at_once &= {p.name for p in plan.points if not p.pushed}
-        self._due = {p.collect_s: self._due.get(p.collect_s, now) for p in plan.points if not p.pushed}
+        self._cycles.follow([p.collect_s for p in plan.points if not p.pushed], now)
         self._polled = plan.polled
         self.plan = plan
 
@@ -150,7 +146,7 @@ class MappedDevice:
 
     def _next_turn(self) -> float:
         if self._polled or not self.plan.points:
-            return min(self._due.values(), default=float("inf"))
+            return self._cycles.next
         if not self.plan.silence_s:
             return float("inf") if self.state == ONLINE or self._gone else float("-inf")
         return float("inf") if self.state == OFFLINE else self._heard_at + self.plan.silence_s
@@ -187,7 +183,7 @@ class MappedDevice:
             return []
         if self._retry_at is not None:
             return [p for p in self.plan.points if not p.pushed]
-        cycles = {cycle for cycle, due in self._due.items() if due <= now}
+        cycles = self._cycles.due(now)
         return [p for p in self.plan.points if (p.collect_s in cycles or p.name in self._at_once) and not p.pushed]
 
     def call(self, call: Call, now: float, now_ms: int) -> list[Answer]:
@@ -229,7 +225,7 @@ class MappedDevice:
         self, points: Sequence[Point], results: Sequence[Value | DriverError], now: float, now_ms: int
     ) -> list[Output]:
         """The device answered a read; `results` stand in the order of `points`."""
-        self._advance(now, on_time=self.state == ONLINE and not self._misses)
+        self._cycles.advance(now, self.plan.bus, on_time=self.state == ONLINE and not self._misses)
         if self._at_once:
             self._at_once.difference_update(p.name for p in points)
         self._misses, self._retry_at, self._away = 0, None, False
@@ -277,7 +273,7 @@ class MappedDevice:
         if not self._away:
             self._away, self._probes = True, self._new_probes()
         # The bus's own task waits before it opens a bus that is down.
-        pause = min(self._settings.probe_limit_s, min(self._due, default=0.0))
+        pause = min(self._settings.probe_limit_s, self._cycles.shortest)
         self._retry_at = now if bus_down else now + max(next(self._probes), pause)
         alive = not bus_down and self._heard_lately(now)
         self._health.silent(str(error), error.reason, alive=alive)
@@ -347,20 +343,6 @@ class MappedDevice:
             return False
         settled = self._settled.get(point.name)
         return settled is None or settled.desired != desired or now >= settled.until
-
-    def _advance(self, now: float, *, on_time: bool) -> None:
-        """Set the next due times, in phase; cycles that are over already are left out, and counted if it is the bus's fault."""
-        for cycle, due in self._due.items():
-            if due <= now:
-                late = int((now - due) // cycle)
-                self._shed += late if on_time else 0
-                following = due + (late + 1) * cycle
-                self._due[cycle] = following if following > now else following + cycle  # rounding
-        if self._shed and now - self._shed_logged_at >= SHED_LOG_S:
-            log.warning(
-                "= bus too slow, cycles left out device=%s bus=%s cycles=%d", self.id, self.plan.bus, self._shed
-            )
-            self._shed, self._shed_logged_at = 0, now
 
     def _anew(self, point: Point) -> None:
         """A property is to be read at once, unless it is one that is heard, and reported whatever it holds."""

@@ -181,6 +181,9 @@ class Mapper:
             plan = make_plan(definition.content, self.drivers, self._settings, old)
         except DefinitionError as error:
             return self._refuse(id, error)
+        except Exception as error:  # the driver's mistake, made with this device: the others go on
+            log.exception("= driver failed device=%s", id)
+            return self._refuse(id, DefinitionError(f"the driver failed: {error!r}"))
         definition.plan = plan
         self._unusable.pop(id, None)
         self.changes += 1

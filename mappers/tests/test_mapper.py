@@ -217,3 +217,22 @@ def test_devices_of_a_drivers_other_name_are_served_too_and_may_change_their_nam
     assert defines("plaything", b"") == says("plaything", []) == []
     assert [d.id for d in mapper.on_bus("line1")] == ["default/a"]
     assert says("toy", ["default/b"]) == [Ignore("default/a")]
+
+
+class Mistaken(Toy):
+    """Toy, with a mistake in what it makes of cell 13."""
+
+    def visitor(self, address: Any, keys: Any, model: Any) -> int:
+        return int(1 / (keys.cell - 13))
+
+
+def test_a_mistake_in_a_driver_harms_only_the_device_it_is_made_with(caplog: pytest.LogCaptureFixture) -> None:
+    mapper = Mapper(Mistaken())
+    content = json.dumps({"devices": ["default/a", "default/b"]}).encode()
+    mapper.received(INDEX, content, 0)
+    (_, state) = define(mapper, "a", temp={"cell": 13})
+    assert state == State(
+        "default/a", "unhealthy", "DefinitionRefused", "the driver failed: ZeroDivisionError('division by zero')"
+    )
+    assert define(mapper, "b", temp={"cell": 14}) == [Listen("default/b")]
+    assert "Traceback" in caplog.text
