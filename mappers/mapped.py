@@ -4,8 +4,9 @@ No clock and no I/O: whoever owns the bus asks `due_at`, lets the device `begin`
 driver, and says how they ended. What is to be told the gateway comes back as `Output`s.
 
 A desired value waits here, the newest of each property, until the device is online. It is written, read back, and what was read
-is reported. When the register then holds something else (it is coarser, or the device refuses), that is reported too, and the
-same value is not tried again before `RETRY_REFUSED_S`: the gateway repeats what it desires with every report that differs.
+is reported. When the register then holds something else, that is reported too, and the same value is not tried again before
+`RETRY_REFUSED_S`, for the gateway repeats what it desires with every report that differs; and not at all where the register is
+only too coarse for it.
 """
 
 import logging
@@ -35,6 +36,10 @@ RETRY_REFUSED_S = 60.0
 
 HEARD_LATELY_S = 60.0
 """A device that does not answer but was heard so lately is unhealthy, not offline; where it has no `silence_s`."""
+
+
+HALF = Decimal("0.5")
+LARGEST_SINGLE = Decimal("3.4e38")
 
 
 class Report(Struct, frozen=True):
@@ -327,6 +332,9 @@ class MappedDevice:
         if same_value(text, settled.desired, point.type):
             del self._settled[point.name]
             self._health.follows(point.name)
+        elif _as_near_as_can_be(point, settled.desired, self._last[point.name].raw):
+            settled.until, settled.seen = float("inf"), True
+            self._health.follows(point.name)
         elif not settled.seen:
             log.warning(
                 "< device holds another value than desired device=%s property=%s desired=%s held=%s",
@@ -382,6 +390,21 @@ def make_write(point: Point, desired: str) -> Write:
     if coding is None or coding.bits is None:
         return Write(point, desired, value)
     return Write(point, desired, Decimal(coding.bits.place(value)), coding.bits.mask)
+
+
+def _as_near_as_can_be(point: Point, desired: str, raw: Value | None) -> bool:
+    """Whether a register holds what is nearest to a desired value: an integer rounded, or a float of single precision."""
+    if point.coding is not None or not isinstance(raw, int | float) or isinstance(raw, bool):
+        return False
+    try:
+        wanted = values.parse(desired, point.type, point.scaling, point.minimum, point.maximum)
+    except ValueRefused:
+        return False
+    if not isinstance(wanted, Decimal):
+        return False
+    if isinstance(raw, int):
+        return abs(wanted - raw) <= HALF
+    return abs(wanted) < LARGEST_SINGLE and values.shortest(float(wanted)) == raw
 
 
 def _within_band(point: Point, last: _Last, text: str) -> bool:

@@ -282,12 +282,37 @@ def test_a_device_that_holds_another_value_is_not_written_in_a_loop(caplog: pyte
     for now in (0.5, 1.5, 2.5):
         device.want({"level": "50.4"})
         written(device, now)
-        turn(device, now, level=50, temp=21, pump=False)
+        turn(device, now, level=40, temp=21, pump=False)
     assert [m for m in caplog.messages if "holds another" in m] == [
-        "< device holds another value than desired device=default/a property=level desired='50.4' held='50'"
+        "< device holds another value than desired device=default/a property=level desired='50.4' held='40'"
     ]
     device.want({"level": "50.4"})
     assert written(device, 0.5 + RETRY_REFUSED_S) == [("level", Decimal("50.4"))]
+
+
+@pytest.mark.parametrize(
+    ("keys", "desired", "raw", "near"),
+    [
+        ({"scale": "0.1"}, "21.46", 215, True),
+        ({"scale": "0.1"}, "21.46", 214, False),
+        ({}, "50.5", 50, True),
+        ({}, "0.123456789", 0.12345679, True),
+        ({}, "0.123456789", 0.1234567, False),
+        ({}, "50.4", True, False),
+        ({"bits": "0-7"}, "7", 6, False),
+    ],
+)
+def test_a_register_that_is_too_coarse_follows_as_near_as_it_can(
+    keys: dict[str, Any], desired: str, raw: Value, near: bool
+) -> None:
+    device = mapped(level={"cell": 1, **keys})
+    turn(device, 0, level=3)
+    device.want({"level": desired})
+    assert len(written(device, 0.5)) == 1
+    states = [o for o in turn(device, 0.5, level=raw) if isinstance(o, State)]
+    assert (states == []) == near
+    device.want({"level": desired})
+    assert (device.writes(1e6) == []) == near
 
 
 def test_a_value_changed_at_the_device_is_written_again_at_once() -> None:
@@ -426,12 +451,12 @@ def test_a_value_held_otherwise_than_desired_is_told() -> None:
     device = online()
     device.want({"level": "50.4"})
     written(device, 0.5)
-    (state, report) = turn(device, 0.5, level=50)
-    assert state == State("default/a", "online", refused={"level": "'50.4': the device holds '50'"})
-    assert values_of([report]) == {"level": "50"}
-    device.want({"level": "50"})
+    (state, report) = turn(device, 0.5, level=40)
+    assert state == State("default/a", "online", refused={"level": "'50.4': the device holds '40'"})
+    assert values_of([report]) == {"level": "40"}
+    device.want({"level": "40"})
     assert device.writes(0.6) == []
-    assert turn(device, 1, temp=21, level=50, pump=False) == [State("default/a", "online")]
+    assert turn(device, 1, temp=21, level=40, pump=False) == [State("default/a", "online")]
 
 
 def test_a_bus_that_is_back_asks_a_device_without_properties_for_nothing() -> None:
