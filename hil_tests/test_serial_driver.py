@@ -15,7 +15,7 @@ from hil_tests.bench.nmea_receiver import NmeaReceiver
 from hil_tests.bench.scale import Scale
 from hil_tests.bench.serial_server import SerialServer
 from mappers import serial_line
-from mappers.driver import BadAnswer, BusDown, DriverError, NoAnswer, Refused, Value, ValueRefused, read_config
+from mappers.driver import BadAnswer, BusDown, Caller, DriverError, NoAnswer, Refused, Value, ValueRefused, read_config
 from mappers.serial_line import SerialLine, SerialLines
 from mappers.serial_visitors import Address, Visitor, VisitorConfig
 
@@ -115,6 +115,33 @@ async def test_a_value_written_is_formed_by_the_template_and_never_a_second_comm
         await bus.driver.write(label, "Käse")
         await until(lambda: len(scale.commands) == 2)
         assert scale.commands[1] == "LABEL Käse".encode().decode("latin-1")
+
+
+async def test_a_method_is_a_command_with_its_answer_or_the_devices_reason(scale: Scale) -> None:
+    commands = {
+        "tare": {"send": r"T\r\n", "answer": "^OK", "error": "^ERR (.*)"},
+        "identify": {"send": "ID", "answer": r"^ID,(?P<maker>\w+)-(?P<number>\d+)"},
+        "label": {"send": "LABEL {value}"},
+    }
+    async with Bus(scale.port, commands=commands) as bus:
+        assert isinstance(bus.driver, Caller)
+        assert await bus.driver.call(bus.at, "tare", {}) == {"answer": "OK"}
+        assert scale.tare == Decimal("12.34")
+        assert await bus.driver.call(bus.at, "identify", {}) == {"maker": "WS", "number": "4711"}
+        assert await bus.driver.call(bus.at, "label", {"value": "box 7"}) == {}
+        await until(lambda: scale.commands[-1] == "LABEL box 7")
+        scale.put("5", settled=False)
+        with pytest.raises(Refused, match="answered 'not stable', writing 'T"):
+            await bus.driver.call(bus.at, "tare", {})
+        for method, arguments, words in (
+            ("tear", {}, "`commands` has no 'tear': did you mean 'tare'?"),
+            ("tare", {"value": "1"}, "tare takes no arguments"),
+            ("label", {}, "label takes one argument, `value`"),
+            ("label", {"value": "x\nT"}, "control characters"),
+        ):
+            with pytest.raises(ValueRefused) as caught:
+                await bus.driver.call(bus.at, method, arguments)
+            assert words in str(caught.value)
 
 
 async def test_a_property_that_is_only_written_has_the_value_the_device_took(scale: Scale) -> None:

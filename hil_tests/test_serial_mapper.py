@@ -1,13 +1,17 @@
 """Serial instruments on their whole way: emulated scale and receiver, the mapper as a process, gateway, cloud, Kubernetes."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edgewire import topics
 from hil_tests.bench import demo
+from hil_tests.bench.mqtt_client import MqttClient
 from hil_tests.bench.nmea_receiver import NmeaReceiver
 from hil_tests.bench.scale import Scale
 from hil_tests.conftest import NODE, Site, running_site
@@ -43,6 +47,18 @@ class Workshop:
         except AssertionError as error:
             raise AssertionError(f"{error}; {self.reported(device, property)!r}\n{self.mapper.log()}") from error
 
+    async def call(self, device: str, method: str) -> dict[str, Any]:
+        """The answer to a call of a method, over the gateway's broker."""
+        about = f"default/{device}"
+        return await asyncio.to_thread(self._call, about, json.dumps({"event_id": "c1", "method": method}))
+
+    def _call(self, about: str, call: str) -> dict[str, Any]:
+        with MqttClient(self.site.stack.ports.mqtt) as client:
+            client.subscribe(topics.of_device(about, topics.METHOD_RESULT))
+            client.publish(topics.of_device(about, topics.METHOD), call)
+            answer: dict[str, Any] = json.loads(client.next(topics.of_device(about, topics.METHOD_RESULT)))
+        return answer
+
     async def tare(self, number: int) -> None:
         """Desire that the scale is tared."""
         await self.site.cluster.set_desired("default/scale", "tare", str(number))
@@ -72,6 +88,11 @@ async def test_a_scale_is_weighed_and_tared_from_kubernetes(workshop: Workshop) 
     await workshop.until_reported("scale", "weight", "0.00")
     await workshop.until_reported("scale", "tare", "1")
     assert workshop.scale.commands.count("T") == 1
+
+    assert (await workshop.call("scale", "clear-tare"))["result"] == {"answer": "OK"}
+    await workshop.until_reported("scale", "weight", "12.34")
+    await workshop.tare(2)
+    await workshop.until_reported("scale", "weight", "0.00")
 
     workshop.scale.put("20.00")
     await workshop.until_reported("scale", "weight", "7.66")

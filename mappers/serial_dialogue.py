@@ -29,7 +29,7 @@ class Question(Struct, eq=False):
     """Those whose values it asks for; empty for a command that writes."""
     writing: Visitor | None = None
     results: dict[int, Value | DriverError] = {}
-    """Position in `visitors` -> what came; for a command that writes, under -1."""
+    """Position in `visitors` -> what came; for a command that writes, under -1 the answer's text."""
 
     @property
     def done(self) -> bool:
@@ -59,7 +59,7 @@ class Question(Struct, eq=False):
         if refusal is not None:
             return refusal
         answer = self.writing.answer
-        return True if answer is not None and answer.search(frame.text) is not None else None
+        return frame.text if answer is not None and answer.search(frame.text) is not None else None
 
 
 class _Owed(Struct):

@@ -41,7 +41,7 @@ import contextlib
 import logging
 import os
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from edgewire.device import ModelProperty
@@ -50,7 +50,7 @@ from .driver import BusDown, DriverError, NoAnswer, Value, VisitorKeys, Wanted
 from .serial_dialogue import Dialogue, Heard, Question, results, unanswered
 from .serial_framing import make_framer
 from .serial_port import Port, open_port
-from .serial_visitors import Address, Line, Visitor, VisitorConfig, make_visitor, show
+from .serial_visitors import Address, Line, Visitor, VisitorConfig, make_command, make_visitor, show
 
 log = logging.getLogger(__name__)
 
@@ -154,16 +154,31 @@ class SerialLine:
     async def write(self, visitor: Visitor, value: Wanted) -> None:
         """Send a command. Raises ValueRefused, Refused with the device's words, NoAnswer, BusDown."""
         command = visitor.command(value)
-        if visitor.answer is None:
-            await self._send(command)
-        else:
-            question = Question(command, (), visitor)
-            await self._ask(question)
-            said = question.results[-1]
-            if isinstance(said, DriverError):
-                raise said
+        await self._carry_out(visitor, command)
         if visitor.parser is None:
             self._dialogue.tell(visitor, value)
+
+    async def call(self, address: Address, method: str, arguments: Mapping[str, str]) -> Mapping[str, Value]:
+        """Carry out one of the device's `commands`: the named groups of its answer, or `answer`, all of it.
+
+        Raises ValueRefused, Refused with the device's words, NoAnswer, BusDown.
+        """
+        visitor, command = make_command(address, method, arguments)
+        said = await self._carry_out(visitor, command)
+        found = visitor.answer.search(said) if visitor.answer is not None else None
+        return {} if found is None else found.groupdict("") or {"answer": said}
+
+    async def _carry_out(self, visitor: Visitor, command: bytes) -> str:
+        """Send a command that changes something, and give the text of its answer, if one is waited for."""
+        if visitor.answer is None:
+            await self._send(command)
+            return ""
+        question = Question(command, (), visitor)
+        await self._ask(question)
+        said = question.results[-1]
+        if isinstance(said, DriverError):
+            raise said
+        return str(said)
 
     def _commands(self, visitors: Sequence[Visitor]) -> list[tuple[bytes, list[int]]]:
         """Each command and the positions of its visitors; those that were silent last time come last."""

@@ -99,6 +99,7 @@ class DescriptorPort:
         self._open = True
         self._window, self._taken = 0.0, 0
         self._resuming: asyncio.TimerHandle | None = None
+        self._blocked: asyncio.Future[None] | None = None
         self._loop.add_reader(descriptor, self._readable)
 
     async def write(self, data: bytes) -> None:
@@ -106,12 +107,16 @@ class DescriptorPort:
         left = memoryview(data)
         try:
             async with asyncio.timeout(WRITE_DEADLINE_S):
-                while left and self._open:
+                while left:
+                    if not self._open:
+                        raise BusDown(f"{self._line} is gone")
                     try:
                         left = left[os.write(self._fd, left) :]
                     except BlockingIOError:
                         await self._writable()
         except TimeoutError as error:
+            with contextlib.suppress(*_FAILURES):
+                self._device.reset_output_buffer()  # half a command is none, and must not begin the next
             raise NoAnswer(f"{self._line} takes nothing: flow control, or a full buffer at the other side") from error
         except OSError as error:
             raise BusDown(f"{self._line} cannot be written: {error}") from error
@@ -126,6 +131,7 @@ class DescriptorPort:
         was, self._open = self._open, False
         if was:
             self._loop.remove_reader(self._fd)
+            self._unblock()
             if self._resuming is not None:
                 self._resuming.cancel()
         return was
@@ -163,17 +169,20 @@ class DescriptorPort:
         self._loop.add_reader(self._fd, self._readable)
 
     async def _writable(self) -> None:
-        ready = self._loop.create_future()
-
-        def wake() -> None:
-            if not ready.done():
-                ready.set_result(None)
-
-        self._loop.add_writer(self._fd, wake)
+        self._blocked = blocked = self._loop.create_future()
+        self._loop.add_writer(self._fd, self._unblock)
         try:
-            await ready
+            await blocked
         finally:
+            self._unblock()
+
+    def _unblock(self) -> None:
+        """Stop watching for room. Never later than the descriptor is closed: its number may be another's then."""
+        blocked, self._blocked = self._blocked, None
+        if blocked is not None:
             self._loop.remove_writer(self._fd)
+            if not blocked.done():
+                blocked.set_result(None)
 
 
 class ThreadPort:

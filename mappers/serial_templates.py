@@ -11,8 +11,9 @@ them. Text that is written must not hold control characters: it would be a comma
 import re
 import string
 import struct
-from collections.abc import Sequence
 from decimal import Decimal
+
+from edgewire.device import value_problem
 
 from .driver import DefinitionError, ValueRefused, Wanted
 
@@ -50,9 +51,9 @@ class Template:
                 self._parts.append(_Slot(key, spec or ""))
 
     @property
-    def parts(self) -> Sequence[object]:
-        """What it is made of; bytes where nothing is filled in."""
-        return self._parts
+    def filled(self) -> bool:
+        """Whether a value stands in it at all."""
+        return any(not isinstance(part, bytes) for part in self._parts)
 
     def fill(self, value: Wanted) -> bytes:
         """The bytes to send. Raises ValueRefused for a value that the template has no form for."""
@@ -79,7 +80,7 @@ class _Slot:
             return value
         if isinstance(value, str):
             if self._packed is not None or (self._code and self._code != "s"):
-                raise ValueRefused("not a number")
+                return self.fill(_number(value))
             if any(ord(c) < 32 or ord(c) == 127 for c in value):
                 raise ValueRefused("holds control characters")
             return self._formatted(value)
@@ -105,6 +106,14 @@ class _Slot:
             return self._packed.pack(value)
         except (struct.error, OverflowError) as error:
             raise ValueRefused(f"does not fit {self._spec}") from error
+
+
+def _number(text: str) -> Decimal:
+    problem = value_problem(text, "DOUBLE")
+    number = Decimal("NaN") if problem is not None else Decimal(text)
+    if not number.is_finite() or abs(number.adjusted()) > 300:
+        raise ValueRefused("not a number")
+    return number
 
 
 def _whole(number: Decimal) -> int:

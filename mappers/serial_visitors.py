@@ -1,6 +1,7 @@
 """The keys of protocol `serial`: which line a device is on, how its properties are asked for, recognised and written. Pure."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -59,8 +60,29 @@ class Line(Struct, frozen=True):
         return self.port
 
 
+class Command(Struct, frozen=True):
+    """A method of a device: what is sent, and what is said to it."""
+
+    send: str
+    """A template; `{value}` is the call's argument of that name."""
+    answer: str = ""
+    """A regular expression that the answer fulfils; its named groups are the results. Without it nothing is waited for."""
+    error: str = ""
+    """A regular expression of what the device says when it refuses."""
+
+    def __post_init__(self) -> None:
+        if self.error and not self.answer:
+            raise ValueError("`error` has a meaning only with `answer`: nothing is waited for without it")
+        try:
+            Template("send", self.send)
+            regular("answer", self.answer)
+            regular("error", self.error)
+        except DefinitionError as error:
+            raise ValueError(str(error)) from error
+
+
 class Address(Struct, frozen=True, kw_only=True):
-    """A Device's `protocol.configData`. All but `timeout`, `retries` and `silenceS` is the same for all devices on a line."""
+    """A Device's `protocol.configData`. All before `timeout` is the same for all devices on a line."""
 
     port: str = ""
     """A device file (`/dev/serial/by-id/...` stays the same when the ports are numbered anew), or a URL of pyserial's."""
@@ -92,6 +114,8 @@ class Address(Struct, frozen=True, kw_only=True):
     """How often a command that asks is repeated when nothing answers; one that writes never is."""
     silence_s: float = msgspec.field(default=30.0, name="silenceS")
     """A device that is only listened to is offline after so many seconds of silence; 0: never."""
+    commands: dict[str, Command] = {}
+    """The device's methods that are more than writing a property, by name."""
 
     def __post_init__(self) -> None:
         if not (self.port or self.serial_port):
@@ -267,6 +291,20 @@ def make_visitor(at: Address, config: VisitorConfig, model: ModelProperty) -> Vi
         error=regular("error", config.error) if config.error else None,
         pushed=not asked,
     )
+
+
+def make_command(at: Address, method: str, arguments: Mapping[str, str]) -> tuple[Visitor, bytes]:
+    """A method as something to write, and the framed command. Raises ValueRefused for a method or argument there is not."""
+    command = at.commands.get(method)
+    if command is None:
+        near = nearest(method, list(at.commands))
+        raise ValueRefused(f"`commands` has no {method[:40]!r}" + (f": did you mean {near!r}?" if near else ""))
+    config = VisitorConfig(write=command.send, answer=command.answer, error=command.error)
+    visitor = make_visitor(at, config, ModelProperty(method, type="STRING"))
+    wanted = {"value"} if visitor.write is not None and visitor.write.filled else set()
+    if arguments.keys() != wanted:
+        raise ValueRefused(f"{method} takes " + ("one argument, `value`" if wanted else "no arguments"))
+    return visitor, visitor.command(arguments.get("value", ""))
 
 
 def show(data: bytes) -> str:

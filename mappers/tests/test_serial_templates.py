@@ -42,6 +42,8 @@ def test_escapes_are_understood_whoever_left_them_in(text: str, sent: bytes) -> 
         (r"\x01{value:struct <h}", Decimal(-2), b"\x01\xfe\xff"),
         ("{value:struct f}", Decimal("21.4"), b"\x41\xab\x33\x33"),
         ("T", Decimal(5), b"T"),
+        ("{value:05.1f}", "7", b"007.0"),
+        ("{value}", "007", b"007"),
         ("{value}", b"\x00\xff", b"\x00\xff"),
     ],
 )
@@ -56,6 +58,8 @@ def test_a_value_is_put_in_its_form(template: str, value: Any, sent: bytes) -> N
         ("{value}", "a\r\nT", "holds control characters"),
         ("{value:struct B}", Decimal(256), "does not fit struct B"),
         ("{value:struct B}", "x", "not a number"),
+        ("{value:.1f}", "nan", "not a number"),
+        ("{value:.1f}", "1e999999999", "not a number"),
         ("{value:struct f}", Decimal("1e300"), "does not fit struct f"),
         ("{value:d}", Decimal("1e300"), "does not fit an integer"),
         ("{value:+}", "abc", "has no form"),

@@ -55,6 +55,9 @@ def test_devices_share_a_line_when_all_they_say_of_it_is_the_same() -> None:
         ({"bautRate": 9600}, "unknown key `bautRate` in configData: did you mean `baudRate`?"),
         ({"framing": "cosb"}, "`framing` 'cosb' is not known: did you mean cobs?"),
         ({"framing": "delimiter", "frameEnd": r"\q"}, r"\q is not known; a backslash is written \\"),
+        ({"commands": {"t": {"send": "{x}"}}}, "`commands[...]` in configData: `send` '{x}': {x} is not known"),
+        ({"commands": {"t": {"send": "T", "answer": "("}}}, "`answer` '(' is no regular expression"),
+        ({"commands": {"t": {"send": "T", "error": "E"}}}, "`error` has a meaning only with `answer`"),
         ({"silenceS": -1}, "`silenceS` must lie between 0 and"),
     ],
 )
