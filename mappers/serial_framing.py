@@ -17,7 +17,7 @@ one of them: it leaves duplicates out of what `feed` returns and puts what is to
 """
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -25,6 +25,7 @@ from msgspec import Struct
 from edgewire.config import nearest
 
 from .serial_checksums import CHECKSUMS, NMEA, Seal, make_seal
+from .serial_stuffing import cobs, slip, uncobs, unslip
 
 LARGEST_FRAME = 65536
 _LENGTHS = {1: "B", 2: "H", 4: "I"}
@@ -192,19 +193,18 @@ class Slip(_Ended):
     ends = b"\xc0"
 
     def _body(self, body: bytes) -> list[bytes]:
-        first, *rest = body.split(b"\xdb")
-        try:
-            return self._opened(first + b"".join(_UNESCAPED[part[0]] + part[1:] for part in rest))
-        except (KeyError, IndexError):
+        plain = unslip(body)
+        if plain is None:
             self.refused += 1
             return []
+        return self._opened(plain)
 
     def encode(self, payload: bytes) -> bytes:
         """The escaped frame between two ENDs."""
         sealed = self._seal.close(payload)
         if not sealed:
             raise ValueError("an empty frame is none")
-        return b"\xc0" + sealed.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
+        return b"\xc0" + slip(sealed) + b"\xc0"
 
 
 class Cobs(_Ended):
@@ -388,41 +388,6 @@ def _seal(framing: Framing) -> Seal:
         digits=framing.checksum_form == "hex",
         whole=framing.checksum_covers == "frame",
     )
-
-
-def cobs(data: bytes) -> bytes:
-    """Stuffed so that no byte is zero."""
-    return b"".join(_blocks(data))
-
-
-def _blocks(data: bytes) -> Iterator[bytes]:
-    runs = data.split(b"\0")
-    for number, run in enumerate(runs):
-        while len(run) > 254 or (len(run) == 254 and number < len(runs) - 1):
-            yield b"\xff" + run[:254]
-            run = run[254:]
-        if len(run) == 254:
-            yield b"\xff" + run  # the last, and full: no code follows
-        else:
-            yield bytes([len(run) + 1]) + run
-
-
-def uncobs(body: bytes) -> bytes | None:
-    """What was stuffed, or None when it was not; `body` is without its zero."""
-    found, at = bytearray(), 0
-    while at < len(body):
-        code = body[at]
-        run = body[at + 1 : at + code]
-        if not code or len(run) != code - 1 or 0 in run:
-            return None
-        found += run
-        at += code
-        if code < 0xFF and at < len(body):
-            found.append(0)
-    return bytes(found)
-
-
-_UNESCAPED = {0xDC: b"\xc0", 0xDD: b"\xdb"}
 
 
 def _one_of(key: str, value: object, known: object) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mappers.serial_framing import FRAMERS, Framing, cobs, make_framer, uncobs
+from mappers.serial_framing import FRAMERS, Framing, make_framer
 
 ALL = [
     Framing(kind="lines"),
@@ -152,37 +152,6 @@ def test_lines_end_as_they_like(end: bytes) -> None:
 )
 def test_frames_look_as_the_manuals_say(framing: Framing, payload: bytes, frame: bytes) -> None:
     assert make_framer(framing).encode(payload) == frame
-
-
-# The examples of Wikipedia's article on COBS, which are those of the paper and its implementations.
-@pytest.mark.parametrize(
-    ("plain", "stuffed"),
-    [
-        (b"\0", b"\1\1"),
-        (b"\0\0", b"\1\1\1"),
-        (b"\0\x11\0", b"\1\2\x11\1"),
-        (b"\x11\x22\0\x33", b"\3\x11\x22\2\x33"),
-        (b"\x11\0\0\0", b"\2\x11\1\1\1"),
-        (bytes(range(1, 255)), b"\xff" + bytes(range(1, 255))),
-        (bytes(range(255)), b"\1\xff" + bytes(range(1, 255))),
-        (bytes(range(1, 256)), b"\xff" + bytes(range(1, 255)) + b"\2\xff"),
-        (bytes(range(2, 256)) + b"\0", b"\xff" + bytes(range(2, 256)) + b"\1\1"),
-        (bytes(range(3, 256)) + b"\0\1", b"\xfe" + bytes(range(3, 256)) + b"\2\1"),
-    ],
-)
-def test_cobs_stuffs_as_published(plain: bytes, stuffed: bytes) -> None:
-    assert cobs(plain) == stuffed
-    assert uncobs(stuffed) == plain
-
-
-@given(
-    st.lists(st.one_of(st.binary(max_size=10), st.integers(250, 520).map(lambda n: b"x" * n)), max_size=4).map(
-        b"\0".join
-    )
-)
-def test_cobs_is_undone(plain: bytes) -> None:
-    assert 0 not in cobs(plain)
-    assert uncobs(cobs(plain)) == plain
 
 
 def test_a_length_that_nothing_follows_is_given_up_after_a_silence() -> None:
