@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import msgspec
 
@@ -29,6 +30,7 @@ _GONE = (
     "the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the "
     "first chunk was returned and now may show up in the list."
 )
+_NOT_OURS = "continue key is not valid: it was not made by this server for this list"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +67,17 @@ class Page:
 
 
 class _Token(msgspec.Struct):
-    """Where a list goes on: in a kept list, or, with number 0, in the present state."""
+    """Where a list goes on: in a kept list, or, with number 0, in the present state. Clients can write one as well as we."""
 
     number: int
-    at: int
+    at: Annotated[int, msgspec.Meta(ge=0)]
     after: tuple[str, str]
 
 
 @dataclass(slots=True)
 class _Kept:
+    storage: str
+    namespace: str
     items: list[Stored]
     revision: int
     until: datetime
@@ -94,14 +98,11 @@ class Lister:
         if options.continue_token:
             return self._continue(resource, namespace, options)
         self._check_version(options)
-        items = self._select(resource, namespace, options.selector)
-        return self._page(_Kept(items, self._state.revision, self._now() + KEPT_FOR), 0, 0, options)
+        items = _selected(self._state.current_all(resource.storage, namespace), options.selector)
+        return self._page(self._found(resource, namespace, items), 0, 0, options)
 
-    def _select(self, resource: Resource, namespace: str, selector: Selector) -> list[Stored]:
-        found = self._state.current_all(resource.storage, namespace)
-        if not selector.fields and not selector.labels:
-            return found
-        return [s for s in found if selector.matches(s.labels, selectable_fields(s))]
+    def _found(self, resource: Resource, namespace: str, items: list[Stored]) -> _Kept:
+        return _Kept(resource.storage, namespace, items, self._state.revision, self._now() + KEPT_FOR)
 
     def _check_version(self, options: ListOptions) -> None:
         if not options.resource_version:
@@ -118,16 +119,20 @@ class Lister:
             kept = self._kept.get(token.number)
             if kept is None:
                 raise status.expired(_GONE, _write(_Token(0, 0, token.after)))
+            if (kept.storage, kept.namespace) != (resource.storage, namespace):
+                raise status.bad_request(_NOT_OURS)
             return self._page(kept, token.number, token.at, options)
-        items = self._select(resource, namespace, options.selector)
+        items = _selected(self._state.current_all(resource.storage, namespace), options.selector)
         rest = [s for s in items if (s.namespace, s.name) > tuple(token.after)]
-        return self._page(_Kept(rest, self._state.revision, self._now() + KEPT_FOR), 0, 0, options)
+        return self._page(self._found(resource, namespace, rest), 0, 0, options)
 
     def _page(self, kept: _Kept, number: int, at: int, options: ListOptions) -> Page:
         end = at + options.limit if options.limit > 0 else len(kept.items)
         items = kept.items[at:end]
+        # Who asks was let in for this selector, and the list may be one that another asked for.
+        chosen = _selected(items, options.selector) if number else items
         if end >= len(kept.items):
-            return Page(items, kept.revision)
+            return Page(chosen, kept.revision)
         if not number:
             self._number += 1
             number = self._number
@@ -137,7 +142,7 @@ class Lister:
         last = items[-1]
         token = _write(_Token(number, end, (last.namespace, last.name)))
         selected = bool(options.selector.fields or options.selector.labels)
-        return Page(items, kept.revision, token, 0 if selected else len(kept.items) - end)
+        return Page(chosen, kept.revision, token, 0 if selected else len(kept.items) - end)
 
     def _forget(self) -> None:
         now = self._now()
@@ -145,9 +150,15 @@ class Lister:
             del self._kept[number]
 
 
+def _selected(items: list[Stored], selector: Selector) -> list[Stored]:
+    if not selector.fields and not selector.labels:
+        return items
+    return [s for s in items if selector.matches(s.labels, selectable_fields(s))]
+
+
 def parse_version(text: str) -> int:
     """A resourceVersion as a number. Raises ApiError 400."""
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 20:  # an unsigned number of 64 bits
         raise status.bad_request(f'Invalid value: "{text}": resourceVersion must be a number')
     return int(text)
 
@@ -160,4 +171,4 @@ def _read(text: str) -> _Token:
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Token)
     except (ValueError, msgspec.DecodeError) as error:
-        raise status.bad_request("continue key is not valid: it was not made by this server") from error
+        raise status.bad_request(_NOT_OURS) from error

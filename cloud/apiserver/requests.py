@@ -18,6 +18,7 @@ BODY_LIMIT = 3 << 20
 """Bytes of a request's body, as kube-apiserver has it."""
 MANAGER_LIMIT = 128
 """Characters of a field manager's name."""
+_NUMBER_LIMIT = (1 << 63) - 1
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions"}
 
 
@@ -201,6 +202,6 @@ def _flag(query: Query, name: str) -> bool:
 
 def _number(query: Query, name: str) -> int:
     text: Any = query.get(name, "") or "0"
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or int(text) > _NUMBER_LIMIT:
         raise status.bad_request(f'{name}: Invalid value: "{text}": must be a number')
     return int(text)

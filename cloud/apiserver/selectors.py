@@ -10,15 +10,18 @@ Labels = Mapping[str, str]
 Test = Callable[[Labels], bool]
 
 _REQUIREMENT = re.compile(
-    r"""\s*(?:
-        (?P<absent>!\s*[^\s,!=()<>]+)
-      | (?P<key>[^\s,!=()<>]+)\s*(?:
-            (?P<set>in|notin)\s*\((?P<values>[^()]*)\)
-          | (?P<op>==|=|!=|<|>)\s*(?P<value>[^\s,()]*)
+    r"""\s*+(?:
+        (?P<absent>!\s*+[^\s,!=()<>]++)
+      | (?P<key>[^\s,!=()<>]++)\s*+(?:
+            (?P<set>in|notin)\s*+\((?P<values>[^()]*+)\)
+          | (?P<op>==|=|!=|<|>)\s*+(?P<value>[^\s,()]*+)
         )?
-    )\s*(?:,|$)""",
+    )\s*+(?:,|$)""",
     re.VERBOSE,
 )
+"""Without a way back, for it would keep everybody waiting while it is tried; what is possessive here can never be shorter."""
+TERMS_LIMIT = 256
+"""Requirements of a selector: each is asked of each object, while everybody waits."""
 _FIELD = re.compile(r"^(?P<field>[^=!]+?)(?P<op>==|!=|=)(?P<value>.*)$")
 
 
@@ -60,6 +63,7 @@ def parse_labels(text: str) -> tuple[Test, ...]:
         if found is None or found.end() == at:
             raise bad_request(f"unable to parse requirement: found '{text[at:]}' in label selector")
         tests.append(_requirement(found))
+        _check_terms(len(tests))
         at = found.end()
     return tuple(tests)
 
@@ -116,4 +120,10 @@ def parse_fields(text: str, known: frozenset[str]) -> tuple[tuple[str, bool, str
         if found["field"] not in known:
             raise bad_request(f"field label not supported: {found['field']}")
         terms.append((found["field"], found["op"] != "!=", found["value"]))
+        _check_terms(len(terms))
     return tuple(terms)
+
+
+def _check_terms(count: int) -> None:
+    if count > TERMS_LIMIT:
+        raise bad_request(f"a selector may have at most {TERMS_LIMIT} requirements")

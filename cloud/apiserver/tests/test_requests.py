@@ -65,6 +65,8 @@ def test_a_client_that_reads_nothing_known_is_told() -> None:
     [
         {"limit": "x"},
         {"limit": "-1"},
+        {"limit": "9" * 5000},
+        {"limit": str(1 << 63)},
         {"resourceVersionMatch": "Sometimes"},
         {"fieldSelector": "spec.no=1"},
         {"labelSelector": "a in b"},

@@ -42,6 +42,21 @@ def test_a_label_selector_that_cannot_be_read_is_a_bad_request(text: str) -> Non
     assert caught.value.code == 400
 
 
+def test_a_selector_that_fails_late_fails_as_fast() -> None:
+    # Nothing in it is tried twice: with a way back, a hundred thousand blanks take minutes.
+    for text in ("a" + " " * 100_000 + "!", "!" + " " * 100_000 + "(", "a in" + " " * 100_000 + "b"):
+        with pytest.raises(ApiError):
+            selectors.parse(text, "", frozenset())
+
+
+def test_a_selector_has_a_bounded_number_of_requirements() -> None:
+    limit = selectors.TERMS_LIMIT
+    assert selectors.parse(",".join(["!x"] * limit), "", frozenset()).matches(LABELS, {})
+    for labels, fields in ((",".join(["!x"] * (limit + 1)), ""), ("", ",".join(["metadata.name!=x"] * (limit + 1)))):
+        with pytest.raises(ApiError, match="at most 256 requirements"):
+            selectors.parse(labels, fields, frozenset({"metadata.name"}))
+
+
 @pytest.mark.parametrize(
     ("text", "matches"),
     [
