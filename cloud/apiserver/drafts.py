@@ -5,13 +5,15 @@ from typing import Any
 
 import msgspec
 
-from cloud.apiserver import managed_fields
+from cloud.apiserver import managed_fields, status
 from cloud.apiserver.field_sets import FieldSetError
 from cloud.apiserver.managed_fields import NOBODY, Managed
 from cloud.apiserver.resources import Resource
 from cloud.apiserver.state import NO_LABELS, Change, State, Stored, Transaction
 
 Object = dict[str, Any]
+OBJECT_LIMIT = 3 << 20
+"""Bytes of an object that a client writes: no more than it can send at once, so that none grows without end by patches."""
 _IDENTITY = ("apiVersion", "kind", "metadata")
 
 
@@ -33,12 +35,22 @@ class Draft:
         """Take an object as new or changed; sets its resourceVersion. Fields stay managed as they were unless said otherwise."""
         return self._add(resource, obj, before, managed, removed=False)
 
+    def write(self, resource: Resource, obj: Object, before: Stored | None, managed: Managed) -> Stored:
+        """The same of what a client wrote. Raises ApiError 413 when that is too large."""
+        return self._add(resource, obj, before, managed, removed=False, limit=OBJECT_LIMIT)
+
     def remove(self, resource: Resource, obj: Object, before: Stored) -> Stored:
         """Take an object as gone; `obj` is its last state."""
         return self._add(resource, obj, before, None, removed=True)
 
     def _add(
-        self, resource: Resource, obj: Object, before: Stored | None, managed: Managed | None, removed: bool
+        self,
+        resource: Resource,
+        obj: Object,
+        before: Stored | None,
+        managed: Managed | None,
+        removed: bool,
+        limit: int | None = None,
     ) -> Stored:
         if self._dry_run:
             revision = 0 if before is None else before.revision
@@ -49,6 +61,8 @@ class Draft:
         if managed is None:
             managed = NOBODY if before is None else before.managed
         after = _stored(resource, obj, revision, managed)
+        if limit is not None and len(after.body) > limit:
+            raise status.too_large(f"the object would have {len(after.body)} bytes, limit is {limit}")
         if not self._dry_run:
             change = Change(revision, before, after, removed)
             self._state.put(change)

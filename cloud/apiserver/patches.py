@@ -1,9 +1,11 @@
 """Patches of JSON documents: merge patch (RFC 7386), JSON patch (RFC 6902), and the choice by media type."""
 
+import copy
 from typing import Any
 
 import jsonpatch
 import jsonpointer
+import msgspec
 
 from cloud.apiserver import status, strategic
 
@@ -12,6 +14,10 @@ JSON = "application/json-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
 """Server-side apply: no patch, but a configuration."""
+OPERATIONS_LIMIT = 10_000
+"""Operations of a JSON patch, as kube-apiserver has it."""
+COPIED_LIMIT = 3 << 20
+"""Bytes that all copies of a JSON patch make together: a list copied into itself doubles with each."""
 
 
 def check(media_type: str, built_in: bool) -> None:
@@ -54,11 +60,36 @@ def merge(document: Any, patch: Any) -> Any:
 def _json_patch(document: dict[str, Any], patch: Any) -> dict[str, Any]:
     if not isinstance(patch, list):
         raise status.bad_request("error decoding patch: a JSON patch must be a JSON array")
+    if len(patch) > OPERATIONS_LIMIT:
+        why = f"the allowed maximum operations in a JSON patch is {OPERATIONS_LIMIT}, got {len(patch)}"
+        raise status.too_large(why)
     try:
-        patched = jsonpatch.JsonPatch(patch).apply(document)
+        patched = _applied(document, patch)
     except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
         message = f"the server rejected our request due to an error in our request: {error}"
         raise status.ApiError(422, "Invalid", message, {}) from error
     if not isinstance(patched, dict):
         raise status.bad_request("error decoding patch: the patch leaves no object")
     return patched
+
+
+def _applied(document: dict[str, Any], patch: list[Any]) -> Any:
+    whole = jsonpatch.JsonPatch(patch)  # refuses operations that are none
+    if not any(operation["op"] == "copy" for operation in patch):
+        return whole.apply(document)
+    patched, left = copy.deepcopy(document), COPIED_LIMIT
+    for operation in patch:
+        if operation["op"] == "copy":
+            left -= _size(patched, operation.get("from"))
+            if left < 0:
+                raise status.too_large(f"the copies of a JSON patch may make {COPIED_LIMIT} bytes at most")
+        patched = jsonpatch.JsonPatch([operation]).apply(patched, in_place=True)
+    return patched
+
+
+def _size(document: Any, pointer: Any) -> int:
+    """Bytes of what a pointer names; 0 where it names nothing, which the operation itself will say."""
+    try:
+        return len(msgspec.json.encode(jsonpointer.resolve_pointer(document, pointer)))
+    except (TypeError, jsonpointer.JsonPointerException):
+        return 0

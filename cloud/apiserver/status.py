@@ -179,7 +179,12 @@ def too_large_version(asked: int, current: int) -> ApiError:
 
 def too_large_body(limit: int) -> ApiError:
     """413: a body over the limit, in bytes."""
-    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit}")
+    return too_large(f"limit is {limit}")
+
+
+def too_large(why: str) -> ApiError:
+    """413: a request whose outcome is over a limit."""
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: {why}")
 
 
 def too_many_requests(retry_after_s: int) -> ApiError:

@@ -65,12 +65,27 @@ def test_json_patch_applies_its_operations_in_order() -> None:
         [{"op": "no-such", "path": "/a"}],
         [{"op": "add"}],
         ["add"],
+        [{"op": "copy", "path": "/b"}],
+        [{"op": "copy", "from": 1, "path": "/b"}],
+        [{"op": "copy", "from": "/missing", "path": "/b"}],
+        [{"op": "add", "path": "/l", "value": []}, {"op": "copy", "from": "/l/-", "path": "/b"}],
     ],
 )
 def test_a_json_patch_that_does_not_apply_is_unprocessable(operations: Any) -> None:
     with pytest.raises(ApiError) as caught:
         patches.apply(patches.JSON, {"a": 1}, operations, "K")
     assert caught.value.code == 422
+
+
+def test_a_json_patch_cannot_grow_without_bound() -> None:
+    # Two hundred bytes of operations, and each doubles what is there: thirty of them would fill any memory.
+    doubling = [{"op": "copy", "from": "/l", "path": "/l/-"}] * 30
+    for operations in (doubling, [{"op": "test", "path": "", "value": None}] * (patches.OPERATIONS_LIMIT + 1)):
+        with pytest.raises(ApiError) as caught:
+            patches.apply(patches.JSON, {"l": ["x" * 100]}, operations, "K")
+        assert (caught.value.code, caught.value.reason) == (413, "RequestEntityTooLarge")
+    few = patches.apply(patches.JSON, {"l": [1]}, doubling[:2], "K")
+    assert few == {"l": [1, [1], [1, [1]]]}
 
 
 @pytest.mark.parametrize(
