@@ -18,6 +18,8 @@ from cloud.apiserver.resources import DEFINITIONS, NAMESPACES, Registry, Resourc
 from cloud.apiserver.state import State, Stored
 
 Object = dict[str, Any]
+GRACE_LIMIT_S = 10 * 365 * 86_400
+"""Longest that a deletion waits; dates have an end, and numbers in requests have none."""
 PROTECTED_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 
 
@@ -121,8 +123,8 @@ class Deletion:
         if not resource.rules.graceful or not spec.get("nodeName") or ended:
             return 0
         if options.grace_period_seconds is not None:
-            return max(options.grace_period_seconds, 0)
-        return int(spec.get("terminationGracePeriodSeconds") or 30)
+            return min(max(options.grace_period_seconds, 0), GRACE_LIMIT_S)
+        return min(int(spec.get("terminationGracePeriodSeconds") or 30), GRACE_LIMIT_S)
 
     def _held(self, resource: Resource, obj: Object) -> bool:
         meta = obj["metadata"]

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 NODES, PODS = "nodes", "pods"
 BATCH = 16
 RETRY_AFTER = timedelta(seconds=0.5)
+PATIENCE_LIMIT_S = 10 * 365 * 86_400.0
+"""Patience beyond is without end."""
 
 
 class Key(NamedTuple):
@@ -49,7 +51,7 @@ def patience(pod: Pod, taints: Iterable[Taint]) -> float | None:
             if toleration.toleration_seconds is not None:
                 seconds = max(float(toleration.toleration_seconds), 0.0)
                 shortest = seconds if shortest is None else min(shortest, seconds)
-    return shortest
+    return shortest if shortest is None or shortest < PATIENCE_LIMIT_S else None
 
 
 class Evictor:

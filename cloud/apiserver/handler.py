@@ -25,6 +25,8 @@ from cloud.apiserver.writes import Written
 
 log = logging.getLogger(__name__)
 
+WARNINGS_LIMIT, WARNINGS_BYTES = 32, 4096
+"""Warnings of an answer, and letters of them together: clients take a hundred headers, and 16 kB of them."""
 _PUBLIC = frozenset({"healthz", "livez", "readyz", "version"})
 """First parts of paths that need no credential."""
 _HEALTH = frozenset({"/healthz", "/livez", "/readyz"})
@@ -185,15 +187,16 @@ class Handler:
         options = requests.write_options(query, request.method, agent, content_type, self._access.restriction(user))
         form = requests.form(request.headers.get("Accept", ""), resource, query)
         namespace, name = target.namespace, target.name
-        if request.method == "PATCH":
-            patch = requests.media_type(content_type), body
-            written = self._objects.patch(resource, namespace, name, patch, options, target.subresource)
-        else:
-            obj = requests.decode_body(content_type, body)
-            if request.method == "POST":
-                written = self._objects.create(resource, namespace, obj, options)
+        with self._objects.state.attempt():
+            if request.method == "PATCH":
+                patch = requests.media_type(content_type), body
+                written = self._objects.patch(resource, namespace, name, patch, options, target.subresource)
             else:
-                written = self._objects.update(resource, namespace, name, obj, options, target.subresource)
+                obj = requests.decode_body(content_type, body)
+                if request.method == "POST":
+                    written = self._objects.create(resource, namespace, obj, options)
+                else:
+                    written = self._objects.update(resource, namespace, name, obj, options, target.subresource)
         await self._commit(written)
         renderer = Renderer(resource, form, self._objects.now)
         return _raw(renderer.one(written.stored), 201 if written.created else 200, written.warnings)
@@ -207,11 +210,13 @@ class Handler:
         renderer = Renderer(resource, form, self._objects.now)
         if not target.name:
             page = self._lister.read(resource, target.namespace, requests.list_options(resource, query))
-            deleted = self._objects.delete_all(resource, page.items, options)
+            with self._objects.state.attempt():
+                deleted = self._objects.delete_all(resource, page.items, options)
             if deleted is not None:
                 await self._commit(deleted)
             return _pieces(renderer.many(page))
-        written = self._objects.delete(resource, target.namespace, target.name, options)
+        with self._objects.state.attempt():
+            written = self._objects.delete(resource, target.namespace, target.name, options)
         await self._commit(written)
         if not written.removed:
             return _raw(renderer.one(written.stored))
@@ -225,7 +230,8 @@ class Handler:
         self._storage.check_room()
         agent = request.headers.get("User-Agent", "")
         call = subresources.Call(request.method, request.query, _content_type(request), await _body(request), agent)
-        reply = subresources.answer(self._objects, resource, target, call)
+        with self._objects.state.attempt():
+            reply = subresources.answer(self._objects, resource, target, call)
         if reply.transaction is not None:
             await self._storage.write(reply.transaction)
         headers = {**_JSON, "Content-Type": reply.content_type}
@@ -267,7 +273,12 @@ def _pieces(pieces: Iterator[bytes]) -> web.Response:
 
 def _raw(body: bytes, code: int = 200, warnings: list[str] | None = None) -> web.Response:
     response = web.Response(body=body, status=code, headers=_JSON)
-    for warning in warnings or ():
-        quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.add("Warning", f'299 - "{quoted}"')
+    left = WARNINGS_BYTES
+    for warning in (warnings or ())[:WARNINGS_LIMIT]:
+        # They quote what the client sent, and the answer is given whatever that was: the change is on the disk.
+        shown = "".join(letter if letter.isprintable() else " " for letter in warning)[:left]
+        left -= len(shown)
+        quoted = shown.replace("\\", "\\\\").replace('"', '\\"')
+        if shown:
+            response.headers.add("Warning", f'299 - "{quoted}"')
     return response

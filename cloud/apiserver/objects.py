@@ -135,7 +135,7 @@ class Objects:
         if managed is None:
             managed = ownership.created(resource, obj, written, options.field_manager, format_time(self.now()))
         draft = self._draft(options.dry_run)
-        stored = draft.put(resource, obj, None, managed)
+        stored = draft.write(resource, obj, None, managed)
         return Written(stored, draft.transaction, created=True, warnings=warnings)
 
     def update(
@@ -332,7 +332,7 @@ class Objects:
         if old_meta.deletion_timestamp:
             after, removed = self._deletion(draft).settle(resource, stored, obj, managed)
             return Written(after, draft.transaction, removed=removed, warnings=warnings)
-        after = draft.put(resource, obj, stored, managed)
+        after = draft.write(resource, obj, stored, managed)
         return Written(after, draft.transaction, warnings=warnings)
 
     def _admit(

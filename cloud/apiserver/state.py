@@ -7,6 +7,7 @@ is one number for the whole server: the resourceVersion of the object changed by
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -89,6 +90,8 @@ class State:
         self._committed: dict[str, dict[Name, Stored]] = {}
         self._pending: dict[str, dict[Name, Change]] = {}
         self._order: dict[str, list[Name]] = {}
+        self._undo: list[tuple[str, Name, Change | None]] = []
+        self._attempting = False
 
     def load(self, objects: Iterable[Stored], revision: int) -> None:
         """Start from what the store has."""
@@ -142,7 +145,31 @@ class State:
     def put(self, change: Change) -> None:
         """Take a change as pending."""
         after = change.after
-        self._pending.setdefault(after.storage, {})[after.namespace, after.name] = change
+        name = (after.namespace, after.name)
+        pending = self._pending.setdefault(after.storage, {})
+        if self._attempting:
+            self._undo.append((after.storage, name, pending.get(name)))
+        pending[name] = change
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What is put within is pending as a whole, or, when it ends in an error, not at all.
+
+        Otherwise every later write would find what no reader ever sees, and conflict with it. Nothing may be waited for within.
+        """
+        self._attempting = True
+        try:
+            yield
+        except BaseException:
+            for storage, name, before in reversed(self._undo):
+                if before is None:
+                    self._pending[storage].pop(name, None)
+                else:
+                    self._pending[storage][name] = before
+            raise
+        finally:
+            self._attempting = False
+            self._undo.clear()
 
     def commit(self, transaction: Transaction) -> None:
         """Make the changes of a transaction visible; transactions come in the order they were put."""
@@ -162,9 +189,11 @@ class State:
                 del pending[name]
 
     def rollback(self) -> None:
-        """Forget everything pending: the store could not keep it. Revisions given out are not given again."""
+        """Forget everything pending: the store could not keep it. Revisions given to it are not given again in this process.
+
+        Readers stay at the newest revision on disk: one that is not there would be given to another change after a restart.
+        """
         self._pending.clear()
-        self.revision = self.assigned
 
     def counts(self) -> dict[str, int]:
         """Storage name -> number of objects."""

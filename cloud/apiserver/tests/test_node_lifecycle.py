@@ -179,3 +179,15 @@ def test_a_pod_that_ends_on_a_node_that_is_no_more_is_removed_after_its_grace(co
     assert core.names("pods") == ["after"]
     core.wait(1)
     assert core.names("pods") == []
+
+
+def test_a_patience_beyond_all_dates_has_no_end(core: Controlled) -> None:
+    node(core)
+    bears = {"key": "evil", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 10**18}
+    pod(core, "p", tolerations=[bears])
+    pod(core, "q")
+    taint_node(core, EVIL)
+    core.restart()
+    core.settle()
+    assert "deletionTimestamp" not in core.get("pods", "p")["metadata"]
+    assert "deletionTimestamp" in core.get("pods", "q")["metadata"]

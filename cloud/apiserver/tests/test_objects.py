@@ -7,6 +7,7 @@ import pytest
 
 from cloud.apiserver import patches
 from cloud.apiserver.deletion import DeleteOptions, Preconditions
+from cloud.apiserver.drafts import OBJECT_LIMIT
 from cloud.apiserver.status import ApiError
 from cloud.apiserver.tests.core import Core, device, widgets
 from cloud.apiserver.writes import WriteOptions
@@ -509,6 +510,53 @@ def test_what_could_not_be_stored_is_forgotten_and_its_revisions_are_not_used_ag
     core.objects.rollback()
     created = core.create("configmaps", config_map())
     assert int(created["metadata"]["resourceVersion"]) > lost.stored.revision
+
+
+def test_what_could_not_be_stored_was_never_a_version_that_readers_see(core: Core) -> None:
+    # After a restart that revision is another change's, and a watch from it would miss what comes in between.
+    before = core.objects.state.revision
+    core.objects.create(core.resource("configmaps"), "default", config_map(), WriteOptions())
+    core.objects.rollback()
+    assert core.objects.state.revision == before
+
+
+def test_what_ends_in_an_error_half_way_leaves_nothing_behind(core: Core) -> None:
+    resource = core.resource("configmaps")
+    core.create("configmaps", config_map())
+    waits = core.objects.patch(resource, "default", "a", (patches.MERGE, b'{"data": {"k": "2"}}'), WriteOptions())
+
+    def fail() -> None:
+        with core.objects.state.attempt():
+            for patch in (b'{"data": {"k": "3"}}', b'{"data": {"k": "4"}}'):
+                core.objects.patch(resource, "default", "a", (patches.MERGE, patch), WriteOptions())
+            core.objects.create(resource, "default", config_map() | {"metadata": {"name": "b"}}, WriteOptions())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    newest = core.objects.state.newest("configmaps", "default", "a")
+    assert newest is waits.stored  # not what is committed: that would lose the write which waits for the disk
+    assert core.objects.state.newest("configmaps", "default", "b") is None
+    seen = core.done(waits)
+    core.update("configmaps", seen)
+
+
+def test_an_object_cannot_grow_beyond_what_a_client_can_send(core: Core) -> None:
+    half = "x" * (OBJECT_LIMIT // 2)
+    core.create("configmaps", config_map() | {"data": {"k": half}})
+    with pytest.raises(ApiError) as caught:
+        core.patch("configmaps", "a", {"data": {"l": half}})
+    assert caught.value.code == 413
+    core.patch("configmaps", "a", {"data": {"k": "short"}})
+
+
+@pytest.mark.parametrize("options", [{"grace_period_seconds": 10**18}, {}])
+def test_a_grace_period_beyond_all_dates_is_a_long_one(core: Core, options: dict[str, Any]) -> None:
+    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}], "terminationGracePeriodSeconds": 10**18}
+    core.create("pods", {"metadata": {"name": "p"}, "spec": spec})
+    assert not core.delete("pods", "p", **options).removed
+    assert core.get("pods", "p")["metadata"]["deletionTimestamp"].startswith("203")
+    assert core.delete("pods", "p", grace_period_seconds=0).removed
 
 
 def test_a_restart_brings_everything_back(devices: Core) -> None:

@@ -177,3 +177,25 @@ async def test_a_long_list_is_sent_in_pieces_and_is_whole(client: aiohttp.Client
     async with watch(client) as watching:  # nothing is left to begin with
         await post(client, "after")
         assert (await line(watching))["object"]["metadata"]["name"] == "after"
+
+
+async def test_warnings_quote_anything_and_never_keep_an_answer_back(client: aiohttp.ClientSession) -> None:
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object"}}}},
+    }
+    names = {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"}
+    spec = {"group": "test.example", "scope": "Namespaced", "names": names, "versions": [version]}
+    definition = {"metadata": {"name": "widgets.test.example"}, "spec": spec}
+    async with client.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json=definition) as response:
+        assert response.status == 201
+    unknown = {"a\r\nX-Made: up\x00\xe4": 1} | {f"{number:0300}": 1 for number in range(200)}
+    widget = {"metadata": {"name": "w"}, **unknown}
+    async with client.post("/apis/test.example/v1/namespaces/default/widgets", json=widget) as response:
+        assert response.status == 201, await response.text()
+        warnings = response.headers.getall("Warning")
+        assert warnings[0] == '299 - "unknown field \\"a  X-Made: up \xe4\\""'
+        assert "X-Made" not in response.headers
+        assert sum(map(len, warnings)) < 6000
