@@ -8,9 +8,10 @@ import argparse
 import asyncio
 import logging
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -29,7 +30,12 @@ from .plan import Settings
 from .pusher import PushConfig, Pusher
 from .supervised import SupervisedMapper
 
-DRIVERS = {"modbus": ("mappers.modbus", "Modbus"), "serial": ("mappers.serial_line", "SerialLines")}
+DRIVERS = {
+    "modbus": ("mappers.modbus", "Modbus"),
+    "serial": ("mappers.serial_line", "SerialLines"),
+    "ble": ("mappers.ble", "Ble"),
+    "bluetooth": ("mappers.ble", "Ble"),
+}
 """Protocol name -> module and class of its drivers; imported only when configured, for their libraries are heavy."""
 
 
@@ -40,6 +46,8 @@ class OneMapper(Struct, frozen=True):
     """Which devices to serve: those whose `protocol.protocolName` is this."""
     driver: str = ""
     """Instead of `protocol`, a driver of your own: `package.module:Class`; it says which protocol it is."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The driver's own settings, which hold for all its devices."""
     devices: Settings | None = None
     """Instead of the file's `devices`."""
 
@@ -60,6 +68,8 @@ class MapperConfig(Struct, frozen=True):
 
     protocol: str = ""
     """Which devices to serve: those whose `protocol.protocolName` is this. modbus, unless `mappers` says otherwise."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Its driver's own settings, which hold for all its devices."""
     mappers: list[OneMapper] = field(default_factory=list)
     """Several protocols in one process, instead of `protocol`."""
     broker: BrokerConfig = field(default_factory=BrokerConfig)
@@ -79,6 +89,8 @@ class MapperConfig(Struct, frozen=True):
         names = [one.name for one in self.mappers]
         if self.protocol and names:
             raise ValueError("`protocol` is for one mapper, `mappers` for several: leave one of them out")
+        if self.options and names:
+            raise ValueError("`options` is for one mapper: with `mappers` give each its own")
         if len(set(names)) < len(names):
             raise ValueError("`mappers` names one twice: one mapper serves all devices of a protocol")
         if self.log_level not in ("debug", "info", "warning", "error"):
@@ -87,7 +99,7 @@ class MapperConfig(Struct, frozen=True):
     @property
     def each(self) -> list[OneMapper]:
         """The mappers to run, with the settings that hold for each."""
-        named = self.mappers or [OneMapper(self.protocol or "modbus")]
+        named = self.mappers or [OneMapper(self.protocol or "modbus", options=self.options)]
         return [replace(one, devices=one.devices or self.devices) for one in named]
 
 
@@ -98,17 +110,26 @@ def _check_protocol(protocol: str) -> None:
         raise ValueError(f"no driver for protocol `{protocol}`: {hint}")
 
 
-def make_drivers(name: str) -> Drivers:
-    """The drivers of a protocol of `DRIVERS`, or of one's own, `package.module:Class`. Raises ImportError."""
+def make_drivers(name: str, options: Mapping[str, Any] | None = None) -> Drivers:
+    """The drivers of a protocol of `DRIVERS`, or of one's own, `package.module:Class`.
+
+    `options` are read into the struct that the class names as its `settings_type`, and given to it. Raises ImportError, and
+    ConfigError for options that it does not have.
+    """
     module, _, class_name = name.partition(":") if ":" in name else (DRIVERS[name][0], "", DRIVERS[name][1])
     found = getattr(import_module(module), class_name, None)
     if found is None:
         raise ImportError(f"there is no {class_name} in {module}")
+    settings = getattr(found, "settings_type", None)
+    if settings is not None:
+        return cast(Drivers, found(config.parse(dict(options or {}), settings, f"`options` of {name}")))
+    if options:
+        raise config.ConfigError(f"`options`: the driver {name} has none")
     return cast(Drivers, found())
 
 
 def make_services(configuration: MapperConfig) -> list[Service]:
-    """The configured mappers and what they share, ready to be served. Raises ImportError for a missing library."""
+    """The configured mappers and what they share, ready to be served. Raises ImportError for a missing library, ConfigError."""
     pusher, gauges = Pusher(configuration.push, configuration.broker), Gauges()
     outlets = Outlets(pusher, gauges)
     metrics = [MetricsServer(configuration.metrics, gauges.text)] if configuration.metrics.port else []
@@ -122,7 +143,7 @@ async def run(configuration: MapperConfig) -> None:
 
 
 def _supervised(one: OneMapper, configuration: MapperConfig, outlets: Outlets) -> SupervisedMapper:
-    drivers, broker = make_drivers(one.name), configuration.broker
+    drivers, broker = make_drivers(one.name, one.options), configuration.broker
     if broker.client_id and len(configuration.mappers) > 1:
         broker = replace(broker, client_id=f"{broker.client_id}-{drivers.protocol}")
     return SupervisedMapper(drivers.protocol, lambda: Exchange(Mapper(drivers, one.devices), broker, outlets))
@@ -142,6 +163,9 @@ def main() -> int:
     logging.basicConfig(level=configuration.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
         asyncio.run(run(configuration))
+    except config.ConfigError as error:
+        sys.stderr.write(f"mapper: {error}\n")
+        return 2
     except ImportError as error:
         sys.stderr.write(
             f"mapper: a driver cannot be imported, or a library of hedgerow[mappers] is missing: {error}\n"

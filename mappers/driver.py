@@ -173,7 +173,8 @@ class VisitorKeys(Struct, frozen=True, kw_only=True):
 class Drivers(Protocol):
     """Describes one protocol's part of a Device, and makes its drivers.
 
-    With an attribute `aliases`, a tuple of further protocol names, devices of those are served too.
+    With an attribute `aliases`, a tuple of further protocol names, devices of those are served too. A class that has a
+    `settings_type`, a struct, is constructed with one: the `options` of its mapper.
     """
 
     @property

@@ -10,7 +10,7 @@ import yaml
 
 from edgewire.config import ConfigError, load
 from edgewire.device import Device, DeviceModel, MapperDevice, parse_device, parse_model
-from mappers.__main__ import MapperConfig, OneMapper, make_drivers, make_services
+from mappers.__main__ import DRIVERS, MapperConfig, OneMapper, make_drivers, make_services
 from mappers.plan import Settings, make_plan
 
 
@@ -31,7 +31,10 @@ def test_without_a_file_it_serves_modbus_on_the_gateway_itself() -> None:
     ("text", "message"),
     [
         ("protocol: modbsu", "mapper.yaml: no driver for protocol `modbsu`: did you mean `modbus`?"),
-        ("protocol: knx", "mapper.yaml: no driver for protocol `knx`: known are `modbus`, `serial`"),
+        (
+            "protocol: knx",
+            "mapper.yaml: no driver for protocol `knx`: known are " + ", ".join(f"`{p}`" for p in DRIVERS),
+        ),
         (
             "mappers: [{protocol: modbsu}]",
             "`mappers[0]` in mapper.yaml: no driver for protocol `modbsu`: did you mean `modbus`?",
@@ -84,12 +87,47 @@ def test_the_configuration_and_the_meter_in_the_manual_are_taken(tmp_path: Path,
     text = (Path(__file__).parents[2] / page).read_text()
     settings, several, meter = text.split("```yaml\n")[1:4]
     load(written(tmp_path, settings.split("```")[0]), MapperConfig)
-    assert len(load(written(tmp_path, several.split("```")[0]), MapperConfig).each) == 2
+    assert len(load(written(tmp_path, several.split("```")[0]), MapperConfig).each) == 3
     model, device = (_resource(manifest) for manifest in yaml.safe_load_all(meter.split("```")[0]))
     assert isinstance(model, DeviceModel)
     assert isinstance(device, Device)
     plan = make_plan(MapperDevice(device, model), make_drivers("modbus"), Settings())
     assert [str(p.visitor) for p in plan.points] == ["InputRegister 12", "InputRegister 52..53", "HoldingRegister 99"]
+
+
+def test_a_drivers_own_settings_reach_it(tmp_path: Path) -> None:
+    (one,) = load(written(tmp_path, "{protocol: ble, options: {connections: 3}}"), MapperConfig).each
+    assert vars(make_drivers(one.name, one.options))["_settings"].connections == 3
+    (one,) = load(written(tmp_path, "mappers: [{protocol: ble, options: {connections: 2}}]"), MapperConfig).each
+    assert vars(make_drivers(one.name, one.options))["_settings"].connections == 2
+
+
+@pytest.mark.parametrize(
+    ("protocol", "options", "message"),
+    [
+        ("ble", {"conections": 3}, "unknown key `conections` in `options` of ble: did you mean `connections`?"),
+        ("ble", {"connections": 0}, "`connections` must lie between 1 and 100"),
+        ("modbus", {"connections": 3}, "`options`: the driver modbus has none"),
+    ],
+)
+def test_settings_that_a_driver_does_not_have_are_refused(protocol: str, options: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
+        make_drivers(protocol, options)
+
+
+def test_the_device_in_the_bluetooth_drivers_docstring_is_taken() -> None:
+    drivers = make_drivers("ble")
+    text = sys.modules["mappers.ble"].__doc__
+    assert text is not None
+    (manifest,) = (part for part in text.split("\n\n") if "kind: Device" in part)
+    device = _resource(yaml.safe_load(manifest))
+    assert isinstance(device, Device)
+    properties = b", ".join(
+        b'{"name": "%s", "type": "FLOAT"}' % name for name in (b"temperature", b"interval", b"humidity")
+    )
+    model = parse_model(b'{"metadata": {"name": "m"}, "spec": {"properties": [%s]}}' % properties)
+    plan = make_plan(MapperDevice(device, model), drivers, Settings())
+    assert [p.pushed for p in plan.points] == [True, False, True]
 
 
 def test_the_device_in_the_drivers_docstring_is_taken() -> None:
@@ -110,6 +148,7 @@ def test_the_device_in_the_drivers_docstring_is_taken() -> None:
     ("imported", "forbidden"),
     [
         ("mappers.__main__", "pymodbus bleak serial yaml websockets sqlite3 kubernetes aiohttp cryptography"),
+        ("mappers.ble", "bleak bumble pymodbus serial yaml websockets sqlite3 kubernetes aiohttp cryptography"),
         ("mappers.modbus", "bleak bumble websockets sqlite3 kubernetes aiohttp cryptography"),
         ("mappers.serial_line", "serial pymodbus bleak bumble websockets sqlite3 kubernetes aiohttp cryptography"),
     ],
