@@ -9,10 +9,17 @@ settings.load_profile("hedgerow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the Kubernetes contract suite run against any cluster."""
+    """Let the Kubernetes contract suite run against any cluster, and the Bluetooth tests on real adapters."""
     parser.addoption(
         "--kubeconfig",
         metavar="FILE",
         default=None,
         help="run the Kubernetes contract tests against this cluster instead of the embedded API",
+    )
+    parser.addoption("--ble-adapter", metavar="HCI", default=None, help="run the Bluetooth tests on this adapter: hci0")
+    parser.addoption(
+        "--ble-instrument",
+        metavar="TRANSPORT",
+        default="hci-socket:1",
+        help="the adapter that plays the instruments then, as bumble names it",
     )
