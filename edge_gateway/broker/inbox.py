@@ -102,10 +102,13 @@ class Inbox:
         """Whether a PUBLISH of QoS 2 with this packet id is a duplicate."""
         return packet_id in self._open
 
-    def add(self, inbound: Inbound) -> None:
-        """A message of QoS 2 came for the first time. Raises UnexpectedPacket when its sender releases none."""
+    def check_room(self) -> None:
+        """Before a new message is passed on to anybody. Raises UnexpectedPacket when its sender releases none."""
         if len(self._open) >= self._limit:
             raise UnexpectedPacket(f"PUBLISH of QoS 2 while {len(self._open)} wait for their PUBREL")
+
+    def add(self, inbound: Inbound) -> None:
+        """A message of QoS 2 came for the first time."""
         self._open[inbound.packet_id] = inbound
         if self._durable:
             self._journal.put_received(self._client_id, inbound.packet_id)

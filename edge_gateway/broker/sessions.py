@@ -234,6 +234,7 @@ class Core:
                 if session.inbox.repeat(packet.packet_id, connection):
                     connection.acknowledge(packet)
                 return
+            session.inbox.check_room()
         self._accept(connection, topic, packet.payload, packet.size, packet.qos, packet.retain, packet.packet_id)
 
     def _accept(

@@ -219,6 +219,20 @@ def test_a_client_that_never_releases_is_closed_and_may_go_on_with_its_pubrels()
     assert again.take() == [Ack(PUBREC, 3), Ack(PUBCOMP, 1), Ack(PUBREC, 4)]
 
 
+def test_a_message_that_one_message_too_many_closed_for_is_passed_on_once() -> None:
+    desk = Desk(limits=Limits(received=1))
+    watcher = desk.connected("w")
+    watcher.subscribe("t")
+    client = desk.connected("p", clean=False)
+    send(client, 1, b"1")
+    send(client, 2, b"2")
+    assert client.closed
+    again = desk.connected("p", clean=False)
+    answer(again, PUBREL, 1)
+    send(again, 2, b"2", dup=True)
+    assert watcher.published() == [("t", b"1"), ("t", b"2")]
+
+
 def test_a_forbidden_message_and_one_too_long_go_through_the_motions() -> None:
     desk = Desk(users=Users([device_user("default/s1", hash_password("s1"), "s1")]), limits=Limits(payload=10))
     client = desk.connected("c", user="s1")
