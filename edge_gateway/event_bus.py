@@ -1,11 +1,12 @@
 """EventBus: between the broker and the core. It makes effects durable first, and only then answers anybody.
 
-Backpressure: while more than `HIGH_WATER` reports wait for the disk the broker takes nothing from clients, so what is in
-memory stays bounded; nothing is lost, for nobody got a PUBACK.
+Backpressure: while more than `HIGH_WATER` reports wait for the disk, or reports of `HIGH_BYTES`, the broker takes nothing from
+clients, so what is in memory stays bounded; nothing is lost, for nobody got a PUBACK.
 """
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from edge_gateway.bus import Bus, Inbound
 from edge_gateway.edge_core import EdgeCore
@@ -17,6 +18,8 @@ from edgewire.message import now_ms
 log = logging.getLogger(__name__)
 
 HIGH_WATER, LOW_WATER = 4_000, 1_000
+HIGH_BYTES, LOW_BYTES = 16 * 1024 * 1024, 4 * 1024 * 1024
+"""Of payload; what is made of a report until it is durable takes about as much again."""
 
 _KINDS = (topics.UPDATE, topics.GET, topics.STATE)
 
@@ -30,6 +33,7 @@ class EventBus:
         self._bus = bus
         self._mark: Callable[[list[str]], None] = _nobody
         self._paused = False
+        self._bytes = 0  # of the reports that wait for the disk
 
     def open(self) -> None:
         """Restore the core and attach it, before any client can connect."""
@@ -57,14 +61,22 @@ class EventBus:
                 refused.reason,
             )
         self._store.write(effects.changes, lambda: self._durable(effects, then))
-        if not self._paused and self._store.waiting() > HIGH_WATER:
+        waiting = self._store.waiting()
+        if not self._paused and (waiting > HIGH_WATER or self._bytes > HIGH_BYTES):
             self._paused = True
-            log.info("= clients paused until the store catches up waiting=%d", self._store.waiting())
+            log.info("= clients paused until the store catches up waiting=%d bytes=%d", waiting, self._bytes)
             self._bus.pause()
+            self._look_again()
 
     def _take(self, inbound: Inbound) -> None:
+        size = len(inbound.payload or b"")
+        self._bytes += size
         effects = self._core.from_broker(inbound.topic, inbound.payload, inbound.size, now_ms())
-        self.perform(effects, inbound.ack)
+        self.perform(effects, partial(self._acknowledge, inbound, size))
+
+    def _acknowledge(self, inbound: Inbound, size: int) -> None:
+        self._bytes -= size
+        inbound.ack()
 
     def _durable(self, effects: Effects, then: Callable[[], None] | None) -> None:
         if then is not None:
@@ -73,7 +85,16 @@ class EventBus:
             self._bus.publish(topic, payload, qos=qos, retain=retain)
         if effects.dirty:
             self._mark(effects.dirty)
-        if self._paused and self._store.waiting() < LOW_WATER:
+        self._resume_when_caught_up()
+
+    def _look_again(self) -> None:
+        """Once all of now is durable: the last to be durable need not be reports, the broker writes too."""
+        self._resume_when_caught_up()
+        if self._paused:
+            self._store.write((), self._look_again)
+
+    def _resume_when_caught_up(self) -> None:
+        if self._paused and self._store.waiting() < LOW_WATER and self._bytes < LOW_BYTES:
             self._paused = False
             self._bus.resume()
 
