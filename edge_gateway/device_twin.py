@@ -299,7 +299,7 @@ class DeviceTwin:
         changed = [kept.properties[name] for name in changes]
         if any(p.to_cloud for p in changed):
             effects.dirty.append(_twin_key(id))
-        if now_ms - kept.looked_at >= REPEAT_DELTA_MS:
+        if not 0 <= now_ms - kept.looked_at < REPEAT_DELTA_MS:  # below 0 the clock went back
             self._look_at_all(id, kept, now_ms, effects)
         else:
             self._send_delta(id, changed, now_ms, effects)

@@ -2,7 +2,8 @@
 
 At equal times the later arrival wins, for clocks that count seconds. A time that cannot be believed (none, before 2020, or
 more than five minutes ahead of this machine's clock) is replaced by the time of arrival, and by more than the last value's
-if this machine's clock went back: so an unstamped report always counts.
+if this machine's clock went back: so an unstamped report always counts. So do all reports while the last value is from a time
+that cannot be believed any more, as after a power cut without a clock's battery: they would be dropped until that time comes.
 """
 
 from edge_gateway.twin_record import PropertyTwin, ValueRecord
@@ -56,4 +57,5 @@ def _newest(kept: str | None, kept_at: int, sent: Value | None, made_at: int, no
 
 
 def _believed(at: int, kept_at: int, now_ms: int) -> int:
-    return at if EARLIEST_MS <= at <= now_ms + AHEAD_MS else max(now_ms, kept_at + 1)
+    latest = now_ms + AHEAD_MS
+    return at if EARLIEST_MS <= at <= latest and kept_at <= latest else max(now_ms, kept_at + 1)

@@ -287,6 +287,13 @@ def test_a_device_that_goes_on_reporting_is_told_again_every_five_seconds() -> N
     assert all(later - earlier == REPEAT_DELTA_MS // 500 for earlier, later in itertools.pairwise(repeats))
 
 
+def test_a_device_is_told_again_though_the_clock_went_back() -> None:
+    site = Site(a_device({"speed": "5"}))
+    site.report({"speed": "1"})
+    site.now -= 86_400_000
+    assert site.report({"temperature": "20"}).delta == {"speed": "5"}
+
+
 def test_a_property_that_keeps_moving_does_not_keep_another_from_being_told_again() -> None:
     site = Site(a_device({"speed": "5", "power": "ON"}))
     site.report({"power": "OFF"})

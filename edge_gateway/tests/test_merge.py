@@ -116,6 +116,15 @@ def test_an_unstamped_report_counts_though_this_machines_clock_went_back() -> No
     assert (booted_in_1970.reported, booted_in_1970.reported_at) == ("2", 6)
 
 
+def test_a_stamped_report_counts_though_the_last_came_from_a_future_that_the_clock_left() -> None:
+    ahead = NOW + 86_400_000
+    record = merged(reported("1", ahead), now=ahead)
+    assert merge.merge(record, reported("2", NOW), NOW, NOW) is True
+    assert (record.reported, record.reported_at) == ("2", ahead + 1)
+    assert merge.merge(record, None, NOW, NOW) is True
+    assert (record.reported, record.reported_at) == (None, ahead + 2)
+
+
 def test_reported_and_desired_have_times_of_their_own() -> None:
     record = merged(Twin(reported=value("1", NOW - 1), desired=value("a", NOW - 9)))
     assert merge.merge(record, Twin(reported=value("0", NOW - 5), desired=value("b", NOW - 5)), NOW, NOW) is True
