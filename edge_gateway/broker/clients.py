@@ -32,6 +32,11 @@ class Clients:
         """The session of a client id."""
         return self._sessions.get(client_id)
 
+    @property
+    def waiting_bytes(self) -> int:
+        """What waits for all sessions together or is in flight, about."""
+        return self._total.bytes
+
     def load(self, users: Users | None) -> None:
         """Take sessions and their queues from the store, as far as their users still exist and may subscribe to them."""
         for client_id, row in self._journal.sessions():
@@ -79,7 +84,9 @@ class Clients:
             why = self._objection(session, name, user)
             if why:
                 if None not in granted:  # one line a packet: it may name thousands
-                    log.warning("subscription refused client=%r filter=%r reason=%s", session.client_id, name, why)
+                    log.warning(
+                        "subscription refused client=%r filter=%r reason=%s", session.client_id, name[:200], why
+                    )
                 granted.append(None)
                 continue
             session.subscriptions[name] = qos
@@ -99,8 +106,11 @@ class Clients:
     def _objection(self, session: Session, name: str, user: User | None) -> str | None:
         if user is not None and not user.may_subscribe(name):
             return f"user {user.name} may not"
-        if name not in session.subscriptions and len(session.subscriptions) >= self._limits.subscriptions:
-            return "too many subscriptions"
+        if name not in session.subscriptions:
+            if len(session.subscriptions) >= self._limits.subscriptions:
+                return "too many subscriptions"
+            if len(name) + sum(map(len, session.subscriptions)) > self._limits.session_subscription_bytes:
+                return "its filters are too long together"
         if self._router.subscription_bytes >= self._limits.subscription_bytes:
             return "the subscriptions of all clients take too much memory"
         return None

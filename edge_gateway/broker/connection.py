@@ -3,7 +3,7 @@
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from edge_gateway.broker import packets
 from edge_gateway.broker.decoder import Decoder
@@ -65,6 +65,7 @@ class Connection:
             "decoder",
             "dropped",
             "early",
+            "early_bytes",
             "forbidden",
             "forbidden_at",
             "identity",
@@ -82,7 +83,8 @@ class Connection:
         self.user: User | None = None
         self.identity: str | None = None  # whom its certificate names; empty for nobody, None without a certificate
         self.session: Session | None = None
-        self.early: list[Packet] = []  # what came while its password is being checked
+        self.early: list[Iterator[Packet]] = []  # what came while its password is being checked, undecoded
+        self.early_bytes = 0
         self.will: Will | None = None
         self.keepalive = 0  # seconds; 0 for none
         self.last_seen = now

@@ -17,8 +17,8 @@ class Limits:
     """Bytes that wait for one session, likewise; a message counts with its payload and 300 bytes."""
 
     waiting_bytes: int = 64 * 1024 * 1024
-    """Bytes that wait for all sessions together or are in flight. Above it a session drops its oldest, unless it has little: less
-    than its share of this among as many sessions as there may be."""
+    """Bytes that wait for all sessions together or are in flight, a retained message still to be sent with 100. Above it a
+    session drops its oldest, unless it has little: less than its share of this among as many sessions as there may be."""
 
     window: int = 32
     """QoS 1 and 2 messages in flight to one client; small, since a board keeps them in its socket buffer."""
@@ -44,6 +44,9 @@ class Limits:
     subscriptions: int = 1000
     """Subscriptions of one session. One more gets SUBACK 0x80."""
 
+    session_subscription_bytes: int = 256 * 1024
+    """Bytes of the filters of one session, likewise. All are written when one changes."""
+
     subscription_bytes: int = 32 * 1024 * 1024
     """Memory that all subscriptions may take together, about; mostly a matter of their levels. One more gets SUBACK 0x80."""
 
@@ -54,7 +57,8 @@ class Limits:
     """Bytes of payload and topic in those, likewise."""
 
     incomplete_bytes: int = 32 * 1024 * 1024
-    """Bytes of packets that have not come whole yet, of all clients together. Who sends more of a long one then is closed."""
+    """Bytes of packets that have not come whole yet or wait for a password's check, of all clients together. Who sends more of a
+    long one then is closed."""
 
     connect_timeout: float = 10.0
     """Seconds that a new connection has for its CONNECT."""

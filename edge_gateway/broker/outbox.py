@@ -12,7 +12,8 @@ follows from its sequence, so it is the same after a restart. A PUBLISH of QoS 2
 else a restart would make a duplicate of what the client has released, or give its packet id to another message. Messages behind
 such a PUBLISH wait with it, which keeps the order.
 
-Retained messages for a new subscription are fetched one by one as there is room: thousands need no more memory than their topics.
+Retained messages for a new subscription are fetched one by one as there is room: thousands need no more memory than their topics,
+which counts with what waits.
 """
 
 import logging
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 _IDS = 65_535
 
 
-# What a message takes beside its payload, about.
-_MESSAGE_BYTES = 300
+# What a message takes beside its payload, about; and a retained one that is still to be fetched.
+_MESSAGE_BYTES, _TOPIC_BYTES = 300, 100
 
 
 class Line(Protocol):
@@ -142,9 +143,16 @@ class Outbox:
         """Send the retained messages of these topics, as they are by then, when there is room."""
         if self._backlog is None:
             self._backlog = OrderedDict()
+        backlog = self._backlog
+        before = len(backlog)
         for topic in topics:
-            self._backlog[topic] = qos
+            backlog[topic] = qos
+        self._count((len(backlog) - before) * _TOPIC_BYTES)
         self.pump()
+        while backlog and self._too_much(0):
+            self._lose(len(backlog))
+            backlog.popitem(last=False)
+            self._count(-_TOPIC_BYTES)
 
     def acknowledge(self, packet_id: int) -> None:
         """PUBACK came. One for a message that is not in flight at QoS 1 is ignored."""
@@ -317,13 +325,16 @@ class Outbox:
 
     def _drop_oldest(self, queue: deque[_Message]) -> None:
         while queue and self._too_much(len(queue)):
-            if not self._dropped:
-                log.warning("queue is full, dropping the oldest client=%r messages=%d", self.client_id, len(queue))
-            self._dropped += 1
+            self._lose(len(queue))
             message = queue.popleft()
             self._count(-len(message.payload) - _MESSAGE_BYTES)
             if self.durable:
                 self._journal.drop_queued(self.client_id, message.sequence)
+
+    def _lose(self, waiting: int) -> None:
+        if not self._dropped:
+            log.warning("queue is full, dropping the oldest client=%r messages=%d", self.client_id, waiting)
+        self._dropped += 1
 
     def _too_much(self, waiting: int) -> bool:
         limits = self._limits
@@ -350,4 +361,5 @@ class Outbox:
             else:
                 return False
         del backlog[topic]
+        self._count(-_TOPIC_BYTES)
         return True

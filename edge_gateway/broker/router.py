@@ -92,7 +92,7 @@ class Router:
         Whether it must become durable before its sender is told: what the journal has to write is put by then. Subscribers get it
         without the retain flag [MQTT-3.3.1-9].
         """
-        durable = retain and self._retain(topic, payload, qos)
+        durable = retain and self._retain_if_room(topic, payload, qos)
         packet = None
         for outbox, granted in route.targets:
             if qos and granted:
@@ -116,20 +116,24 @@ class Router:
             fault = topic_fault(topic) or ("topic is too long" if len(topic.encode()) > MAX_BYTES else None)
             if fault:
                 raise InvalidTopic(f"{topic!r}: {fault}")
-        self.deliver(self.route(topic), topic, payload, min(qos, 2), retain)
+        if retain:  # mappers live by it: what clients retain leaves room
+            self._retain(topic, payload, min(qos, 2))
+        self.deliver(self.route(topic), topic, payload, min(qos, 2), False)
 
-    def _retain(self, topic: str, payload: bytes, qos: int) -> bool:
-        retained = self.retained
+    def _retain_if_room(self, topic: str, payload: bytes, qos: int) -> bool:
         if payload and self._too_much_retained(topic, len(payload)):
             if not self._full:
-                log.warning("not retained, there are too many topic=%r topics=%d", topic, len(retained))
+                log.warning("not retained, there are too many topic=%r topics=%d", topic, len(self.retained))
             self._full = True
             return False
         self._full = False
-        if retained.set(topic, payload, qos):
-            self._journal.put_retained(topic, payload, qos)
+        self._retain(topic, payload, qos)
         # Even an unchanged one counts: the write of its twin may still be on its way to the disk.
         return True
+
+    def _retain(self, topic: str, payload: bytes, qos: int) -> None:
+        if self.retained.set(topic, payload, qos):
+            self._journal.put_retained(topic, payload, qos)
 
     def _too_much_retained(self, topic: str, size: int) -> bool:
         retained, limits = self.retained, self._limits

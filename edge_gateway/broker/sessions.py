@@ -12,7 +12,7 @@ of the client are out.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from edge_gateway.broker.admission import Admission, Verify
@@ -94,12 +94,11 @@ class Core:
     def go_on(self, connection: Connection) -> None:
         """Handle what a client sent while its password was checked."""
         early, connection.early = connection.early, []
-        try:
-            for packet in early:
-                if connection.state == READY:
-                    self._handle(connection, packet)
-        except PacketError as error:
-            self._fail(connection, error)
+        self._incomplete -= connection.early_bytes
+        connection.early_bytes = 0
+        for packets in early:
+            if connection.state == READY:
+                self._read(connection, packets, 0)
 
     def opened(self, address: str, now: float) -> Connection | None:
         """A client connected: feed what it sends to `receive`. None when there are too many: close it."""
@@ -115,12 +114,20 @@ class Core:
         connection.last_seen = now
         if connection.state == CLOSED:
             return
+        packets = connection.decoder.feed(data)
+        if connection.state == CHECKING:
+            self._hold_back(connection, packets, len(data))
+        else:
+            self._read(connection, packets, len(data))
+
+    def _read(self, connection: Connection, packets: Iterator[Packet], size: int) -> None:
+        """Handle packets as they are decoded from `size` bytes."""
         decoder = connection.decoder
         incomplete = decoder.buffered
         try:
-            for packet in decoder.feed(data):
+            for packet in packets:
                 self._handle(connection, packet)
-                if connection.state == CLOSED:
+                if connection.state != READY:
                     break
         except UnsupportedProtocol as error:
             self.turn_away(connection, encode_unsupported(error.level), str(error))
@@ -128,8 +135,20 @@ class Core:
             self._fail(connection, error)
         if decoder.buffered != incomplete:
             self._incomplete += decoder.buffered - incomplete
-            if self._incomplete > self._limits.incomplete_bytes and decoder.buffered > _SHORT:
-                self._fail(connection, PacketTooLarge(f"{self._incomplete} bytes of all clients wait for their end"))
+            self._check_incomplete(connection, decoder.buffered)
+        if connection.state == CHECKING:
+            self._hold_back(connection, packets, size)
+
+    def _hold_back(self, connection: Connection, packets: Iterator[Packet], size: int) -> None:
+        """Decode these once the password is checked: decoded they may take twenty times as much."""
+        connection.early.append(packets)
+        connection.early_bytes += size
+        self._incomplete += size
+        self._check_incomplete(connection, connection.early_bytes)
+
+    def _check_incomplete(self, connection: Connection, size: int) -> None:
+        if self._incomplete > self._limits.incomplete_bytes and size > _SHORT:
+            self._fail(connection, PacketTooLarge(f"{self._incomplete} bytes of all clients wait for their end"))
 
     def refuse(self, connection: Connection, why: str) -> None:
         """The shell cannot speak with it, such as when TLS fails."""
@@ -142,7 +161,7 @@ class Core:
     def lost(self, connection: Connection) -> None:
         """The network connection is gone."""
         self._connections.discard(connection)
-        self._incomplete -= connection.decoder.buffered
+        self._incomplete -= connection.decoder.buffered + connection.early_bytes
         if connection.state != CLOSED:
             self.close(connection, "connection lost")
 
@@ -186,8 +205,6 @@ class Core:
                 self._publish(connection, packet)
             else:
                 self._control(connection, packet)
-        elif connection.state == CHECKING:
-            connection.early.append(packet)
         elif type(packet) is Connect:
             self.admission.connect(connection, packet)
         else:

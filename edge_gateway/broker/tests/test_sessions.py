@@ -1,6 +1,7 @@
 """The broker's core by plain calls: no socket, no clock, no disk."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
@@ -639,6 +640,49 @@ def test_subscriptions_are_bounded_by_what_they_take_together() -> None:
     assert second.subscribe("y/" * 30 + "y") == b"\x01"
 
 
+def test_the_filters_of_one_session_are_bounded_for_all_are_written_when_one_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    desk = Desk(limits=Limits(session_subscription_bytes=1000))
+    client = desk.connected("c", clean=False)
+    assert client.subscribe("a" * 600, "b" * 600, "c" * 300) == b"\x01\x80\x01"
+    assert client.subscribe("a" * 600, qos=0) == b"\x00"  # one that is there may have another QoS
+    desk.core.receive(client.connection, encode_unsubscribe(1, ["a" * 600]), desk.now)
+    assert client.subscribe("b" * 600) == b"\x01"
+    assert max(len(record.getMessage()) for record in caplog.records) < 500
+
+
+def test_what_the_gateway_itself_retains_is_retained_whatever_clients_retain() -> None:
+    desk = Desk(limits=Limits(retained=2, retained_bytes=20))
+    client = desk.connected("c")
+    client.publish("a", b"1", retain=True)
+    client.publish("b", bytes(18), retain=True)
+    desk.core.router.publish("$hw/events/mapper/modbus/devices", bytes(10), 1, True)
+    assert client.subscribe("$hw/#") == b"\x01"
+    assert ("$hw/events/mapper/modbus/devices", bytes(10)) in client.published()
+
+
+def test_retained_messages_still_to_be_sent_count_with_what_waits_for_all_sessions() -> None:
+    desk = Desk(limits=Limits(waiting_bytes=10_000, sessions=10))
+    publisher, reader = desk.connected("p"), desk.connected("r")
+    for number in range(100):
+        publisher.publish(f"t/{number:02}", retain=True)
+    stuck = [desk.connected(f"s{number}", clean=False) for number in range(5)]
+    for client in stuck:
+        client.connection.blocked = True
+        client.subscribe("t/#", qos=0)
+    assert desk.core.clients.waiting_bytes <= 15_000
+    reader.subscribe("t/#", qos=0)
+    assert len(reader.published()) == 100
+    for client in stuck:
+        client.connection.blocked = False
+        client.connection.sent()
+    desk.settle()
+    first, *_, last = [len(client.published()) for client in stuck]
+    assert first > last >= 5
+    assert desk.core.clients.waiting_bytes == 0
+
+
 def test_a_retained_message_that_would_be_too_much_is_delivered_and_the_old_one_stays() -> None:
     desk = Desk(limits=Limits(retained_bytes=1000))
     client = desk.connected("c")
@@ -668,6 +712,26 @@ def test_who_holds_a_long_incomplete_packet_is_closed_when_all_hold_too_much() -
     first.send(long[15_000:])
     small.send(long[3000:18_000])
     assert not small.closed
+
+
+def test_what_comes_while_a_password_is_checked_counts_with_the_incomplete_packets() -> None:
+    users = Users([full_user("u", hash_password("u"))])
+    asked: list[Callable[[User | None], None]] = []
+    desk = Desk(None, users, Limits(incomplete_bytes=20_000), lambda name, password, answer: asked.append(answer))
+    first, second, small = desk.client(), desk.client(), desk.client()
+    for number, (client, pings) in enumerate(((first, 7000), (second, 7000), (small, 1000))):
+        client.send(encode_connect(Connect(f"c{number}", user="u", password=b"u")), encode_bare(PINGREQ) * pings)
+    assert (first.closed, second.closed, small.closed) == (False, True, False)
+    second.lose()
+    first.send(encode_bare(PINGREQ) * 500)
+    assert not first.closed
+    for answer in asked:
+        answer(users.find("u"))
+    desk.settle()
+    assert first.take() == [Connack(False, 0)] + [Bare(PINGRESP)] * 7500
+    assert small.take() == [Connack(False, 0)] + [Bare(PINGRESP)] * 1000
+    first.send(encode_publish("t", bytes(30_000))[:15_000])
+    assert not first.closed
 
 
 def test_a_client_that_does_not_read_is_spared_qos_0_and_gets_qos_1_later(caplog: pytest.LogCaptureFixture) -> None:
