@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_gateway.broker.connection import Connection
+from edge_gateway.broker.descriptors import room_for
 from edge_gateway.broker.errors import BrokerNotStarted
 from edge_gateway.broker.inbox import Inbound
 from edge_gateway.broker.limits import Limits
@@ -113,6 +114,7 @@ class Broker:
         """Serve until cancelled. Raises BrokerNotStarted when an address cannot be served, ConfigError for its certificates."""
         loop = self._loop = asyncio.get_running_loop()
         self.core.load()
+        self.core.room = room_for(self.limits.connections, burst=_BACKLOG)
         servers: list[asyncio.Server] = []
         try:
             await self._listen(servers)

@@ -66,6 +66,7 @@ class Core:
         self.journal = Journal(store, wake)
         self.router = Router(self.journal, limits)
         self.clients = Clients(self.journal, self.router, limits)
+        self.room = limits.connections  # network connections at a time; the shell lowers it to what the system allows
         self.reading = True  # the shell reads from its clients; else their silence is not their fault
         self.admission = Admission(users, self.clients, limits, verify, self)
         self._limits = limits
@@ -102,8 +103,8 @@ class Core:
 
     def opened(self, address: str, now: float) -> Connection | None:
         """A client connected: feed what it sends to `receive`. None when there are too many: close it."""
-        if len(self._connections) >= self._limits.connections:
-            log.warning("connection refused, there are too many address=%s limit=%d", address, self._limits.connections)
+        if len(self._connections) >= self.room:
+            log.warning("connection refused, there are too many address=%s limit=%d", address, self.room)
             return None
         connection = Connection(address, now, self._limits, self._names, self._touch)
         self._connections.add(connection)
