@@ -2,7 +2,7 @@
 
 While the thread commits one group, the next gathers in a dictionary on the event loop, newest value per key; it is handed
 over when the commit is done. So a commit costs one fsync however many reports share it, and a lone report waits for
-nobody. A commit that fails (disk full, I/O error) is tried again until it succeeds: nobody is told that it is durable before.
+nobody. A commit that fails (disk full, I/O error, no memory) is tried again until it succeeds: nobody is told that it is durable before.
 """
 
 import asyncio
@@ -151,10 +151,10 @@ class SqliteStore:
         while True:
             try:
                 self._commit(group)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, MemoryError) as error:  # SQLite's "out of memory" is a MemoryError
                 if not failed:
                     log.error(
-                        "store cannot write, reports wait path=%s keys=%d error=%s", self._path, len(group), error
+                        "store cannot write, reports wait path=%s keys=%d error=%r", self._path, len(group), error
                     )
                 failed = True
                 if self._closing.wait(self._retry_s):

@@ -329,6 +329,36 @@ def test_a_full_disk_holds_callbacks_back_until_there_is_room(tmp_path: Path) ->
     connection.close()
 
 
+NO_MEMORY = textwrap.dedent("""
+    import asyncio, json, sys
+    from pathlib import Path
+    from edge_gateway.store import StoreError
+    from edge_gateway.store.sqlite import SqliteStore
+
+    async def main():
+        store = SqliteStore(Path(sys.argv[1]), retry_s=0.02, close_deadline_s=0.1)
+        told, tries = [], []
+        store._connection.execute("PRAGMA hard_heap_limit = 600000")  # of this process, and it can only be lowered
+        store._connection.set_trace_callback(tries.append)
+        store.write([("twin", "large", bytes(2_000_000))], lambda: told.append("large"))
+        async with asyncio.timeout(10):
+            while tries.count("BEGIN IMMEDIATE") < 3:
+                await asyncio.sleep(0.001)
+        try:
+            await store.close()
+        except StoreError:
+            print(json.dumps(told))
+
+    asyncio.run(main())
+""")
+
+
+def test_a_commit_for_which_there_is_no_memory_is_tried_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NO_MEMORY, str(tmp_path / "edge.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
+
+
 WRITER = textwrap.dedent("""
     import asyncio, itertools, sys
     from pathlib import Path
