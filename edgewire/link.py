@@ -8,8 +8,9 @@ connection after `resend_limit` repeats. `send` is for what needs no answer.
 The caller feeds frames to `receive`, calls `tick` when `next_tick` says so, acts on the events of both, and writes
 `frames()` whenever it has called anything else. Towards a peer that does not read, at most `OUTGOING_LIMIT` messages wait to
 be written; the oldest make room, which costs nothing but time: what is unacknowledged on either side is sent again. A link
-lives as long as its connection: what the peer did not acknowledge is offered again on the next one. Times are seconds of
-any monotonic clock.
+lives as long as its connection: what the peer did not acknowledge is offered again on the next one. A message whose frame is
+longer than a peer takes is never sent, for the peer would close the connection, and the next one too: it is Refused at once.
+Times are seconds of any monotonic clock.
 
 Events: Received, Delivered, Refused, Undelivered, PeerSilent.
 """
@@ -43,7 +44,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The peer will not take the offered object; repeating it is useless."""
+    """The peer will not take the offered object, or none can, with code 413; repeating it is useless."""
 
     key: str
     message: Message
@@ -105,6 +106,7 @@ class Link:
         self._flights: dict[str, _Flight] = {}
         self._flying: set[str] = set()
         self._outgoing: deque[Message] = deque(maxlen=OUTGOING_LIMIT)
+        self._too_long: list[Event] = []
 
     def offer(self, key: str, make: Make) -> None:
         """An object has something new for the peer. `make` builds its newest message when it is its turn, or None."""
@@ -152,7 +154,7 @@ class Link:
         if self._keepalive_s is not None and now >= self._keepalive_at:
             self._keepalive_at = now + self._keepalive_s
             self._outgoing.append(keepalive())
-        events: list[Event] = []
+        events, self._too_long = self._too_long, []
         for flight in [f for f in self._flights.values() if now - f.sent_at >= self._resend_after_s]:
             if flight.repeats >= self._resend_limit:
                 self._land(flight)
@@ -165,6 +167,8 @@ class Link:
 
     def next_tick(self) -> float | None:
         """When `tick` has something to do, or None."""
+        if self._too_long:
+            return self._heard_at
         due = [flight.sent_at + self._resend_after_s for flight in self._flights.values()]
         if self._silence_s is not None:
             due.append(self._heard_at + self._silence_s)
@@ -175,7 +179,15 @@ class Link:
     def frames(self, now: float) -> list[bytes]:
         """What is to be written now, in order."""
         self._launch(now)
-        frames = [wire.encode(message) for message in self._outgoing]
+        frames = []
+        for message in self._outgoing:
+            frame = wire.encode(message)
+            if len(frame) <= wire.MAX_FRAME:
+                frames.append(frame)
+            elif (flight := self._flights.get(message.id)) is not None:
+                self._land(flight)
+                why = f"frame of {len(frame)} bytes is longer than {wire.MAX_FRAME}"
+                self._too_long.append(Refused(flight.key, message, 413, why))
         self._outgoing.clear()
         return frames
 

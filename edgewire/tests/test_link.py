@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edgewire import link as links
 from edgewire import message as wire
 from edgewire.link import Delivered, Link, PeerSilent, Received, Refused, Undelivered
-from edgewire.message import Message, MessageError
+from edgewire.message import MAX_FRAME, Message, MessageError
 
 
 def edge(**options: float) -> Link:
@@ -222,6 +222,23 @@ def test_an_answer_to_something_else_is_ignored(operation: str) -> None:
     assert link.receive(wire.encode(wire.build(operation, "a", "OK", source="x")), 0.0) == []
     assert link.unfinished == 1
     assert sent(link) == []
+
+
+def test_what_is_longer_than_the_peer_takes_is_never_sent_and_refused_here() -> None:
+    link = edge()
+    longest = MAX_FRAME - len(wire.encode(update("a", "")))
+    fits, long = update("a", "x" * longest), update("b", "x" * (longest + 1))
+    for key, message in (("a", fits), ("b", long), ("c", update("c"))):
+        link.offer(key, lambda message=message: message)  # type: ignore[misc]
+    assert [len(frame) <= MAX_FRAME for frame in link.frames(1.0)] == [True, True]
+    assert link.next_tick() is not None
+    assert (link.next_tick() or 0) <= 1.0
+    (refused,) = link.tick(1.0)
+    assert isinstance(refused, Refused)
+    assert (refused.key, refused.message, refused.code) == ("b", long, 413)
+    assert (link.tick(1.0), link.unfinished, link.next_tick()) == ([], 2, 6.0)
+    link.send(long)
+    assert link.frames(1.0) == []  # what needs no answer may be lost
 
 
 def test_a_frame_that_is_none_is_refused_to_its_sender_and_the_link_goes_on() -> None:
