@@ -1,7 +1,7 @@
 """How many connections this process may have open: each is a file descriptor, and the system gives each process so many.
 
-Debian starts a process with 1,024 and lets it ask for more. A broker that takes the last one leaves none to the rest of the gateway,
-which then cannot reach its cloud.
+Debian starts a process with 1,024 and lets it ask for more. A broker that takes the last one leaves none to the rest of the
+gateway, which then cannot reach its cloud.
 """
 
 import logging

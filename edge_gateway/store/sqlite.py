@@ -2,7 +2,8 @@
 
 While the thread commits one group, the next gathers in a dictionary on the event loop, newest value per key; it is handed
 over when the commit is done. So a commit costs one fsync however many reports share it, and a lone report waits for
-nobody. A commit that fails (disk full, I/O error, no memory) is tried again until it succeeds: nobody is told that it is durable before.
+nobody. A commit that fails (disk full, I/O error, no memory) is tried again until it succeeds: nobody is told that it is durable
+before.
 """
 
 import asyncio
