@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from edgewire.device import ModelProperty
+from hil_tests.bench import demo
 from hil_tests.bench.nmea_receiver import NmeaReceiver
 from hil_tests.bench.scale import Scale
 from hil_tests.bench.serial_server import SerialServer
 from mappers import serial_line
 from mappers.driver import BadAnswer, BusDown, Caller, DriverError, NoAnswer, Refused, Value, ValueRefused, read_config
+from mappers.reading import Reader, readable
 from mappers.serial_line import SerialLine, SerialLines
 from mappers.serial_visitors import Address, Visitor, VisitorConfig
 
@@ -345,6 +347,23 @@ async def test_idle_frames_end_with_a_silence(scale: Scale) -> None:
         scale.send(b"tw")
         scale.send(b"o")
         await until(lambda: bus.heard == ["one", "two"])
+
+
+async def test_instruments_are_read_at_the_cabinet_without_waiting_for_what_is_only_written(scale: Scale) -> None:
+    manifests = demo.serial_manifests("edge-1", scale=scale.port, receiver="unused")
+    manifests = [m for m in manifests if m["metadata"]["name"] != "receiver"]
+    reader = Reader(readable(manifests, lambda protocol: SerialLines()), 30)
+    try:
+        async with asyncio.timeout(5):
+            rows = await reader.read()
+    finally:
+        await reader.close()
+    assert [(row.property, row.value, row.error) for row in rows] == [
+        ("weight", "12.34", ""),
+        ("stable", "true", ""),
+        ("serial-number", "WS-4711", ""),
+        ("tare", "(only written)", ""),
+    ]
 
 
 def test_a_driver_is_what_the_framework_takes_it_for() -> None:

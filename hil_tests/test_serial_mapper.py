@@ -15,7 +15,9 @@ from hil_tests.bench.mqtt_client import MqttClient
 from hil_tests.bench.nmea_receiver import NmeaReceiver
 from hil_tests.bench.scale import Scale
 from hil_tests.conftest import NODE, Site, running_site
-from hil_tests.test_modbus_mapper import FAST, MapperProcess
+from hil_tests.test_modbus_mapper import FAST, Gateway, MapperProcess, gateway, until
+
+__all__ = ["gateway"]  # a fixture
 
 
 class Workshop:
@@ -64,14 +66,20 @@ class Workshop:
         await self.site.cluster.set_desired("default/scale", "tare", str(number))
 
 
+def configured(folder: Path, port: int) -> MapperProcess:
+    """A serial mapper for the broker on this port."""
+    mapper = MapperProcess(folder, port)
+    config = {"protocol": "serial", "broker": {"port": port}, "devices": FAST}
+    (folder / "mapper.yaml").write_text(json.dumps(config))
+    return mapper
+
+
 @pytest.fixture
 async def workshop(tmp_path: Path) -> AsyncIterator[Workshop]:
     async with Scale(link=tmp_path / "scale") as scale, NmeaReceiver(link=tmp_path / "gps", rate=10) as receiver:
         scale.put("12.34")
         async with running_site(tmp_path / "site") as site:
-            mapper = MapperProcess(tmp_path, site.stack.ports.mqtt)
-            config = {"protocol": "serial", "broker": {"port": site.stack.ports.mqtt}, "devices": FAST}
-            (tmp_path / "mapper.yaml").write_text(json.dumps(config))
+            mapper = configured(tmp_path, site.stack.ports.mqtt)
             await mapper.start()
             try:
                 await site.cluster.apply(demo.serial_manifests(NODE, scale=scale.port, receiver=receiver.port))
@@ -137,3 +145,45 @@ async def test_instruments_that_are_unplugged_are_offline_and_back_when_they_are
     await workshop.site.until(
         "both are online", lambda: workshop.state("scale") == workshop.state("receiver") == "online"
     )
+
+
+async def test_a_device_that_is_only_written_is_online_and_does_what_is_desired(
+    tmp_path: Path, gateway: Gateway
+) -> None:
+    def manifests(desired: str) -> list[dict[str, Any]]:
+        sends = {"write": r"C{value:d}\r\n", "answer": "^OK"}
+        return [
+            {
+                "kind": "DeviceModel",
+                "metadata": {"name": "m"},
+                "spec": {"properties": [{"name": "talks", "type": "BOOLEAN"}]},
+            },
+            {
+                "kind": "Device",
+                "metadata": {"name": "a", "namespace": "default"},
+                "spec": {
+                    "deviceModelRef": {"name": "m"},
+                    "nodeName": "edge-1",
+                    "protocol": {
+                        "protocolName": "serial",
+                        "configData": {"port": str(tmp_path / "scale"), "silenceS": 0.1},
+                    },
+                    "properties": [
+                        {"name": "talks", "desired": {"value": desired}, "visitors": {"configData": sends}},
+                    ],
+                },
+            },
+        ]
+
+    async with Scale(link=tmp_path / "scale") as scale:
+        gateway.apply(manifests("false"))
+        mapper = configured(tmp_path, gateway.broker.port)
+        await mapper.start()
+        try:
+            await until(lambda: scale.commands == ["C0"])
+            assert not scale.continuous
+            gateway.apply(manifests("true"))
+            await until(lambda: scale.commands == ["C0", "C1"])
+        finally:
+            assert await mapper.stop() == 0
+        assert "offline" not in mapper.log()

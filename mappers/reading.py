@@ -104,13 +104,16 @@ class Reader:
             polled = [p for p in device.plan.points if not p.pushed]
             read = dict(zip((p.name for p in polled), await _read(driver, polled), strict=True))
             for point in device.plan.points:
+                if _only_written(point):
+                    rows.append(Row(device.id, point.name, None, "(only written)", point.unit, ""))
+                    continue
                 result = heard[id(point)] if point.pushed else read[point.name]
                 rows.append(_row(device, point, result))
         return rows
 
     async def _hear(self, driver: Driver, devices: Sequence[Readable]) -> dict[int, Value | DriverError]:
         """What is heard of pushed points, by the point's `id`; the first value of each."""
-        points = [p for d in devices for p in d.plan.points if p.pushed]
+        points = [p for d in devices for p in d.plan.points if p.pushed and not _only_written(p)]
         silence = DriverError(f"nothing was heard within {self._heard_s:g} s")
         heard: dict[int, Value | DriverError] = dict.fromkeys(map(id, points), silence)
         waiting = set(heard)
@@ -132,6 +135,11 @@ class Reader:
                 await complete.wait()
         driver.listen([], take)
         return heard
+
+
+def _only_written(point: Point) -> bool:
+    """Whether a driver says that a property has no value but the one that is written."""
+    return getattr(point.visitor, "only_written", False) is True
 
 
 async def _read(driver: Driver, points: Sequence[Point]) -> Sequence[Value | DriverError]:

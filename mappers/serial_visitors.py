@@ -112,7 +112,7 @@ class Address(Struct, frozen=True, kw_only=True):
     """Milliseconds the device may take to answer a command."""
     retries: int = 1
     """How often a command that asks is repeated when nothing answers; one that writes never is."""
-    silence_s: float = msgspec.field(default=30.0, name="silenceS")
+    silence_limit_s: float = msgspec.field(default=30.0, name="silenceS")
     """A device that is only listened to is offline after so many seconds of silence; 0: never."""
     commands: dict[str, Command] = {}
     """The device's methods that are more than writing a property, by name."""
@@ -143,7 +143,7 @@ class Address(Struct, frozen=True, kw_only=True):
         _within("pause", self.pause, 0, 60_000)
         _within("timeout", self.timeout, 10, 60_000)
         _within("retries", self.retries, 0, 10)
-        _within("silenceS", self.silence_s, 0, 31 * 24 * 3600)
+        _within("silenceS", self.silence_limit_s, 0, 31 * 24 * 3600)
         self._framing()
 
     @property
@@ -238,6 +238,13 @@ class Visitor(Struct, frozen=True, eq=False):
     answer: re.Pattern[str] | None
     error: re.Pattern[str] | None
     pushed: bool
+    silence_s: float
+    """For the framework; 0 for a property that is only written, which no device can be expected to speak of."""
+
+    @property
+    def only_written(self) -> bool:
+        """Whether it has no value but the one that is written."""
+        return self.parser is None
 
     def __str__(self) -> str:
         return self.shown
@@ -290,6 +297,7 @@ def make_visitor(at: Address, config: VisitorConfig, model: ModelProperty) -> Vi
         answer=regular("answer", config.answer) if config.answer else None,
         error=regular("error", config.error) if config.error else None,
         pushed=not asked,
+        silence_s=0 if written_only else at.silence_limit_s,
     )
 
 

@@ -8,10 +8,14 @@ from hypothesis import strategies as st
 
 from edgewire.device import ModelProperty
 from mappers.driver import BadAnswer, DefinitionError, DriverError, Value, read_config
+from mappers.plan import Settings as PlanSettings
+from mappers.plan import make_plan
 from mappers.serial_dialogue import Dialogue, Question
 from mappers.serial_framing import make_framer
+from mappers.serial_line import SerialLines
 from mappers.serial_parsing import Frame
 from mappers.serial_visitors import Address, Settings, Visitor, VisitorConfig, make_visitor
+from mappers.tests.fakes import definition, device_json
 
 
 def address(**keys: Any) -> Address:
@@ -86,6 +90,17 @@ def test_a_mistake_in_a_visitor_is_named(keys: dict[str, Any], words: str) -> No
     with pytest.raises(DefinitionError) as caught:
         visitor(**keys)
     assert words in str(caught.value)
+
+
+def test_a_device_that_is_only_written_need_not_speak() -> None:
+    model = {"metadata": {"name": "m"}, "spec": {"properties": [{"name": "relay"}, {"name": "level"}]}}
+    relay, level = {"write": "R{value}"}, {"pattern": "L(.*)"}
+
+    def silence_s(**properties: dict[str, Any]) -> float:
+        device = device_json("a", {"port": "/dev/ttyS0", "silenceS": 7}, **properties)
+        return make_plan(definition(device, model), SerialLines(), PlanSettings()).silence_s
+
+    assert (silence_s(relay=relay), silence_s(relay=relay, level=level)) == (0, 7)
 
 
 def test_what_is_asked_for_is_read_and_what_is_not_is_heard() -> None:
