@@ -1,6 +1,8 @@
 """The examples of docs/ble.md, applied as they are written, on the virtual radio."""
 
+import asyncio
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from edgewire.device import MapperDevice, parse_mapper_device
 from hil_tests.bench.ble_bench import ble_bench
 from mappers.plan import Plan, Settings, make_plan
 
+BENCH = Path(__file__).parent / "bench"
 DOCUMENT = Path(__file__).parent.parent / "docs" / "ble.md"
 
 
@@ -51,3 +54,19 @@ async def test_the_documented_beacon_is_heard(request: pytest.FixtureRequest) ->
         assert isinstance(raw, int)
         assert pressure.scaling.apply(raw) == 100044
         await driver.close()
+
+
+async def test_the_desks_instruments_are_read_at_the_cabinet() -> None:
+    manifests = yaml.safe_load_all((BENCH / "ble.yaml").read_text(encoding="utf-8"))
+    command = [sys.executable, "-m", "hedgerow", "mapper", "read", str(BENCH / "ble.yaml")]
+    process = await asyncio.create_subprocess_exec(
+        *command, "--driver", "hil_tests.bench.ble_desk:BleDesk",
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    said, complained = await process.communicate()
+    rows = [line.split() for line in said.decode().splitlines()]
+    assert process.returncode == 0, complained.decode()
+    devices = [m["metadata"]["name"] for m in manifests if m["kind"] == "Device"]
+    assert {f"default/{name}" for name in devices} <= {row[0] for row in rows}
+    assert [row[-1] for row in rows[1:]] == ["°C", "%", "s", "°C", "%"], "a value with its unit, and no error"
+    assert ["battery", "87", "87", "%"] in rows

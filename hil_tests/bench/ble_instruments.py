@@ -166,16 +166,17 @@ class Beacon(Instrument):
         """A virtual one; it is silent until it is told to say something."""
         return cls(*await air.device(name))
 
-    async def say(self, objects: str, *, flags: int = 0x40, number: bool = True) -> None:
-        """Advertise objects (hexadecimal) as a new packet, again and again."""
+    async def say(self, objects: str, *, flags: int = 0x40, number: bool = True, name: str = "") -> None:
+        """Advertise objects (hexadecimal) as a new packet, again and again; with a name, if it has one."""
         self._packet = (self._packet + 1) & 0xFF
         head = bytes([flags]) + (bytes([0x00, self._packet]) if number else b"")
-        await self.say_bytes(head + bytes.fromhex(objects))
+        await self.say_bytes(head + bytes.fromhex(objects), name=name)
 
-    async def say_bytes(self, content: bytes) -> None:
+    async def say_bytes(self, content: bytes, *, name: str = "") -> None:
         """Advertise whatever bytes as BTHome's service data."""
         await self.advertise(
             (AdvertisingData.Type.FLAGS, bytes([0x06])),
+            *([(AdvertisingData.Type.COMPLETE_LOCAL_NAME, name.encode())] if name else []),
             (AdvertisingData.Type.SERVICE_DATA_16_BIT_UUID, b"\xd2\xfc" + content),
         )
 
