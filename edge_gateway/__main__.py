@@ -16,6 +16,7 @@ from edge_gateway.config import EdgeConfig
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.event_bus import EventBus
 from edge_gateway.machine import describe
+from edge_gateway.mapper_watch import MapperWatch
 from edge_gateway.store import Store, StoreError
 from edge_gateway.store.sqlite import SqliteStore
 from edgewire.config import ConfigError, load
@@ -57,7 +58,7 @@ async def run(config: EdgeConfig) -> None:
         core = EdgeCore(config.node, wanted=broker.wanted, machine=describe())
         events = EventBus(core, store, broker)
         events.open()
-        services: list[Service] = [broker]
+        services: list[Service] = [broker, MapperWatch(core, events.perform)]
         if config.cloud.url:
             hub = _hub(config, core, events)
             events.on_dirty(hub.mark)

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 REPEAT_DELTA_MS = 5_000
 
+NO_MAPPER = "NoMapper"
+"""Why the state of a device is unknown that nobody serves."""
+
 _ANSWERS = {topics.UPDATE: topics.RESULT, topics.GET: topics.GET_RESULT, topics.STATE: topics.STATE_RESULT}
 
 
@@ -146,6 +149,15 @@ class DeviceTwin:
             effects.publishes.append(Publish(topic, twin.state_result(report.event_id, now_ms, state)))
         if report.state in ONLINE:
             self._look_at_all(id, kept, now_ms, effects)
+        return effects
+
+    def without_mapper(self, id: str, why: str, now_ms: int, *, lost: bool) -> Effects:
+        """No mapper serves a device: its state is unknown, unless it speaks for itself; `lost`: not any more."""
+        effects = Effects()
+        kept = self._devices.get(id)
+        if kept is not None and (lost or not kept.record.state or kept.record.reason == NO_MAPPER):
+            state = StateReport("unknown", reason=NO_MAPPER, message=why, refused=kept.record.refused)
+            self._enter_state(id, kept, state, now_ms, effects)
         return effects
 
     def members(self) -> list[Member]:

@@ -13,6 +13,7 @@ from edge_gateway.device_twin import DeviceTwin
 from edge_gateway.effects import Effects, Publish
 from edge_gateway.meta_manager import MetaError, MetaManager
 from edge_gateway.store import Store
+from edge_gateway.unserved import Unserved
 from edgewire import message as wire
 from edgewire import resource, topics, twin
 from edgewire.device import Device, MapperDevice, encode_mapper_device
@@ -41,6 +42,8 @@ class EdgeCore:
         }
         self._defined: dict[str, str] = {}
         """Device -> protocol whose mapper knows it."""
+        self._wanted = wanted
+        self._unserved = Unserved()
 
     def restore(self, store: Store, now_ms: int) -> Effects:
         """Come back as the store says."""
@@ -170,6 +173,15 @@ class EdgeCore:
             devices = sorted(id for id, served in self._defined.items() if served == protocol)
             payload = _encoder.encode({"devices": devices}) if devices else b""
             yield Publish(topics.mapper_index(protocol), payload, 1, True)
+
+    def without_mapper(self, now_ms: int) -> Effects | None:
+        """Tell which devices no mapper serves, once one should have come; None when there is nothing to tell."""
+        found = self._unserved.look(set(self._defined.values()), self._wanted, now_ms)
+        effects = Effects()
+        for protocol, (why, lost) in found.items():
+            for id in [id for id, served in self._defined.items() if served == protocol]:
+                effects.add(self._twins.without_mapper(id, why, now_ms, lost=lost))
+        return effects if effects.changes else None
 
     # To the cloud
 

@@ -30,6 +30,7 @@ from edgewire.message import Message, MessageError
 from edgewire.resource import Resource, ResourceError
 from edgewire.tests import golden
 from edgewire.tests.golden import sample
+from edgewire.twin import StateContent
 
 MACHINE = json.loads(sample("nodestatus"))["content"]
 
@@ -41,10 +42,12 @@ class Node:
         self.store = MemoryStore()
         self.now = NOW
         self.retained: dict[str, bytes] = {}
+        self.unheard: set[str] = set()
+        """Topics nobody listens to."""
         self.start()
 
     def start(self) -> Effects:
-        self.core = EdgeCore("edge1", wanted=lambda topic: True, machine=MACHINE)
+        self.core = EdgeCore("edge1", wanted=lambda topic: topic not in self.unheard, machine=MACHINE)
         return self.perform(self.core.restore(self.store, self.now)).effects
 
     def perform(self, effects: Effects) -> Heard:
@@ -447,3 +450,67 @@ def test_delivering_clears_what_was_in_the_message_only(node: Node) -> None:
     assert node.sent(STATE_KEY) is not None
     node.start()
     assert node.core.dirty_keys() == ["inventory", "nodestatus"]
+
+
+# Devices nobody serves
+
+
+def told_states(node: Node, at_s: int) -> list[tuple[str, str, str]]:
+    """State, reason and message of the device, if the cloud is to be told a new one so many seconds later."""
+    effects = node.core.without_mapper(NOW + at_s * 1000)
+    if effects is None:
+        return []
+    assert node.perform(effects).dirty == [STATE_KEY]
+    said = node.core.message_for(STATE_KEY, node.now)
+    assert said is not None
+    device = said.read(StateContent).device
+    return [(device.state, device.reason, device.message)]
+
+
+def test_a_device_whose_protocol_nobody_serves_says_so_with_the_nearest_that_is(node: Node) -> None:
+    node.unheard = {topics.mapper_index(protocol) for protocol in ("modbsu", "serial", "ble", "bluetooth")}
+    node.cloud("insert", a_model())
+    node.cloud("insert", a_device(protocol="modbsu"))
+    assert [told_states(node, at) for at in (0, 19)] == [[], []]
+    assert told_states(node, 20) == [
+        (
+            "unknown",
+            "NoMapper",
+            "no mapper of Device spec.protocol.protocolName 'modbsu' is here, and the device does not speak itself; "
+            "did you mean 'modbus'?",
+        )
+    ]
+    assert told_states(node, 25) == []
+
+
+def test_a_device_that_speaks_for_itself_needs_no_mapper(node: Node) -> None:
+    node.unheard = {topics.mapper_index("mqtt")}
+    node.cloud("insert", a_model())
+    node.cloud("insert", a_device(protocol="mqtt"))
+    node.report(temperature="21")
+    assert [told_states(node, at) for at in (0, 20, 60)] == [[], [], []]
+
+
+def test_a_mapper_that_is_not_there_any_more_leaves_its_devices_unknown_until_one_says_otherwise(node: Node) -> None:
+    node.cloud("insert", a_model())
+    node.cloud("insert", a_device())
+    node.report(temperature="21")
+    assert told_states(node, 0) == []
+    node.unheard = {topics.mapper_index("modbus")}
+    assert [told_states(node, at) for at in (5, 24)] == [[], []]
+    ((state, reason, message),) = told_states(node, 25)
+    assert (state, reason, "did you mean" in message) == ("unknown", "NoMapper", False)
+    node.report(temperature="22")
+    assert told_states(node, 60) == [], "it is told once, and what the device says counts from then on"
+
+
+def test_a_mapper_that_is_restarted_is_not_missed(node: Node) -> None:
+    node.cloud("insert", a_model())
+    node.cloud("insert", a_device())
+    told_states(node, 0)
+    node.unheard = {topics.mapper_index("modbus")}
+    told_states(node, 5)
+    node.unheard = set()
+    told_states(node, 20)
+    node.unheard = {topics.mapper_index("modbus")}
+    assert [told_states(node, at) for at in (25, 44)] == [[], []]
