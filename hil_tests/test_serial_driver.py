@@ -169,6 +169,21 @@ async def test_an_overload_is_no_weight(scale: Scale) -> None:
         assert str(found) == "'------' is not a number, in 'OL,GS,  ------kg'"
 
 
+async def test_what_is_said_before_a_command_is_sent_is_no_answer_to_it(scale: Scale) -> None:
+    scale.continuous = False
+    async with Bus(scale.port, pause=150) as bus:
+        weight = bus.visitor(ask=r"P\r\n", **WEIGHT)
+        bus.listen(heard := bus.visitor(**WEIGHT))
+        asking = asyncio.create_task(bus.read(weight))
+        await asyncio.sleep(0)
+        scale.send(b"ST,GS,+   9.99kg\r\n")
+        await until(lambda: bus.heard)
+        assert scale.commands == []
+        assert await asking == [Decimal("12.34")]
+        assert bus.heard == [Decimal("9.99"), Decimal("12.34")]
+        assert heard.pushed
+
+
 async def test_a_silent_device_costs_its_timeout_and_is_asked_again_once(scale: Scale) -> None:
     scale.continuous = False
     scale.faults.silent = True

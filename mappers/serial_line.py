@@ -195,9 +195,7 @@ class SerialLine:
         self._lately.clear()
         try:
             for _ in range(1 if question.writing is not None else 1 + visitor.at.retries):
-                self._dialogue.question = question
-                self._answered.clear()
-                await self._send(question.command)
+                await self._send(question.command, question)
                 if await self._answer_within(timeout_s, question):
                     return results(question, NoAnswer(""))
                 self._dialogue.given_up(question, _now() + timeout_s)
@@ -223,9 +221,13 @@ class SerialLine:
             raise self._down
         return True
 
-    async def _send(self, command: bytes) -> None:
+    async def _send(self, command: bytes, question: Question | None = None) -> None:
+        """Send a command; what comes from then on may answer its question, and nothing from before."""
         if self.line.pause_s:
+            self._dialogue.question = None
             await asyncio.sleep(self.line.pause_s)
+        self._dialogue.question = question
+        self._answered.clear()
         if self._down is not None or self._port is None:
             raise self._down or BusDown(f"{self.line} is not open")
         await self._port.write(command)
