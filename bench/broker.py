@@ -39,12 +39,13 @@ async def measure() -> Figures:
         servers = {name: _listening(port) for name, port in ports.items()}
         idle = {name: await _idle(port, servers[name]) for name, port in ports.items()}
         found: Figures = {}
-        for qos, aim in ((0, 0.7), (1, 0.8)):
+        for qos, aim in ((0, 0.7), (1, 0.8), (2, None)):
             rates = await _by_turns(ports, "flood", "--qos", str(qos), "--seconds", str(FLOOD_S))
+            reference: dict[str, float | str] = {"aim, of mosquitto's at least": aim} if aim else {}
             name, note = f"broker_qos{qos}_per_second", "one publisher, one subscriber, messages of 100 bytes"
-            found[name] = _beside(_medians(rates, "per_second"), "1/s", {"aim, of mosquitto's at least": aim}, note)
+            found[name] = _beside(_medians(rates, "per_second"), "1/s", reference, note)
         paced = await _by_turns(ports, "paced", "--rate", str(RATE), "--seconds", str(PACED_S))
-        reference: dict[str, float | str] = {"aim, times mosquitto's at most": 2}
+        reference = {"aim, times mosquitto's at most": 2}
         reference["p50 in the same run"] = _medians(paced, "p50_ms")[OURS]
         found[f"broker_p99_ms_at_{RATE}_per_s"] = _beside(_medians(paced, "p99_ms"), "ms", reference, "QoS 1")
         found[f"broker_{IDLE}_idle_clients_mb"] = _idle_figure(idle)

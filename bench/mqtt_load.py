@@ -20,10 +20,13 @@ from edge_gateway.broker import packets
 
 TOPIC = "bench/load"
 PAYLOAD = 100
-WINDOW = {0: 1000, 1: 200}
+WINDOW = {0: 1000, 1: 200, 2: 20}
+"""20 at QoS 2: mosquitto drops what comes beyond its `max_inflight_messages`, 20 by default."""
 DEADLINE_S = 20.0
 _ACK = 4
-"""Bytes of a PUBACK (MQTT 3.1.1, section 3.4)."""
+"""Bytes of a PUBACK, PUBREC, PUBREL or PUBCOMP (MQTT 3.1.1, sections 3.4 to 3.7)."""
+_PUBLISH, _PUBREC = 0x34, 0x50
+"""First bytes of those of QoS 2."""
 _ID_AT = 4 + len(TOPIC)
 """Where the packet id stands: after two bytes of header and two of the topic's length."""
 
@@ -63,6 +66,33 @@ class Client(asyncio.Protocol):
             self._take(data, count)
 
 
+class Subscriber2(Client):
+    """The one subscribed at QoS 2: PUBLISHes of `size` bytes come, and PUBRELs. It answers; `take` has no bytes, only a count."""
+
+    def data_received(self, data: bytes) -> None:
+        if self._asking:
+            self.answer.set_result(data)
+            return
+        data = self._rest + data
+        at = count = 0
+        answers = []
+        while at < len(data):
+            publish = data[at] == _PUBLISH
+            end = at + (self.size if publish else _ACK)
+            if end > len(data):
+                break
+            if publish:
+                count += 1
+                answers.append(b"\x50\x02" + data[at + _ID_AT : at + _ID_AT + 2])
+            else:
+                answers.append(b"\x70\x02" + data[at + 2 : end])
+            at = end
+        self._rest = data[at:]
+        self.transport.write(b"".join(answers))
+        if count:
+            self._take(b"", count)
+
+
 class Load:
     """The two clients, and what they count."""
 
@@ -80,7 +110,8 @@ class Load:
         """Connect both and subscribe."""
         loop = asyncio.get_running_loop()
         _, self.publisher = await loop.create_connection(lambda: Client(_ACK, self._acks), "127.0.0.1", port)
-        _, self.subscriber = await loop.create_connection(lambda: Client(self.size, self._messages), "127.0.0.1", port)
+        kind = Subscriber2 if self.qos == 2 else Client
+        _, self.subscriber = await loop.create_connection(lambda: kind(self.size, self._messages), "127.0.0.1", port)
         for name, client in (("publisher", self.publisher), ("subscriber", self.subscriber)):
             connect = packets.encode_connect(packets.Connect(f"bench-{name}", keepalive=60))
             assert (await client.ask(connect, last=client is self.publisher))[3] == packets.ACCEPTED
@@ -132,13 +163,17 @@ class Load:
             now = time.perf_counter()
             self.latencies += [now - due for due in self.due[self.received : self.received + count]]
         self.received += count
-        if self.qos:
+        if self.qos == 1:
             size = self.size
             ids = [data[at + _ID_AT : at + _ID_AT + 2] for at in range(0, count * size, size)]
             self.subscriber.transport.write(b"".join([b"\x40\x02" + packet_id for packet_id in ids]))
         self._moved()
 
     def _acks(self, data: bytes, count: int) -> None:
+        if self.qos == 2:
+            ids = [data[at + 2 : at + _ACK] for at in range(0, count * _ACK, _ACK) if data[at] == _PUBREC]
+            self.publisher.transport.write(b"".join([b"\x62\x02" + packet_id for packet_id in ids]))
+            count -= len(ids)  # the others are PUBCOMPs
         self.acknowledged += count
         self._moved()
 
@@ -165,7 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("flood", "paced"))
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--qos", type=int, choices=(0, 1), default=1)
+    parser.add_argument("--qos", type=int, choices=(0, 1, 2), default=1)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--rate", type=float, default=500, help="messages per second")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
