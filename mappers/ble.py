@@ -204,7 +204,8 @@ class BleDriver:
     async def _subscribe(self, visitors: Sequence[Visitor], *, again: bool = False) -> None:
         """Have the peripheral notify; `again` proves that it is still there, however seldom it does."""
         unit = visitors[0].unit
-        async with self._link.turn(unit, keep_s=0.0 if again else unit.dwell / 1000) as session:
+        keep_s = 0.0 if again else unit.dwell / 1000
+        async with self._link.turn(unit, keep_s=keep_s, patient=True) as session:
             for place, visitor in {v.place: v for v in visitors}.items():
                 try:
                     self._codecs[place] = await session.codec(visitor)

@@ -18,7 +18,7 @@ from bleak.exc import BleakGATTProtocolError
 
 from .ble_config import Address, Peer, Visitor
 from .ble_kubeedge import Words
-from .ble_radio import FAULTS, Radio, is_off
+from .ble_radio import FAULTS, SLOT_DEADLINE_S, Radio, is_off
 from .ble_values import Codec, Format, assigned, presentation
 from .driver import BusDown, DriverError, NoAnswer, Refused, ValueRefused, Wanted
 
@@ -170,20 +170,21 @@ class Link:
 
     @contextlib.asynccontextmanager
     async def turn(
-        self, unit: Address, *, keep_s: float = 0.0, linger_s: float | None = None
+        self, unit: Address, *, keep_s: float = 0.0, linger_s: float | None = None, patient: bool = False
     ) -> AsyncIterator[Session]:
         """A connection to ask on; afterwards nobody takes it for `keep_s`, and it is closed when unused for `linger_s`.
 
-        Raises NoAnswer or BusDown when there is none to be had; when one of them ends the turn, so does the connection.
+        Who is `patient` waits as long as it takes for one that others have. Raises NoAnswer or BusDown when there is none to be
+        had; when one of them ends the turn, so does the connection.
         """
-        async with self._lock:
+        async with self._alone(patient):
             self.linger(None)
             if self._session is not None and self._radio.leaving(self._peer):
                 self.gave_way = True
                 await self._drop()
             session = self._session
             if session is None:
-                session = await self._connect(unit)
+                session = await self._connect(unit, patient)
             else:
                 self._radio.busy(self._peer)
             try:
@@ -221,9 +222,22 @@ class Link:
         if seconds is not None:
             self._lingering = asyncio.get_running_loop().call_later(seconds, self._unused)
 
-    async def _connect(self, unit: Address) -> Session:
+    @contextlib.asynccontextmanager
+    async def _alone(self, patient: bool) -> AsyncIterator[None]:
+        """Nobody else uses the link. Raises NoAnswer when others, who may wait for a connection themselves, do not end."""
+        try:
+            async with asyncio.timeout(None if patient else SLOT_DEADLINE_S):
+                await self._lock.acquire()
+        except TimeoutError as error:
+            raise NoAnswer(f"{self._peer} waits for one of the adapter's connections") from error
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    async def _connect(self, unit: Address, patient: bool) -> Session:
         device = await self._radio.find(self._peer, unit.timeout_s)
-        await self._radio.slot(self._peer, self._leave)
+        await self._radio.slot(self._peer, self._leave, patient=patient)
         client = BleakClient(
             device,
             self._disconnected,

@@ -147,17 +147,17 @@ class Radio:
         """A peripheral that was seen is not there any more: it must be seen again."""
         self._seen.pop(peer, None)
 
-    async def slot(self, peer: Peer, leave: Callable[[], None]) -> None:
+    async def slot(self, peer: Peer, leave: Callable[[], None], *, patient: bool = False) -> None:
         """Wait for a connection; it is busy until `idle`. `leave` is called when it must be given up.
 
-        Raises NoAnswer when none comes free in time.
+        Raises NoAnswer when none comes free in time, unless `patient`.
         """
         granted = self._granted[peer] = asyncio.get_running_loop().create_future()
         self._leave[peer] = leave
         self._slots.want(peer)
         self._turn()
         try:
-            async with asyncio.timeout(SLOT_DEADLINE_S):
+            async with asyncio.timeout(None if patient else SLOT_DEADLINE_S):
                 await granted
         except TimeoutError as error:
             self.release(peer)

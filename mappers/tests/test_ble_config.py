@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgewire.device import ModelProperty
 from mappers.ble_config import Address, BleSettings, Peer, Visitor, VisitorConfig, make_visitor
@@ -143,3 +146,45 @@ def test_text_in_a_number_is_no_value() -> None:
 def test_an_adapter_has_some_connections() -> None:
     with pytest.raises(ValueError, match="`connections`"):
         BleSettings(connections=0)
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=5,
+)
+_KNOWN = st.sampled_from(
+    [
+        "2A6E", "0x0499", "uint8", "utf8", "bytes", "notify", "read", "<hB", "4s", "temperature", "button", 1, 0, True,
+        [1, 2], {"ON": [1]}, {"startIndex": 1, "orderOfOperations": [{"operationType": "Add", "operationValue": 1}]},
+    ]
+)  # fmt: skip
+
+
+def _keys(type: Any) -> st.SearchStrategy[dict[str, Any]]:
+    names = [f.encode_name for f in msgspec.structs.fields(type)]
+    return st.dictionaries(st.sampled_from(names), _KNOWN | _ANYTHING, max_size=5)
+
+
+@given(_keys(VisitorConfig), st.sampled_from(["INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES"]))
+def test_whatever_stands_in_a_visitor_it_is_one_or_is_refused_by_name(content: dict[str, Any], model: str) -> None:
+    try:
+        found = visitor(content, model)
+    except DefinitionError as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+        assert found.characteristic or found.service_data or found.manufacturer is not None
+    assert not refusal or "`" in refusal
+
+
+@given(_keys(Address))
+def test_whatever_stands_in_an_address_it_is_one_or_is_refused_by_name(content: dict[str, Any]) -> None:
+    try:
+        found = address(content)
+    except DefinitionError as error:
+        refusal = str(error)
+    else:
+        refusal = ""
+        assert str(found.peer)
+    assert not refusal or "`" in refusal
