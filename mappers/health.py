@@ -70,6 +70,11 @@ class Health:
             log.warning("= device %s device=%s error=%s", state, self._device, why)
         self.state, self._reason, self._message = state, reason, why
 
+    @property
+    def troubled(self) -> bool:
+        """Whether a property could not be read."""
+        return bool(self._unreadable)
+
     def readable(self, property: str) -> None:
         """A property was read."""
         if property in self._unreadable:

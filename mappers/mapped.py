@@ -293,16 +293,16 @@ class MappedDevice:
     ) -> tuple[list[Report], int]:
         """The report of what is to be reported, if anything, and how many results are no values."""
         changed: dict[str, tuple[str, int]] = {}
-        failures = 0
+        failures, known = 0, self._last
         for point, result in zip(points, results, strict=True):
-            last = self._last.get(point.name)
+            last = known.get(point.name)
             if last is None:
                 continue  # the definition changed meanwhile
             try:
                 if self._take(point, last, result, now):
-                    last.source_ms = max(now_ms, last.source_ms + 1)
+                    at_ms = last.source_ms = now_ms if now_ms > last.source_ms else last.source_ms + 1
                     last.reported_at = now
-                    changed[point.name] = (last.text or "", last.source_ms)
+                    changed[point.name] = (last.text or "", at_ms)
             except DriverError as error:
                 failures += 1
                 last.forget()
@@ -314,13 +314,14 @@ class MappedDevice:
         if isinstance(result, DriverError):
             raise result
         overdue = now - last.reported_at >= point.report_s
-        if result == last.raw and type(result) is type(last.raw) and not overdue:
+        if not overdue and result == last.raw and type(result) is type(last.raw):
             return False
         text = point.text(result)
-        changed = text != last.reported and not _within_band(point, last, text)
+        changed = text != last.reported and (point.dead_band is None or not _within_band(point, last, text))
         last.raw, last.text = result, text
-        self._health.readable(point.name)
-        if point.name in self._settled:
+        if self._health.troubled:
+            self._health.readable(point.name)
+        if self._settled and point.name in self._settled:
             self._read_back(point, text)
         if changed or overdue:
             last.reported = text

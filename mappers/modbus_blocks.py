@@ -10,7 +10,8 @@ cannot be read across, a register that is not there, or the largest request that
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -60,7 +61,7 @@ class Decoder:
         self._bits = [(n, v.start - start, v.count) for n, v in members if v.codec is None]
         self._apart: list[tuple[int, int, Visitor]] = []
         self._numbers: list[int] = []
-        self._finishes: list[tuple[int, Visitor]] = []
+        self._finishes: list[tuple[int, Callable[[Any], Value], Visitor]] = []
         code, end = ">", start
         for number, visitor in sorted(members, key=lambda member: member[1].start):
             if visitor.codec is None:
@@ -71,7 +72,7 @@ class Decoder:
             code += f"{2 * (visitor.start - end)}x" * (visitor.start > end) + visitor.codec.code
             self._numbers.append(number)
             if visitor.codec.finish is not None:
-                self._finishes.append((number, visitor))
+                self._finishes.append((number, visitor.codec.finish, visitor))
             end = visitor.end
         self._struct = struct.Struct(code)
 
@@ -79,10 +80,9 @@ class Decoder:
         """Put each visitor's value, or what is wrong with it, in its place of the results."""
         for number, value in zip(self._numbers, self._struct.unpack_from(data), strict=True):
             results[number] = value
-        for number, visitor in self._finishes:
-            finish = visitor.codec.finish if visitor.codec is not None else None
+        for number, finish, visitor in self._finishes:
             try:
-                results[number] = finish(results[number]) if finish is not None else results[number]
+                results[number] = finish(results[number])
             except BadAnswer as error:
                 results[number] = BadAnswer(f"{visitor}: {error}")
         for number, at, visitor in self._apart:

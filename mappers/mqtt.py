@@ -117,7 +117,7 @@ class MqttConnection:
                 session.close()
             await asyncio.sleep(delay)
 
-    def publish(self, device: str, topic: str, payload: str, *, qos: int = 1, retain: bool = False) -> None:
+    def publish(self, device: str, topic: str, payload: str | bytes, *, qos: int = 1, retain: bool = False) -> None:
         """Publish; without a connection nothing happens: `disconnected` said so. QoS 0 is acknowledged when it is sent."""
         if self._session is not None:
             self._session.publish(device, topic, payload, qos, retain)
@@ -144,6 +144,7 @@ class _Session:
         self._lost: asyncio.Future[str] = self._loop.create_future()
         self._unacknowledged: dict[int, tuple[str, float]] = {}
         self._socket: socket.socket | None = None
+        self._writing = self._watched = False
         self.client = self._make_client(client_id)
 
     async def open(self) -> None:
@@ -175,7 +176,7 @@ class _Session:
                 raise BrokerError(f"the broker acknowledged nothing for {ACKNOWLEDGE_TIMEOUT_S:.0f} s")
         raise BrokerError(self._lost.result())
 
-    def publish(self, device: str, topic: str, payload: str, qos: int, retain: bool) -> None:
+    def publish(self, device: str, topic: str, payload: str | bytes, qos: int, retain: bool) -> None:
         sent = self.client.publish(topic, payload, qos, retain)
         self._unacknowledged[sent.mid] = (device, self._loop.time())
 
@@ -215,6 +216,7 @@ class _Session:
         self.client.on_socket_unregister_write = self._on_socket_unregister_write
         self._loop.add_reader(watched, self.client.loop_read)
         if self.client.want_write():
+            self._watched = True
             self._loop.add_writer(watched, self.client.loop_write)
 
     def _unwatch(self) -> None:
@@ -227,11 +229,22 @@ class _Session:
         self._unwatch()
 
     def _on_socket_register_write(self, _client: Any, _data: Any, _socket: Any) -> None:
+        """There is something to send. Mostly it can be sent at once, which spares the loop the watching."""
+        if self._socket is not None and not self._writing:
+            self._writing = True
+            self._loop.call_soon(self._write)
+
+    def _write(self) -> None:
         if self._socket is not None:
+            self.client.loop_write()
+        self._writing = False
+        if self._socket is not None and self.client.want_write():
+            self._watched = True
             self._loop.add_writer(self._socket, self.client.loop_write)
 
     def _on_socket_unregister_write(self, _client: Any, _data: Any, _socket: Any) -> None:
-        if self._socket is not None:
+        if self._socket is not None and self._watched:
+            self._watched = False
             self._loop.remove_writer(self._socket)
 
     async def _answer(self, to: str) -> None:

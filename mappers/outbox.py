@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct, field
 
-from edgewire import board, topics
+from edgewire import board, topics, twin
 
 from .health import State
 from .mapped import Report
@@ -22,7 +22,7 @@ class Publication(Struct, frozen=True):
 
     device: str
     topic: str
-    payload: str
+    payload: str | bytes
 
 
 class _Waiting(Struct):
@@ -79,17 +79,28 @@ class Outbox:
 
     def _publication(self, device: str) -> Publication:
         waiting = self._waiting[device]
+        payload: str | bytes
         sent = self._sent[device] = _Waiting()
         if waiting.state is not None:  # first, so that a report of a device back online finds it so
             sent.state, waiting.state = waiting.state, None
             topic, payload = topics.of_device(device, topics.STATE), _payload(sent.state)
         else:
-            for name in list(waiting.values)[:LARGEST_REPORT]:
-                sent.values[name] = waiting.values.pop(name)
-            topic, payload = topics.of_device(device, topics.UPDATE), board.report(sent.values)
+            if len(waiting.values) <= LARGEST_REPORT:
+                sent.values, waiting.values = waiting.values, {}
+            else:
+                for name in list(waiting.values)[:LARGEST_REPORT]:
+                    sent.values[name] = waiting.values.pop(name)
+            topic, payload = topics.of_device(device, topics.UPDATE), _report(sent.values)
         if not waiting:
             del self._waiting[device]
         return Publication(device, topic, payload)
+
+
+def _report(values: dict[str, tuple[str, int]]) -> str | bytes:
+    try:
+        return twin.encode_report(values)
+    except UnicodeEncodeError:  # half a surrogate pair, which only plain JSON can name
+        return board.report(values)
 
 
 def _payload(state: State) -> str:

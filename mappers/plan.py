@@ -3,7 +3,7 @@
 Every mistake is a DefinitionError that names the field.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -62,10 +62,14 @@ class Point(Struct, frozen=True, eq=False):
     """The device speaks of it unasked: it is heard, and not read."""
     pushes: Pushes | None = None
     """Where its values go beside the twin."""
+    tell: Callable[[Value], str] | None = None
+    """`values.text` with its type and scaling settled."""
 
     def text(self, raw: Value) -> str:
         """What a twin carries for a raw value. Raises BadAnswer where it means nothing."""
-        return values.text(raw if self.coding is None else self.coding.decode(raw), self.type, self.scaling)
+        if self.coding is not None:
+            raw = self.coding.decode(raw)
+        return values.text(raw, self.type, self.scaling) if self.tell is None else self.tell(raw)
 
 
 class Plan(Struct, frozen=True, eq=False):
@@ -159,13 +163,15 @@ def _point(p: Property, definition: MapperDevice, address: Any, drivers: Drivers
     except DefinitionError as error:
         raise DefinitionError(f"{where} visitors.configData: {error}") from error
     numeric = model.type == INTEGER or model.type in FLOATS
+    scaling = Scaling(keys.scale, keys.value_offset)
     return Point(
         name=p.name,
         type=model.type,
         writable=model.writable,
         minimum=_limit(model.minimum, "minimum", model) if numeric else None,
         maximum=_limit(model.maximum, "maximum", model) if numeric else None,
-        scaling=Scaling(keys.scale, keys.value_offset),
+        scaling=scaling,
+        tell=values.teller(model.type, scaling),
         collect_s=_cycle(p.collect_cycle, "collectCycle", where) or settings.collect_cycle_s,
         report_s=_cycle(p.report_cycle, "reportCycle", where) or settings.report_cycle_s,
         visitor=visitor,

@@ -9,8 +9,9 @@ read as the shortest decimal that names it, `21.4`, not the 21.399999618530273 t
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from math import frexp
 from operator import itemgetter
 from typing import Any
 
@@ -35,9 +36,12 @@ OPEN = frozenset({"string", "bytes"})
 # Wide enough for a uint64 times any scale of practical length without rounding.
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _LARGEST_EXPONENT = 400  # beyond float64, and cheap to compute with
+_MOST_SHIFTED, _SHIFTED_BELOW = 9, 10**18  # within what `_plain` writes without an exponent
 _single = struct.Struct(">f")
 _short_float = struct.Struct(">e")
-_SIX_DIGITS = 8  # a text of fewer characters has six digits at most (a point, or a sign, is among them)
+_SIX_DIGITS = 8  # a text of fewer characters has six digits, or is an integer, which has no shorter form
+_HALF_A_BIT = 2.0**-25  # of the value: half of what lies between neighbours, at the least
+_LARGEST = 3.4028234663852886e38  # of float32
 
 
 class Codec:
@@ -183,6 +187,29 @@ def text(value: Value, type: str, scaling: Scaling) -> str:
     return _rounded(number) if type == INTEGER else _plain(number)
 
 
+def teller(type: str, scaling: Scaling) -> Callable[[Value], str]:
+    """`text` with its type and scaling settled: what a value costs when thousands are read a second."""
+    if type not in FLOATS:
+        return lambda value: text(value, type, scaling)
+    if scaling.identity:
+        return lambda value: repr(value) if value.__class__ is float else text(value, type, scaling)
+    sign, digits, exponent = scaling.scale.as_tuple()
+    if sign or digits != (1,) or not isinstance(exponent, int) or not -_MOST_SHIFTED <= exponent < 0 or scaling.offset:
+        return lambda value: text(value, type, scaling)
+    decimals = -exponent
+
+    def shifted(value: Value) -> str:
+        """An integer times a tenth, a hundredth, ...: its digits with a point among them."""
+        if value.__class__ is not int or not 0 <= value < _SHIFTED_BELOW:
+            return text(value, type, scaling)
+        whole = str(value)
+        if len(whole) <= decimals:
+            whole = whole.zfill(decimals + 1)
+        return f"{whole[:-decimals]}.{whole[-decimals:]}"
+
+    return shifted
+
+
 def parse(text: str, type: str, scaling: Scaling, minimum: Decimal | None, maximum: Decimal | None) -> Wanted:
     """What to write for a twin's string. Raises ValueRefused for one that is no value of the type, or outside the limits."""
     problem = value_problem(text, type)
@@ -204,24 +231,25 @@ def parse(text: str, type: str, scaling: Scaling, minimum: Decimal | None, maxim
 
 def shortest(value: float) -> float:
     """The float whose decimal form is the shortest that names the same float32 as `value` does."""
-    if value != value or value in (float("inf"), float("-inf")):
-        return value
+    if not -_LARGEST <= value <= _LARGEST:
+        return value  # infinite, or not a number
+    near = float(text := "%.7g" % value)  # noqa: UP031 (half the time of an f-string, for every value read)
+    if abs(near - value) <= abs(value) * _HALF_A_BIT or _single.pack(near) == _single.pack(value):
+        # Of six digits at most, which every float32 has room for; or else, rarely, there is a shorter one.
+        return near if len(text) < _SIX_DIGITS else _named(value, (6,), near)
+    return _named(value, (8,) if abs(frexp(value)[0]) != 0.5 else (6, 8), float(f"{value:.9g}"))
+
+
+def _named(value: float, digits: Sequence[int], otherwise: float) -> float:
+    """A decimal of one of some lengths that names the same float32 as `value`, else another."""
     exact = _single.pack(value)
-    text = "%.7g" % value  # noqa: UP031 (half the time of an f-string, for every value read)
-    try:
-        if _single.pack(near := float(text)) == exact:
-            if len(text) < _SIX_DIGITS or _single.pack(shorter := float(f"{value:.6g}")) != exact:
-                return near
-            return shorter
-    except OverflowError:  # rounded up beyond the largest float32
-        pass
-    for digits in (6, 8):
+    for length in digits:
         try:
-            if _single.pack(near := float(f"{value:.{digits}g}")) == exact:
+            if _single.pack(near := float(f"{value:.{length}g}")) == exact:
                 return near
-        except OverflowError:
+        except OverflowError:  # rounded up beyond the largest float32
             continue
-    return float(f"{value:.9g}")
+    return otherwise
 
 
 def _text_of(data: bytes) -> str:

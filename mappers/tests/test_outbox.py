@@ -5,6 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewire import board
 from mappers.health import State
 from mappers.mapped import Report
 from mappers.outbox import LARGEST_REPORT, Outbox, Publication
@@ -25,6 +26,21 @@ def test_a_report_goes_out_with_its_source_times() -> None:
     (sent,) = outbox.take()
     assert sent.topic == "$hw/events/device/d/a/twin/update"
     assert json.loads(sent.payload)["twin"]["temp"] == {"actual": {"value": "1", "metadata": {"timestamp": 7}}}
+
+
+@given(st.dictionaries(st.text(min_size=1), st.tuples(st.text(), st.integers(0, 2**45)), min_size=1, max_size=9))
+def test_a_report_says_what_a_boards_report_says(values: dict[str, tuple[str, int]]) -> None:
+    outbox = Outbox()
+    outbox.put(Report("d/a", dict(values)))
+    (sent,) = outbox.take()
+    assert json.loads(sent.payload) == json.loads(board.report(values))
+
+
+def test_a_value_that_is_no_unicode_is_sent_all_the_same() -> None:
+    outbox = Outbox()
+    outbox.put(Report("d/a", {"p": ("\ud800", 7)}))
+    (sent,) = outbox.take()
+    assert values_of(sent) == {"p": "\ud800"}
 
 
 def test_one_message_a_device_is_on_its_way_and_the_rest_becomes_one_report() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappers.driver import BadAnswer, ValueRefused
-from mappers.values import FIXED, Codec, Scaling, parse, shortest, text
+from mappers.driver import BadAnswer, Value, ValueRefused
+from mappers.values import FIXED, Codec, Scaling, parse, shortest, teller, text
 
 PLAIN = Scaling()
 TENTHS = Scaling(Decimal("0.1"))
@@ -161,6 +161,31 @@ def test_garbage_is_a_value_or_a_bad_answer(type: str, data: bytes, swap_bytes: 
         assert len(data) < 2 * codec.registers or type == "string" or type.startswith("bcd")
     else:
         assert len(data) >= 2 * codec.registers
+
+
+@given(
+    st.one_of(
+        st.integers(-(2**63), 2**64),
+        st.integers(0, 70000),
+        st.floats(),
+        st.booleans(),
+        st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9),
+        st.text(max_size=5),
+        st.binary(max_size=3),
+    ),
+    st.sampled_from(["INT", "FLOAT", "DOUBLE", "BOOLEAN", "STRING", "BYTES"]),
+    st.sampled_from(["1", "0.1", "0.01", "1e-3", "0.5", "10", "-0.1", "1e-9", "1e-12", "0.10"]),
+    st.sampled_from(["0", "0", "-40"]),
+)
+def test_what_is_settled_before_tells_the_same(value: Value, type: str, scale: str, offset: str) -> None:
+    scaling = Scaling(Decimal(scale), Decimal(offset))
+    try:
+        expected = text(value, type, scaling)
+    except BadAnswer:
+        with pytest.raises(BadAnswer):
+            teller(type, scaling)(value)
+    else:
+        assert teller(type, scaling)(value) == expected
 
 
 def test_scaling_leaves_no_dust() -> None:
