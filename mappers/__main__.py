@@ -86,7 +86,7 @@ class MapperConfig(Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.protocol:
             _check_protocol(self.protocol)
-        names = [one.name for one in self.mappers]
+        names = [DRIVERS.get(one.protocol, one.driver) for one in self.mappers]  # ble and bluetooth are one
         if self.protocol and names:
             raise ValueError("`protocol` is for one mapper, `mappers` for several: leave one of them out")
         if self.options and names:

@@ -45,6 +45,10 @@ def test_without_a_file_it_serves_modbus_on_the_gateway_itself() -> None:
             "mapper.yaml: `mappers` names one twice: one mapper serves all devices of a protocol",
         ),
         (
+            "mappers: [{protocol: ble}, {protocol: bluetooth}]",
+            "mapper.yaml: `mappers` names one twice: one mapper serves all devices of a protocol",
+        ),
+        (
             "{protocol: modbus, mappers: [{protocol: modbus}]}",
             "mapper.yaml: `protocol` is for one mapper, `mappers` for several: leave one of them out",
         ),
