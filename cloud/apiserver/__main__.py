@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cloud.apiserver.server import ApiServer
-from cloud.apiserver.storage import StorageError
+from cloud.apiserver.status import ApiError
 from edgewire.service import serve_until_signalled
 
 log = logging.getLogger("cloud.apiserver")
@@ -29,7 +29,7 @@ def main() -> int:
     server = ApiServer(options.data, options.host, options.port, options.name, client_ca=options.client_ca)
     try:
         asyncio.run(serve_until_signalled(server))
-    except (StorageError, OSError) as error:
+    except (ApiError, OSError) as error:
         log.error("cannot serve data=%s error=%s", options.data, error)
         return 1
     return 0

@@ -5,6 +5,7 @@ is not whole, or does not name every host asked for. `pki/server.json` says what
 """
 
 import base64
+import contextlib
 import hashlib
 import os
 import ssl
@@ -124,11 +125,45 @@ def kubeconfig(
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Put a file in place in one step, readable by its owner only."""
+    """Put a file in place in one step, readable by its owner only. Raises OSError, and leaves nothing behind then."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def set_aside(path: Path) -> None:
+    """Take a private file away, but keep its room on the disk for `put_back`. Raises OSError."""
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(_aside(path))
+
+
+def put_back(path: Path, content: bytes) -> None:
+    """Put a private file in place in one step, where it can be in the room of the one set aside: the disk may be full.
+
+    Raises OSError.
+    """
+    aside = _aside(path)
+    try:
+        with aside.open("r+b") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        write_private(path, content)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.before")

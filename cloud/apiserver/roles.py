@@ -30,7 +30,8 @@ class User(NamedTuple):
         """ADMIN, NODE, VIEWER, or "" for none; the strongest of several."""
         if ADMINS in self.groups:
             return ADMIN
-        if NODES in self.groups and self.name.startswith(NODE_PREFIX):
+        # Without a name it would be the node of everything that has none.
+        if NODES in self.groups and self.name.startswith(NODE_PREFIX) and self.name != NODE_PREFIX:
             return NODE
         return VIEWER if VIEWERS in self.groups else ""
 

@@ -61,7 +61,7 @@ class ApiServer:
         self._port = port
         self._hosts = (*hosts, host) if host not in ("", "0.0.0.0", "::") else tuple(hosts)
         self.kubeconfig = data / "kubeconfig"
-        """Written once the server listens; deleted when it starts, so that its presence means it is there."""
+        """Written once the server listens; taken away when it starts, so that its presence means it is there."""
         self._bookmark_s = bookmark_s
         self._client_ca = client_ca
         self.objects = Objects()
@@ -69,13 +69,13 @@ class ApiServer:
         """https://…, once it listens."""
 
     async def run(self, ready: asyncio.Event) -> None:
-        """Serve until cancelled. Raises StorageError when the data folder cannot be used, OSError when the port cannot."""
+        """Serve until cancelled. Raises ApiError when the data folder cannot be used, OSError when the port cannot."""
         objects = self.objects
         objects.later = asyncio.get_running_loop().call_soon
         storage = Storage(self._data, objects.committed, objects.rollback)
         try:
             objects.load(*storage.open())
-            self.kubeconfig.unlink(missing_ok=True)
+            identity.set_aside(self.kubeconfig)
             storage.start()
             await _create_namespaces(objects, storage)
             await self._serve(objects, storage, ready)
@@ -99,7 +99,11 @@ class ApiServer:
             await site.start()
             self.url = _url(self._host, runner.addresses[0][1])
             content = identity.kubeconfig(self.url, shown.ca_pem, roles.ADMIN, admin)
-            identity.write_private(self.kubeconfig, content)
+            try:
+                identity.put_back(self.kubeconfig, content)
+            except OSError as error:
+                # Whoever has one already is served, if only to read until there is room.
+                log.error("no kubeconfig written file=%s error=%s", self.kubeconfig, error)
             log.info("listening url=%s kubeconfig=%s", self.url, self.kubeconfig)
             ready.set()
             await _controllers(objects, storage).run()

@@ -38,6 +38,8 @@ SPARE_PAGES = 256
 """Free pages, of 4 KiB, that are left for later writes; also how many are given back at once, while nobody waits."""
 WAL_LIMIT_BYTES = 8 << 20
 """Size of the write-ahead log from which it is cut at the next occasion."""
+_INCREMENTAL = 2
+"""Of `PRAGMA auto_vacuum`."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -106,16 +108,9 @@ class Storage:
             raise StorageError(f"{self._folder} is in use by another server") from error
         self._lock = lock
         try:
-            self._db = db = sqlite3.connect(
-                self._folder / DATABASE, isolation_level=None, check_same_thread=False, cached_statements=16
-            )
-            db.execute("PRAGMA auto_vacuum=INCREMENTAL")
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-            db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
-            db.executescript(_SCHEMA)
+            self._db = db = self._database()
             facts = dict(db.execute("SELECT key, value FROM meta"))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.close()
             raise StorageError(f"{self._folder / 'objects.db'} cannot be read: {error}") from error
         if facts["format"] != FORMAT:
@@ -124,6 +119,17 @@ class Storage:
                 f"{self._folder / 'objects.db'} was written by a newer version (format {facts['format']})"
             )
         return self._rows(db), facts["revision"]
+
+    def _database(self) -> sqlite3.Connection:
+        try:
+            return _connected(self._folder / DATABASE)
+        except sqlite3.Error as error:
+            if _code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise
+            # A full disk has no 32 kB for the index that this process would share with a backup. It can keep its own.
+            found = _connected(self._folder / DATABASE, alone=True)
+            log.error("disk is full: no backup can be taken until the next start database=%s", self._folder / DATABASE)
+            return found
 
     def _rows(self, db: sqlite3.Connection) -> Iterator[Row]:
         try:
@@ -197,7 +203,7 @@ class Storage:
         except queue.Empty:
             try:
                 self._tidy()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OSError) as error:
                 log.warning("database not tidied error=%s", error)
         return self._queue.get()
 
@@ -254,9 +260,35 @@ class Storage:
                 waiting.future.set_exception(_refusal(error))
 
 
+def _connected(path: Path, alone: bool = False) -> sqlite3.Connection:
+    """The database, readable by its owner only; `alone` keeps all others off it, and takes no room for what it would share."""
+    for file in (path, *(path.with_name(f"{path.name}-{part}") for part in ("wal", "shm"))):
+        if file == path:
+            file.touch(0o600)
+        if file.exists():
+            file.chmod(0o600)
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=16)
+    try:
+        if alone:
+            db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        if db.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+            db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # writes, even what is there, and the disk may be full
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+        db.executescript(_SCHEMA)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _code(error: sqlite3.Error | None) -> int:
+    """Its primary code, the lower byte (sqlite.org/rescode.html); errors of the module itself have none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def _refusal(error: sqlite3.Error | None) -> ApiError:
     """What a write is told that was not kept; without an error of its own, it built on one that was not."""
     why = f"the change could not be stored: {error or 'an earlier one failed'}"
-    # The lower byte is the primary code (sqlite.org/rescode.html); errors of the module itself have none.
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return insufficient_storage(why) if code == sqlite3.SQLITE_FULL else internal(why)
+    return insufficient_storage(why) if _code(error) == sqlite3.SQLITE_FULL else internal(why)

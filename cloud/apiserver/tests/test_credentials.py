@@ -91,6 +91,7 @@ def test_a_user_of_several_roles_has_the_strongest_and_a_node_needs_its_name() -
     assert User("a", ("hedgerow:viewers", "system:masters")).role == "admin"
     assert User("system:node:gw", ("hedgerow:viewers", "system:nodes")).role == "node"
     assert User("gw", ("system:nodes",)).role == ""
+    assert User("system:node:", ("system:nodes",)).role == ""
     assert User("gw", ("system:nodes", "hedgerow:viewers")).role == "viewer"
 
 

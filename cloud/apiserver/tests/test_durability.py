@@ -1,6 +1,8 @@
 """The server as a process: what it answered yes to survives kill -9, and it stops and starts cleanly."""
 
+import contextlib
 import json
+import os
 import resource
 import signal
 import stat
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cloud.apiserver import copies
 from cloud.apiserver.tests.http import JSON_PATCH, STRATEGIC, Answer, Api
 from cloud.apiserver.tests.process import ServerProcess
 
@@ -223,12 +226,21 @@ def check_it_goes_on(api: Api, kept: list[str]) -> None:
         assert [obj["metadata"]["name"] for _, obj in watching.take(len(kept))] == kept
 
 
-def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A small disk."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True)
     if mounted.returncode:
         pytest.skip("only root can mount a small disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_refuses_writes_until_there_is_room(disk: Path, tmp_path: Path) -> None:
     server = ServerProcess(disk / "data")
     server.log = tmp_path / "server.log"
     ballast = disk / "ballast"
@@ -250,7 +262,47 @@ def test_a_full_disk_refuses_writes_until_there_is_room(tmp_path: Path) -> None:
         api.close()
     finally:
         server.kill()
-        subprocess.run(["umount", str(disk)], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """Take all room that is left: the file that has it."""
+    ballast = disk / "ballast"
+    with ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)) == 4096:
+            pass
+    return ballast
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_restart_on_a_full_disk_serves_what_is_there(disk: Path, tmp_path: Path, clean: bool) -> None:
+    server = ServerProcess(disk / "data")
+    server.log = tmp_path / "server.log"
+    try:
+        server.start()
+        api = Api(server.kubeconfig)
+        api.post(MAPS, {"metadata": {"name": "kept"}}).ok()
+        api.close()
+        server.stop() if clean else server.kill()
+        # The kubeconfig is taken away and written anew, for another port, by the server, in the room it has.
+        os.rename(server.kubeconfig, disk / "data" / ".kubeconfig.before")
+        ballast = fill(disk)
+        server.start()
+        assert "no kubeconfig written" not in server.log.read_text()
+        assert stat.S_IMODE(server.kubeconfig.stat().st_mode) == 0o600
+        api = Api(server.kubeconfig)
+        assert api.get(f"{MAPS}/kept").code == 200
+        api.post(MAPS, {"metadata": {"name": "more"}, "data": {"v": "x" * 10_000}}).failed(507, "InsufficientStorage")
+        ballast.unlink()
+        api.post(MAPS, {"metadata": {"name": "more"}, "data": {"v": "x" * 10_000}}).ok()
+        api.close()
+        server.kill()
+        server.start()
+        api = Api(server.kubeconfig)
+        assert [item["metadata"]["name"] for item in api.get(MAPS).ok()["items"]] == ["kept", "more"]
+        api.close()
+        assert copies.take(disk / "data", tmp_path / "copy.db").objects > 2
+    finally:
+        server.kill()
 
 
 def test_a_disk_that_does_not_take_more_refuses_writes_until_it_does(server: ServerProcess) -> None:

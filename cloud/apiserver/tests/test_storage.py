@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import stat
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,19 @@ async def test_what_was_written_is_read_after_a_restart(tmp_path: Path) -> None:
     again.close()
     assert kept == [("things", "n", "o1", 10, b"10"), ("things", "n", "o2", 11, b"11")]
     assert revision == 12
+
+
+async def test_nobody_else_reads_it_wherever_it_is(tmp_path: Path) -> None:
+    for before in (None, 0o644):
+        if before is not None:
+            (tmp_path / "objects.db").chmod(before)
+        disk = Disk(tmp_path)
+        disk.open()
+        disk.start()
+        await disk.write(put(2))
+        for name in ("objects.db", "objects.db-wal", "objects.db-shm"):
+            assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600, name
+        disk.close()
 
 
 async def test_a_transaction_without_changes_waits_for_those_before_it(tmp_path: Path) -> None:
