@@ -5,7 +5,7 @@ kubectl asks for the aggregated form (apidiscovery.k8s.io/v2) and falls back to 
 
 from typing import Any
 
-from cloud.apiserver.resources import ALL, Registry, Resource
+from cloud.apiserver.resources import REVIEWS, Registry, Resource
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 VERSION = {
@@ -94,27 +94,28 @@ def aggregated(registry: Registry, core: bool) -> dict[str, Any]:
 
 
 def _groups(registry: Registry) -> list[str]:
-    return list(dict.fromkeys(resource.group for resource in registry))
+    return list(dict.fromkeys(resource.group for resource in (*registry, *REVIEWS)))
 
 
 def _versions(registry: Registry, group: str) -> list[str]:
     """The versions of a group, the preferred one first: as definitions list them, stored versions before others."""
-    found = [r for r in registry if r.group == group]
+    found = [r for r in (*registry, *REVIEWS) if r.group == group]
     stored = [r.version for r in found if r.stored_as == r.api_version]
     return list(dict.fromkeys([*stored, *(r.version for r in found)]))
 
 
 def _resources(registry: Registry, group: str, version: str) -> list[Resource]:
-    return sorted((r for r in registry if r.group == group and r.version == version), key=lambda r: r.plural)
+    found = (r for r in (*registry, *REVIEWS) if r.group == group and r.version == version)
+    return sorted(found, key=lambda r: r.plural)
 
 
 def _resource(resource: Resource) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": resource.plural,
-        "singularName": resource.singular,
+        "singularName": resource.singular or resource.kind.lower(),
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": list(ALL),
+        "verbs": list(resource.verbs),
     }
     if resource.short_names:
         made["shortNames"] = list(resource.short_names)
@@ -153,8 +154,8 @@ def _aggregated_resource(resource: Resource) -> dict[str, Any]:
         "resource": resource.plural,
         "responseKind": kind,
         "scope": "Namespaced" if resource.namespaced else "Cluster",
-        "singularResource": resource.singular,
-        "verbs": list(ALL),
+        "singularResource": resource.singular or resource.kind.lower(),
+        "verbs": list(resource.verbs),
     }
     if resource.short_names:
         made["shortNames"] = list(resource.short_names)

@@ -5,7 +5,7 @@ custom resources for `kubectl explain`.
 from typing import Any
 
 from cloud.apiserver import patches, status
-from cloud.apiserver.resources import Registry, Resource
+from cloud.apiserver.resources import REVIEWS, Registry, Resource
 
 
 def document(registry: Registry, path: list[str], accept: str) -> dict[str, Any] | None:
@@ -25,7 +25,7 @@ def document(registry: Registry, path: list[str], accept: str) -> dict[str, Any]
 
 
 def _groups(registry: Registry) -> list[str]:
-    return list(dict.fromkeys(_where(resource) for resource in registry))
+    return list(dict.fromkeys(_where(resource) for resource in (*registry, *REVIEWS)))
 
 
 def _where(resource: Resource) -> str:
@@ -33,7 +33,7 @@ def _where(resource: Resource) -> str:
 
 
 def _v3(registry: Registry, group: str, version: str) -> dict[str, Any] | None:
-    found = [r for r in registry if r.group == group and r.version == version]
+    found = [r for r in (*registry, *REVIEWS) if r.group == group and r.version == version]
     if not found:
         return None
     paths: dict[str, Any] = {}
@@ -141,6 +141,9 @@ def _paths(resource: Resource) -> dict[str, Any]:
         return made
 
     patch: dict[str, Any] = {media_type: {} for media_type in (patches.MERGE, patches.JSON, patches.APPLY)}
+    if "get" not in resource.verbs:
+        # Nobody patches it; but that is where kubectl looks whether this server validates what it is sent.
+        return {collection: {"post": operation("post", content), "patch": operation("patch", patch)}}
     return {
         collection: {"get": operation("list"), "post": operation("post", content)},
         f"{collection}/{{name}}": {

@@ -38,6 +38,8 @@ class Resource:
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: frozenset[str] = frozenset()
+    verbs: tuple[str, ...] = ALL
+    """What discovery says can be done with it."""
     columns: tuple[Column, ...] = PLAIN
     fields: Mapping[str, Path] = field(default_factory=lambda: _NO_FIELDS)
     """Fields beside name and namespace that a field selector may name."""
@@ -299,3 +301,13 @@ _BUILT_IN = (
         rules=Rules(counts_generations=True, unconditional_update=False),
     ),
 )
+
+_ACCESS, _CREATE = "authorization.k8s.io", ("create",)
+REVIEWS = (
+    Resource("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", namespaced=False, verbs=_CREATE),
+    Resource(_ACCESS, "v1", "localsubjectaccessreviews", "LocalSubjectAccessReview", verbs=_CREATE),
+    Resource(_ACCESS, "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", namespaced=False, verbs=_CREATE),
+    Resource(_ACCESS, "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", namespaced=False, verbs=_CREATE),
+    Resource(_ACCESS, "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=_CREATE),
+)
+"""Questions that are answered and not kept (`reviews`): discovery lists them, the registry has none of them."""

@@ -180,6 +180,16 @@ def test_nodes_are_listed_cordoned_and_tainted(kubectl: Kubectl, node: str) -> N
     assert {"key": "edge", "value": "true", "effect": "NoSchedule"} in taints
 
 
+@pytest.mark.parametrize("kind", ["SelfSubjectAccessReview", "SubjectAccessReview"])
+def test_a_review_is_created_as_objects_are(kubectl: Kubectl, kind: str) -> None:
+    asked = {"resourceAttributes": {"verb": "get", "resource": "pods"}}
+    spec = asked | ({"user": "nobody-known"} if kind == "SubjectAccessReview" else {})
+    review = yaml.safe_dump({"apiVersion": "authorization.k8s.io/v1", "kind": kind, "spec": spec})
+    answer = yaml.safe_load(kubectl("create", "-f", "-", "-o", "yaml", stdin=review))
+    assert answer["status"]["allowed"] is (kind == "SelfSubjectAccessReview")
+    assert kind.lower() + "s" in kubectl("api-resources", "--api-group=authorization.k8s.io", "--verbs=create")
+
+
 def test_api_resources_and_explain_know_the_devices(kubectl: Kubectl, device_definitions: None) -> None:
     listed = kubectl("api-resources", "--api-group=devices.kubeedge.io", "-o", "name").split()
     assert sorted(listed) == ["devicemodels.devices.kubeedge.io", "devices.devices.kubeedge.io"]
