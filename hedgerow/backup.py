@@ -42,6 +42,7 @@ KUBERNETES, LINK = "kubernetes", "cloud/pki"
 """The folders it holds, below the stack's."""
 _NAME = re.compile(rf"({KUBERNETES}|{LINK})(/[\w][\w.-]*)+", re.ASCII)
 _CHUNK = 1 << 20
+_MANIFEST_LIMIT = 16 << 20
 
 
 class BackupError(Exception):
@@ -62,6 +63,12 @@ class Manifest(Struct):
     """Name -> SHA-256 of the content."""
 
 
+class _Head(Struct):
+    """What the manifest of any format has."""
+
+    format: int
+
+
 def make(folder: Path, file: Path) -> Manifest:
     """Write a backup of the stack below a folder, running or not; an older file of that name is replaced.
 
@@ -71,7 +78,7 @@ def make(folder: Path, file: Path) -> Manifest:
         with tempfile.TemporaryDirectory(prefix=".backup-", dir=file.absolute().parent) as scratch:
             database = Path(scratch) / DATABASE
             facts = copies.take(folder / KUBERNETES, database)
-            files = {f"{KUBERNETES}/{DATABASE}": database} | dict(_beside(folder))
+            files = {f"{KUBERNETES}/{DATABASE}": database} | dict(_beside(folder, Path(scratch) / "beside"))
             made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             hashes = {name: _hash(path) for name, path in files.items()}
             manifest = Manifest(FORMAT, __version__, made, facts.revision, facts.objects, hashes)
@@ -81,6 +88,7 @@ def make(folder: Path, file: Path) -> Manifest:
                 target.flush()
                 os.fsync(target.fileno())
             partial.replace(file)
+            _sync(file.absolute().parent)
     except (OSError, ApiError) as error:
         raise BackupError(f"no backup made: {error}") from error
     return manifest
@@ -107,13 +115,16 @@ def restore(folder: Path, file: Path, *, force: bool = False) -> tuple[Manifest,
     return manifest, facts
 
 
-def _beside(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The files beside the database: name in the backup, and path."""
+def _beside(folder: Path, scratch: Path) -> Iterator[tuple[str, Path]]:
+    """The files beside the database: name in the backup, and the path of a copy, which nobody changes meanwhile."""
     single = folder / KUBERNETES / credentials.FILE
     for path in (single, *sorted((folder / KUBERNETES / "pki").rglob("*")), *sorted((folder / LINK).rglob("*"))):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and _NAME.fullmatch(name):  # not what another process is just writing
-            yield name, path
+            copy = scratch / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+            yield name, copy
 
 
 def _write(target: IO[bytes], manifest: Manifest, files: dict[str, Path]) -> None:
@@ -160,24 +171,33 @@ def _manifest(file: Path, archive: tarfile.TarFile) -> Manifest:
     source = archive.extractfile(head) if head is not None and head.name == MANIFEST and head.isfile() else None
     if source is None:
         raise BackupError(f"{file} is no backup of Hedgerow")
-    content = source.read()
-    found = msgspec.json.decode(content).get("format")
+    content = source.read(_MANIFEST_LIMIT)
+    found = msgspec.json.decode(content, type=_Head).format
     if found != FORMAT:
         raise BackupError(f"{file} has format {found}; this Hedgerow reads {FORMAT}")
     return msgspec.json.decode(content, type=Manifest)
 
 
 def _put(fresh: Path, folder: Path, old: Path) -> None:
-    """Exchange folders; the database, without which nothing starts, comes last."""
-    for name in (LINK, KUBERNETES):
-        target = folder / name
+    """Exchange folders: both, or, when one cannot be (it is a mount point, say), neither. Raises OSError."""
+    moved: list[tuple[Path, Path]] = []
+
+    def move(source: Path, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            (old / name).parent.mkdir(parents=True, exist_ok=True)
-            target.rename(old / name)
-        if (fresh / name).exists():
-            (fresh / name).rename(target)
-        _sync(target.parent)
+        source.rename(target)
+        moved.append((source, target))
+
+    try:
+        for name in (LINK, KUBERNETES):
+            if (folder / name).exists():
+                move(folder / name, old / name)
+            if (fresh / name).exists():
+                move(fresh / name, folder / name)
+            _sync((folder / name).parent)
+    except BaseException:
+        for source, target in reversed(moved):
+            target.rename(source)
+        raise
 
 
 def _sync(folder: Path) -> None:

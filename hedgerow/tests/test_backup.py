@@ -1,6 +1,7 @@
 """`hedgerow backup`, `restore` and `kubeconfig`: the real command beside the real embedded API."""
 
 import io
+import itertools
 import json
 import sqlite3
 import stat
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from cloud import certificates
+from cloud.apiserver import credentials
 from cloud.apiserver.tests.conftest import DEFINITIONS, DEVICES, MANIFESTS, eventually
 from cloud.apiserver.tests.core import device
 from cloud.apiserver.tests.http import Api
@@ -225,6 +227,47 @@ def refused(file: Path, folder: Path) -> str:
     assert (folder / "kubernetes" / "objects.db").read_bytes() == before
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
     return str(caught.value)
+
+
+def test_a_backup_is_whole_whatever_is_written_meanwhile(good: Path, folder: Path, tmp_path: Path) -> None:
+    stop = threading.Event()
+
+    def rewrite() -> None:
+        names = (f"user-{number}" for number in itertools.count())
+        while not stop.is_set():
+            credentials.make_token(folder / "kubernetes", next(names), "viewer")
+
+    writer = threading.Thread(target=rewrite)
+    writer.start()
+    try:
+        made = [tmp_path / f"b{number}.tgz" for number in range(10)]
+        for file in made:
+            backup.make(folder, file)
+    finally:
+        stop.set()
+        writer.join()
+    for file in made:
+        backup.restore(tmp_path / "copy", file, force=True)
+
+
+def test_what_cannot_be_exchanged_wholly_is_not_exchanged_at_all(good: Path, folder: Path, tmp_path: Path) -> None:
+    # The link's folder goes first, and the other cannot: it is a disk of its own.
+    other = tmp_path / "other"
+    certificates.ensure_node(other / "cloud" / "pki", "gw")
+    (other / "kubernetes").mkdir()
+    authority = (other / "cloud" / "pki" / "ca.key").read_bytes()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(other / "kubernetes")], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("only root can mount a disk")
+    try:
+        with pytest.raises(backup.BackupError, match="nothing restored"):
+            backup.restore(other, good, force=True)
+        assert (other / "cloud" / "pki" / "ca.key").read_bytes() == authority
+        assert [path.name for path in other.iterdir() if path.name.startswith(".")] == []
+    finally:
+        subprocess.run(["umount", str(other / "kubernetes")], check=True)
 
 
 def test_a_damaged_backup_changes_nothing(good: Path, folder: Path, tmp_path: Path) -> None:
