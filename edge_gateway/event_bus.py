@@ -21,6 +21,9 @@ HIGH_WATER, LOW_WATER = 4_000, 1_000
 HIGH_BYTES, LOW_BYTES = 16 * 1024 * 1024, 4 * 1024 * 1024
 """Of payload; what is made of a report until it is durable takes about as much again."""
 
+# Of a device's `<namespace>/<name>`: Kubernetes has no longer ones, and the topic of an answer is longer than that of the report.
+_LONGEST_ID = 512
+_LONGEST_EVENT_ID = 128
 _KINDS = (topics.UPDATE, topics.GET, topics.STATE)
 
 
@@ -54,9 +57,9 @@ class EventBus:
         """Make `effects` durable, then publish, mark for the cloud, and call `then`."""
         for sender, refused in effects.refusals:
             log.warning(
-                "< refused device=%s event_id=%s code=%d reason=%s",
+                "< refused device=%r event_id=%r code=%d reason=%r",  # all by the sender: no lines of its own, and no long ones
                 sender,
-                refused.event_id,
+                refused.event_id[:_LONGEST_EVENT_ID],
                 refused.code,
                 refused.reason,
             )
@@ -101,7 +104,7 @@ class EventBus:
     def _wants(self, topic: str) -> bool:
         found = topics.device_topic(topic)
         if found is not None:
-            return found[1] in _KINDS
+            return found[1] in _KINDS and len(found[0]) <= _LONGEST_ID
         return topics.node_of_membership_get(topic) == self._core.node
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from edge_gateway import event_bus
+from edge_gateway.broker.packets import Ack, Publish
+from edge_gateway.broker.tests.desk import Desk
 from edge_gateway.bus import Inbound
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.event_bus import EventBus
@@ -71,6 +74,42 @@ def broker(store: SqliteStore) -> Pausable:
     broker = Pausable()
     EventBus(EdgeCore("edge1", wanted=broker.wanted, machine={}), store, broker).open()
     return broker
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """The built-in broker's core with a gateway behind it, and a client that listens to all of its topics."""
+    desk = Desk()
+
+    class Bus(Pausable):
+        def attach(self, handler: Callable[[Inbound], None], wants: Callable[[str], bool]) -> None:
+            desk.core.attach(handler, wants)
+
+        def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+            desk.core.router.publish(topic, payload, qos, retain)
+
+    EventBus(EdgeCore("edge1", wanted=lambda topic: True, machine={}), desk.store, Bus()).open()
+    return desk
+
+
+def test_who_sends_nonsense_writes_no_lines_of_its_own_into_the_log(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    payload = json.dumps({"event_id": "1\nWARNING forged" + "x" * 10_000, "twin": {}}).encode()
+    desk.connected("c").publish(topics.of_device("default/x\nWARNING forged", topics.UPDATE), payload)
+    (line,) = [record.getMessage() for record in caplog.records if "< refused" in record.getMessage()]
+    assert "\n" not in line
+    assert len(line) < 1000
+
+
+def test_a_device_with_a_name_that_no_answer_could_carry_is_none(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    client = desk.connected("c")
+    client.subscribe("$hw/#")
+    client.take()
+    name = topics.of_device("default/" + "x" * 65_495, topics.UPDATE)
+    client.publish(name, b"{}", packet_id=7)
+    assert [type(packet) for packet in client.take()] == [Publish, Ack]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 @contextlib.contextmanager
