@@ -112,25 +112,33 @@ class EdgeHub:
         link = self._link = Link(source="edgehub", now=now(), keepalive_s=KEEPALIVE_S)
         for key in self._core.dirty_keys():
             self._offer(link, key)
+        reader = asyncio.create_task(self._read(socket, link), name="edge-hub-reader")
         writer = asyncio.create_task(self._write(socket, link), name="edge-hub-writer")
-        heard = False
         try:
-            while True:
-                frame = await socket.recv(decode=False)
-                if not heard:
-                    # Only now: a cloud that accepts and closes must not be asked twice a second.
-                    heard, self._delays = True, backoff.delays()
-                try:
-                    events = link.receive(frame, now())
-                except MessageError as error:
-                    log.warning("< bad frame from the cloud message_id=%s reason=%s", error.message_id, error.reason)
-                    events = []
-                self._handle(link, events)
-                self._wake.set()
+            done, _ = await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # neither ends by itself: a link with one of them only would be none
         finally:
             self._link = None
+            reader.cancel()
             writer.cancel()
-            await asyncio.gather(writer, return_exceptions=True)
+            await asyncio.gather(reader, writer, return_exceptions=True)
+
+    async def _read(self, socket: ClientConnection, link: Link) -> None:
+        now = asyncio.get_running_loop().time
+        heard = False
+        while True:
+            frame = await socket.recv(decode=False)
+            if not heard:
+                # Only now: a cloud that accepts and closes must not be asked twice a second.
+                heard, self._delays = True, backoff.delays()
+            try:
+                events = link.receive(frame, now())
+            except MessageError as error:
+                log.warning("< bad frame from the cloud message_id=%s reason=%s", error.message_id, error.reason)
+                events = []
+            self._handle(link, events)
+            self._wake.set()
 
     async def _write(self, socket: ClientConnection, link: Link) -> None:
         """The connection's only writer: what the link has to say, when it has something or when time says so."""
