@@ -8,7 +8,18 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from cloud.apiserver import attributes, discovery, metadata, openapi, requests, reviews, status, subresources
+from cloud.apiserver import (
+    attributes,
+    discovery,
+    metadata,
+    openapi,
+    protobuf,
+    requests,
+    reviews,
+    schema_files,
+    status,
+    subresources,
+)
 from cloud.apiserver.access import Access
 from cloud.apiserver.attributes import Attributes
 from cloud.apiserver.credentials import Credentials
@@ -18,6 +29,7 @@ from cloud.apiserver.render import Renderer
 from cloud.apiserver.requests import Target
 from cloud.apiserver.resources import Resource
 from cloud.apiserver.roles import User
+from cloud.apiserver.schema_files import SchemaFiles
 from cloud.apiserver.status import ApiError
 from cloud.apiserver.storage import Storage
 from cloud.apiserver.streams import Streams
@@ -44,6 +56,7 @@ class Handler:
         streams: Streams,
         credentials: Credentials,
         access: Access,
+        schemas: SchemaFiles,
     ) -> None:
         self._objects = objects
         self._storage = storage
@@ -51,6 +64,7 @@ class Handler:
         self._streams = streams
         self._credentials = credentials
         self._access = access
+        self._schemas = schemas
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -72,11 +86,11 @@ class Handler:
         path = request.path
         target = requests.parse_path(path)
         if target is None and path.strip("/").partition("/")[0] in _PUBLIC:
-            return self._answer_about_itself(request, path)
+            return await self._answer_about_itself(request, path)
         user = self._authenticate(request)
         self._access.check(user, attributes.of_request(request.method, path, target, request.query))
         if target is None:
-            return self._answer_about_itself(request, path)
+            return await self._answer_about_itself(request, path)
         if request.method == "POST" and (review := reviews.find(target)) is not None:
             body = requests.decode_body(_content_type(request), await _body(request))
             return _json(review(target, body, user, self._access), 201)
@@ -117,7 +131,7 @@ class Handler:
         self._access.check(user, Attributes("impersonate", resource="users", name=name))
         return User(name, tuple(headers.getall("Impersonate-Group", ())))
 
-    def _answer_about_itself(self, request: web.BaseRequest, path: str) -> web.Response:
+    async def _answer_about_itself(self, request: web.BaseRequest, path: str) -> web.Response:
         """Health, version, discovery and schemas."""
         if request.method not in ("GET", "HEAD"):
             raise status.method_not_allowed()
@@ -145,6 +159,8 @@ class Handler:
             case ["apis", group, version]:
                 found = discovery.resource_list(registry, group, version)
             case ["openapi", *rest]:
+                if (built_in := await self._built_in_schemas(rest)) is not None:
+                    return built_in
                 found = openapi.document(registry, rest, accept)
             case [""]:
                 found = {
@@ -162,6 +178,23 @@ class Handler:
         if found is None:
             raise status.no_such_path()
         return _json(found)
+
+    async def _built_in_schemas(self, path: list[str]) -> web.Response | None:
+        """The document of a group and version that has built-in kinds; None for any other, or without their schemas."""
+        match path:
+            case ["v3", "api", version]:
+                group = ""
+            case ["v3", "apis", group, version]:
+                pass
+            case _:
+                return None
+        around = openapi.around(self._objects.registry, group, version)
+        file = await self._schemas.open(group, version) if around is not None else None
+        if around is None or file is None:
+            return None
+        before, after = around
+        file.seek(1)  # behind the opening brace, which `before` has
+        return _pieces(chain((before,), schema_files.pieces(file), (after,)))
 
     async def _read(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
         query = request.query
@@ -186,6 +219,8 @@ class Handler:
         agent = request.headers.get("User-Agent", "")
         options = requests.write_options(query, request.method, agent, content_type, self._access.restriction(user))
         form = requests.form(request.headers.get("Accept", ""), resource, query)
+        if options.asks_validation and not resource.custom and requests.media_type(content_type) != protobuf.MEDIA_TYPE:
+            self._objects.known_fields = await self._schemas.known_fields()
         namespace, name = target.namespace, target.name
         with self._objects.state.attempt():
             if request.method == "PATCH":

@@ -18,6 +18,7 @@ from cloud.apiserver import bodies, crds, managed_fields, metadata, ownership, p
 from cloud.apiserver.deletion import DeleteOptions, Deletion
 from cloud.apiserver.drafts import Draft, restored
 from cloud.apiserver.formats import format_time
+from cloud.apiserver.known_fields import KnownFields
 from cloud.apiserver.managed_fields import NOBODY, Managed
 from cloud.apiserver.metadata import ObjectMeta
 from cloud.apiserver.resources import DEFINITIONS, NAMESPACES, Registry, Resource
@@ -47,6 +48,8 @@ class Objects:
         self.now = now
         self.observers: list[Callable[[Change], None]] = []
         """Called with each change once it is committed; they may look, not write."""
+        self.known_fields: KnownFields | None = None
+        """The fields of built-in kinds, for writes that ask whether they name others."""
         self._new_uid = new_uid
 
     def load(self, rows: Iterable[tuple[str, str, str, int, bytes]], revision: int) -> None:
@@ -131,7 +134,7 @@ class Objects:
         if self.state.newest(resource.storage, namespace, meta.name) is not None:
             raise status.already_exists(resource.plural, resource.group, meta.name)
         if resource.storage == DEFINITIONS:
-            warnings = crds.warnings(obj)
+            warnings += crds.warnings(obj)
         if managed is None:
             managed = ownership.created(resource, obj, written, options.field_manager, format_time(self.now()))
         draft = self._draft(options.dry_run)
@@ -316,7 +319,7 @@ class Objects:
         if options.restriction is not None:
             options.restriction(resource.storage, obj, old)
         if resource.storage == DEFINITIONS and not subresource:
-            warnings = crds.warnings(obj)
+            warnings += crds.warnings(obj)
         equal = bodies.equal(obj, old)
         if managed is None:
             managed = stored.managed
@@ -348,7 +351,7 @@ class Objects:
 
         `old` is the stored object, and `known` too if it was admitted under the same schema; `unknown` are fields of the
         metadata that nobody knows. Raises ApiError 400 for a built-in object of another shape, and for unknown fields when
-        validation is strict.
+        validation is strict. Those of built-in kinds are looked for when the client asks, and kept.
         """
         if resource.schema is None:
             return [], []
@@ -356,7 +359,9 @@ class Objects:
         if not resource.custom:
             if report.causes:
                 raise _cannot_be_handled(resource, report.causes[0].text())
-            return [], []
+            if self.known_fields is None or not options.asks_validation:
+                return [], []
+            report.unknown = self.known_fields.unknown(resource.kind, obj, old)
         strict = [f'unknown field "{path}"' for path in unknown + report.unknown]
         if strict and options.field_validation == "Strict":
             raise _cannot_be_handled(resource, f"strict decoding error: {', '.join(strict)}")

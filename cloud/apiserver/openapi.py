@@ -1,8 +1,13 @@
 """OpenAPI documents, as far as kubectl reads them: which kinds there are, that patches take `fieldValidation`, and the schemas of
 custom resources for `kubectl explain`.
+
+Those of the built-in kinds are in files (`schema_files`), and `around` says what goes before and after them. Without the files,
+and in v2 (which kubectl asks for in protobuf only), built-in kinds have the part common to all.
 """
 
 from typing import Any
+
+import msgspec
 
 from cloud.apiserver import patches, status
 from cloud.apiserver.resources import REVIEWS, Registry, Resource
@@ -40,12 +45,27 @@ def _v3(registry: Registry, group: str, version: str) -> dict[str, Any] | None:
     for resource in found:
         paths |= _paths(resource)
     schemas = {schema_name(resource): schema(resource) for resource in found}
-    return {
-        "openapi": "3.0.0",
-        "info": {"title": "Kubernetes", "version": "v1.33.0"},
-        "paths": paths,
-        "components": {"schemas": schemas | {_META: _META_SCHEMA}},
-    }
+    return _head(paths) | {"components": {"schemas": schemas | {_META: _META_SCHEMA}}}
+
+
+def around(registry: Registry, group: str, version: str) -> tuple[bytes, bytes] | None:
+    """What goes before and after the schemas of a group's built-in kinds: a JSON object without its opening brace.
+
+    None where there are no built-in kinds.
+    """
+    found = [r for r in registry if r.group == group and r.version == version]
+    if all(resource.custom for resource in found):
+        return None
+    paths: dict[str, Any] = {}
+    for resource in found:
+        paths |= _paths(resource)
+    own = msgspec.json.encode({schema_name(r): schema(r) for r in found if r.custom})
+    before = msgspec.json.encode(_head(paths))[:-1] + b',"components":{"schemas":' + own[:-1]
+    return before + (b"," if len(own) > len(b"{}") else b""), b"}}"
+
+
+def _head(paths: dict[str, Any]) -> dict[str, Any]:
+    return {"openapi": "3.0.0", "info": {"title": "Kubernetes", "version": "v1.33.0"}, "paths": paths}
 
 
 def _v2(registry: Registry) -> dict[str, Any]:
@@ -116,10 +136,13 @@ def schema(resource: Resource, references: str = "#/components/schemas/") -> dic
     made["properties"] = {**(made.get("properties") or {}), **properties}
     if resource.openapi is None:
         made["x-kubernetes-preserve-unknown-fields"] = True
-    made["x-kubernetes-group-version-kind"] = [
-        {"group": resource.group, "version": resource.version, "kind": resource.kind}
-    ]
-    return made
+    return made | about(resource)
+
+
+def about(resource: Resource) -> dict[str, Any]:
+    """What a schema says of its kind."""
+    kind = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    return {"x-kubernetes-group-version-kind": [kind]}
 
 
 def _paths(resource: Resource) -> dict[str, Any]:

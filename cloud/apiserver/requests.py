@@ -128,7 +128,8 @@ def write_options(
         causes.append(fields.forbidden("force", "may not be specified for non-apply patch"))
     if causes:
         raise status.invalid(_OPTIONS.get(method, "UpdateOptions"), "meta.k8s.io", "", causes)
-    return WriteOptions(dry_run, validation, manager or _manager_of(agent), _flag(query, "force"), restriction)
+    asks = query.get("fieldValidation", "") in ("Warn", "Strict")
+    return WriteOptions(dry_run, validation, manager or _manager_of(agent), _flag(query, "force"), restriction, asks)
 
 
 def _manager_of(agent: str) -> str:

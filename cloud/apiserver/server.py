@@ -21,6 +21,7 @@ from cloud.apiserver.node_lifecycle import NodeLifecycle
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.requests import BODY_LIMIT
 from cloud.apiserver.scheduler import Scheduler
+from cloud.apiserver.schema_files import SchemaFiles
 from cloud.apiserver.storage import Storage
 from cloud.apiserver.streams import BOOKMARK_S, Streams
 from cloud.apiserver.writes import WriteOptions
@@ -89,7 +90,8 @@ class ApiServer:
         access = Access(objects.registry, objects.state)
         lister = Lister(objects.state, objects.now)
         streams = Streams(objects, lister, self._bookmark_s)
-        handler = Handler(objects, storage, lister, streams, known, access)
+        schemas = SchemaFiles(self._data)
+        handler = Handler(objects, storage, lister, streams, known, access, schemas)
         server = _HttpServer(handler, handler_cancellation=True, keepalive_timeout=KEEPALIVE_S, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
         await runner.setup()
@@ -109,6 +111,7 @@ class ApiServer:
             await _controllers(objects, storage).run()
         finally:
             streams.close()
+            await schemas.close()
             await runner.cleanup()
             log.info("stopped url=%s", self.url)
 

@@ -58,9 +58,11 @@ _NODE_AFFINITY = _object(
     preferredDuringSchedulingIgnoredDuringExecution=_list(_object(weight=_WHOLE, preference=_TERM)),
 )
 _TOLERATION = _object(key=_TEXT, operator=_TEXT, value=_TEXT, effect=_TEXT, tolerationSeconds=_WHOLE)
-_STATE = _object(reason=_TEXT, exitCode=_WHOLE)
 _CONTAINER_STATUS = _object(
-    name=_TEXT, ready=_FLAG, restartCount=_WHOLE, state=_object(waiting=_STATE, running=_object(), terminated=_STATE)
+    name=_TEXT,
+    ready=_FLAG,
+    restartCount=_WHOLE,
+    state=_object(waiting=_object(reason=_TEXT), running=_object(), terminated=_object(reason=_TEXT, exitCode=_WHOLE)),
 )
 
 _POD = _object(

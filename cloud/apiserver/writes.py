@@ -23,6 +23,9 @@ class WriteOptions:
     """Whether an apply takes fields that others own."""
     restriction: Restriction | None = None
     """What the outcome has to pass."""
+    asks_validation: bool = False
+    """Whether the client asked for `field_validation` by name, and not for Ignore: unknown fields of built-in kinds are looked
+    for only then."""
 
 
 @dataclass(slots=True)
