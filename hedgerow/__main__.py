@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from hedgerow import mapper
+from hedgerow import bench, mapper
 from hedgerow.signals import until_signalled
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 
 app.add_typer(mapper.app, name="mapper")
+app.add_typer(bench.app, name="bench")
 
 DATA = Path(".hedgerow")
 FAILED, USAGE = 1, 2

@@ -5,7 +5,7 @@ import collections
 import contextlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -21,17 +21,22 @@ _NOTED_S = 30.0
 
 async def show(running: Site, console: Console) -> None:
     """Show what Kubernetes knows until cancelled, or until the terminal is gone."""
+    await live(console, lambda: _hints(running), lambda notes: _screen(running, notes))
+
+
+async def live(console: Console, lines: Callable[[], list[str]], screen: Callable[[list[str]], RenderableType]) -> None:
+    """Show a screen, made of the newest warnings, until cancelled or the terminal is gone; without a terminal show lines."""
     if not console.is_terminal:
-        for line in _hints(running):
+        for line in lines():
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         await asyncio.get_running_loop().create_future()
     with (
         contextlib.suppress(OSError),
         _notes() as notes,
-        Live(console=console, auto_refresh=False, screen=True) as live,
+        Live(console=console, auto_refresh=False, screen=True) as shown,
     ):
         while True:
-            live.update(_screen(running, notes.newest()), refresh=True)
+            shown.update(screen(notes.newest()), refresh=True)
             await asyncio.sleep(1 / REFRESH_PER_S)
 
 

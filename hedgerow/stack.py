@@ -112,11 +112,9 @@ class Stack:
         else:
             self._configure()
         await self.cloudcore.start()
-        await self._up(self.cloudcore, "cloudcore lets no gateway in", partial(_listens, self.ports.cloud), deadline_s)
+        await self._up(self.cloudcore, "cloudcore lets no gateway in", partial(listens, self.ports.cloud), deadline_s)
         await self.edgecore.start()
-        await self._up(
-            self.edgecore, "edgecore's broker does not start", partial(_listens, self.ports.mqtt), deadline_s
-        )
+        await self._up(self.edgecore, "edgecore's broker does not start", partial(listens, self.ports.mqtt), deadline_s)
         if mapper:
             await self.mapper.start()
 
@@ -222,7 +220,7 @@ def free_port(preferred: int = 0) -> int:
     raise ChildError("no free port on loopback")
 
 
-async def _listens(port: int) -> bool:
+async def listens(port: int) -> bool:
     """Whether somebody takes connections on a loopback port."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -93,10 +93,10 @@ class Up:
 
 
 @contextlib.contextmanager
-def up(*arguments: str | Path) -> Iterator[Up]:
-    """`hedgerow up` with these arguments and its output in a pipe."""
+def started(*arguments: str | Path) -> Iterator[Up]:
+    """`hedgerow` with these arguments and its output in a pipe."""
     process = subprocess.Popen(
-        [*COMMAND, "up", *map(str, arguments)],
+        [*COMMAND, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -107,14 +107,24 @@ def up(*arguments: str | Path) -> Iterator[Up]:
         yield running
 
 
-@contextlib.contextmanager
-def up_in_terminal(*arguments: str | Path, columns: int = 80, lines: int = 24) -> Iterator[Up]:
+def up(*arguments: str | Path) -> contextlib.AbstractContextManager[Up]:
+    """`hedgerow up` with these arguments and its output in a pipe."""
+    return started("up", *arguments)
+
+
+def up_in_terminal(*arguments: str | Path) -> contextlib.AbstractContextManager[Up]:
     """`hedgerow up` in a terminal of its own."""
+    return started_in_terminal("up", *arguments)
+
+
+@contextlib.contextmanager
+def started_in_terminal(*arguments: str | Path, columns: int = 80, lines: int = 24) -> Iterator[Up]:
+    """`hedgerow` in a terminal of its own."""
     master, terminal = pty.openpty()
     termios.tcsetwinsize(terminal, (lines, columns))
     try:
         process = subprocess.Popen(
-            [*COMMAND, "up", *map(str, arguments)],
+            [*COMMAND, *map(str, arguments)],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,

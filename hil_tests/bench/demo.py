@@ -32,6 +32,16 @@ def plc_manifests(node: str, port: int) -> list[dict[str, Any]]:
     return manifests
 
 
+def meter_manifests(node: str, port: str) -> list[dict[str, Any]]:
+    """The DeviceModel and the Devices of the emulated meters on a Modbus RTU line, on this node, with their line on this port."""
+    manifests = _load("rtu_meter.yaml")
+    for manifest in manifests:
+        if manifest["kind"] == "Device":
+            manifest["spec"]["nodeName"] = node
+            manifest["spec"]["protocol"]["configData"]["serialPort"] = port
+    return manifests
+
+
 def serial_manifests(node: str, **ports: str) -> list[dict[str, Any]]:
     """The DeviceModels and Devices of the emulated serial instruments, on this node: `scale` and `receiver` on these ports."""
     manifests = _load("serial.yaml")

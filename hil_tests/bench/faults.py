@@ -5,18 +5,15 @@
 is read again whenever it changes; a unit that it does not name is well.
 """
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-import msgspec
 from msgspec import Struct
 
-log = logging.getLogger(__name__)
+from hil_tests.bench.faults_file import followed
 
-LOOK_S = 0.2
-"""Between two looks at the file."""
+log = logging.getLogger(__name__)
 
 
 class Fault(Struct, forbid_unknown_fields=True):
@@ -40,33 +37,14 @@ class Fault(Struct, forbid_unknown_fields=True):
     """The checksum of each answer is wrong; over TCP its header."""
 
 
-_decoder = msgspec.json.Decoder(dict[str, Fault])
-
-
 async def follow(file: Path, faults: dict[int, Fault], units: Mapping[str, int]) -> None:
     """Keep the faults of units as a file says, until cancelled; what cannot be read is logged and changes nothing."""
-    said: bytes | None = None
-    while True:
-        content = _content(file)
-        if content != said:
-            said = content
-            try:
-                found = _decoder.decode(content)
-                unknown = found.keys() - units.keys()
-                if unknown:
-                    raise ValueError(f"no unit {min(unknown)!r}: there are {', '.join(units)}")
-            except ValueError as error:  # msgspec's errors are such
-                log.warning("= faults not understood file=%s error=%s", file, error)
-            else:
-                for name, unit in units.items():
-                    faults[unit] = found.get(name, Fault())
-                log.info("= faults %s", " ".join(found) or "none")
-        await asyncio.sleep(LOOK_S)
-
-
-def _content(file: Path) -> bytes:
-    """Of a small file on a local disk: not worth a thread."""
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        return b"{}"
+    async for found in followed(file, dict[str, Fault]):
+        unknown = found.keys() - units.keys()
+        if unknown:
+            log.warning(
+                "= faults not understood file=%s error=no unit %s: there are %s", file, min(unknown), ", ".join(units)
+            )
+            continue
+        for name, unit in units.items():
+            faults[unit] = found.get(name, Fault())

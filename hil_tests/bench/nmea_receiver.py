@@ -62,10 +62,13 @@ def main() -> None:
     parser.add_argument("--link", type=Path, default=Path("gps"), help="symbolic link that is kept on the port")
     parser.add_argument("--rate", type=float, default=1.0, help="sets of sentences a second")
     parser.add_argument("--no-fix", action="store_true", help="under a roof: no position")
+    parser.add_argument(
+        "--faults-file", type=Path, help="JSON, read again when it changes: FaultsNow in serial_instrument.py"
+    )
     options = parser.parse_args()
     receiver = NmeaReceiver(link=options.link, rate=options.rate)
     receiver.fix = not options.no_fix
-    asyncio.run(serve(receiver, "nmea receiver"))
+    asyncio.run(serve(receiver, "nmea receiver", options.faults_file))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ every start, and reads the load to put on it from standard input:
 
 import argparse
 import asyncio
+import contextlib
 import random
 import sys
 from decimal import Decimal
@@ -103,15 +104,32 @@ def main() -> None:
     parser.add_argument("--link", type=Path, default=Path("scale"), help="symbolic link that is kept on the port")
     parser.add_argument("--rate", type=float, default=10.0, help="lines a second")
     parser.add_argument("--load", type=Decimal, default=Decimal("12.34"), help="kg")
+    parser.add_argument("--busy", action="store_true", help="somebody weighs: another load every few seconds")
+    parser.add_argument(
+        "--faults-file", type=Path, help="JSON, read again when it changes: FaultsNow in serial_instrument.py"
+    )
     options = parser.parse_args()
     scale = Scale(link=options.link, rate=options.rate)
     scale.put(options.load)
 
     async def run() -> None:
-        asyncio.get_running_loop().add_reader(sys.stdin, _typed_load, scale)
-        await serve(scale, "scale")
+        with contextlib.suppress(PermissionError):  # /dev/null: nobody will type there
+            asyncio.get_running_loop().add_reader(sys.stdin, _typed_load, scale)
+        weighing = asyncio.create_task(_weigh(scale)) if options.busy else None
+        try:
+            await serve(scale, "scale", options.faults_file)
+        finally:
+            if weighing is not None:
+                weighing.cancel()
 
     asyncio.run(run())
+
+
+async def _weigh(scale: Scale) -> None:
+    chance = random.Random(3)
+    while True:
+        await asyncio.sleep(chance.uniform(3, 6))
+        scale.put(Decimal(chance.randrange(50, 5500)) / 100, settled=False)
 
 
 def _typed_load(scale: Scale) -> None:

@@ -14,6 +14,7 @@ from typing import Self
 from msgspec import Struct
 
 from edgewire.service import serve_until_signalled
+from hil_tests.bench.faults_file import followed
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,13 @@ class Faults(Struct):
     """What is sent comes byte by byte, each in a turn of the loop of its own."""
     flipped: bool = False
     """One bit of everything that is sent is flipped."""
+
+
+class FaultsNow(Faults, forbid_unknown_fields=True):
+    """What a faults file says."""
+
+    unplugged: bool = False
+    """Its port is gone."""
 
 
 class SerialInstrument:
@@ -51,6 +59,11 @@ class SerialInstrument:
     def port(self) -> str:
         """The path to open: the link, if there is one."""
         return str(self.link) if self.link is not None else self._port
+
+    @property
+    def plugged(self) -> bool:
+        """Whether it has a port."""
+        return self._master >= 0
 
     def tick(self) -> bytes:
         """What it sends unasked, once a period."""
@@ -81,7 +94,7 @@ class SerialInstrument:
 
     def unplug(self) -> None:
         """Be gone, as a USB plug pulled: whoever has the port open is hung up, and its name points nowhere."""
-        if self._master < 0:
+        if not self.plugged:
             return
         if self._ticking is not None:
             self._ticking.cancel()
@@ -94,7 +107,7 @@ class SerialInstrument:
 
     def send(self, data: bytes) -> None:
         """Send something now, with the line's faults. What nobody reads is lost, as on a real line."""
-        if self._master < 0 or self.faults.silent or not data:
+        if not self.plugged or self.faults.silent or not data:
             return
         if self.faults.flipped:
             bit = self._chance.randrange(8 * len(data))
@@ -119,7 +132,7 @@ class SerialInstrument:
         self.unplug()
 
     def _put(self, data: bytes) -> None:
-        if self._master >= 0:
+        if self.plugged:
             with contextlib.suppress(BlockingIOError):
                 self.sent += os.write(self._master, data)
 
@@ -136,18 +149,29 @@ class SerialInstrument:
 
 
 class _Service:
-    def __init__(self, instrument: SerialInstrument, name: str) -> None:
+    def __init__(self, instrument: SerialInstrument, name: str, faults_file: Path | None) -> None:
         self._instrument = instrument
+        self._faults_file = faults_file
         self.name = name
 
     async def run(self, ready: asyncio.Event) -> None:
         async with self._instrument:
             log.info("= %s plugged port=%s", self.name, self._instrument.port)
             ready.set()
+            if self._faults_file is not None:
+                async for faults in followed(self._faults_file, FaultsNow):
+                    self._misbehave(faults)
             await asyncio.get_running_loop().create_future()
 
+    def _misbehave(self, faults: FaultsNow) -> None:
+        self._instrument.faults = faults
+        if faults.unplugged:
+            self._instrument.unplug()
+        elif not self._instrument.plugged:
+            self._instrument.plug()
 
-async def serve(instrument: SerialInstrument, name: str) -> None:
-    """Be plugged until SIGINT or SIGTERM."""
+
+async def serve(instrument: SerialInstrument, name: str, faults_file: Path | None = None) -> None:
+    """Be plugged until SIGINT or SIGTERM, and misbehave as a file says."""
     logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    await serve_until_signalled(_Service(instrument, name))
+    await serve_until_signalled(_Service(instrument, name, faults_file))

@@ -1,0 +1,177 @@
+"""`hedgerow bench`: every instrument read through its ready-made Device, its faults seen, and nothing left behind."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hedgerow.cluster import Cluster
+from hedgerow.instruments import KINDS, WELL, set_fault
+from hedgerow.stack import Ports, Stack
+from hedgerow.tests.running import COMMAND, RUNNING, Up, started, started_in_terminal
+
+
+def hedgerow(*arguments: str | Path) -> tuple[int, str]:
+    """Status of the command, and all that it said."""
+    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=30)
+    return done.returncode, done.stdout + done.stderr
+
+
+def read(data: Path, instrument: str) -> tuple[int, str]:
+    return hedgerow("mapper", "read", "--wait", "1", data / "bench" / f"{instrument}.yaml")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of a bench with every instrument."""
+    folder = tmp_path_factory.mktemp("bench")
+    with started("bench", "up", "--data", folder) as running:
+        running.wait_for(RUNNING)
+        yield folder
+
+
+READINGS = {
+    "plc": r"default/boiler +temperature +-?\d+ +-?\d+\.\d +°C(?s:.*)default/meter +power +\d+\.\d+",
+    "meter": r"default/meter-1 +voltage +2\d\d\.\d+(?s:.*)default/meter-2 +voltage +2\d\d\.\d+",
+    "scale": r"default/scale +weight +\d+\.\d\d +\d+\.\d\d +kg(?s:.*)serial-number +WS-4711(?s:.*)tare +\(only written\)",
+    "receiver": r"default/receiver +latitude +48\.1173\d+ +48\.1173\d+ +°(?s:.*)satellites +8",
+}
+
+
+@pytest.mark.parametrize("instrument", KINDS)
+def test_every_instrument_is_read_by_its_ready_made_device(data: Path, instrument: str) -> None:
+    status, said = read(data, instrument)
+    assert status == 0, said
+    assert re.search(READINGS[instrument], said), said
+
+
+@pytest.mark.parametrize(
+    ("instrument", "fault", "seen"),
+    [
+        ("plc", "busy", "busy"),
+        ("meter", "garbage", "no valid answer"),
+        ("scale", "silence", "did not answer"),
+        ("scale", "unplug", "unplugged, or named otherwise"),
+        ("receiver", "garbage", "nothing was heard"),
+    ],
+)
+def test_a_mapper_sees_a_fault_until_it_is_taken_away(data: Path, instrument: str, fault: str, seen: str) -> None:
+    assert hedgerow("bench", "fault", instrument, fault, "--data", data) == (0, f"{instrument}: {fault}\n")
+    try:
+        status, said = read(data, instrument)
+        assert status == 1
+        assert re.search(seen, " ".join(said.split())), said
+    finally:
+        assert hedgerow("bench", "fault", instrument, "none", "--data", data) == (0, f"{instrument}: well\n")
+    status, said = read(data, instrument)
+    assert status == 0, said
+
+
+def test_every_fault_that_is_offered_is_one_that_its_instrument_understands(data: Path) -> None:
+    for name, kind in KINDS.items():
+        log = data / "bench" / "logs" / f"{name}.log"
+        for fault in kind.faults:
+            before = log.read_text().count("= faults")
+            set_fault(data / "bench", name, fault)
+            _until_said(log, before)
+        set_fault(data / "bench", name, WELL)
+        assert "not understood" not in log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("fault", "scael", "silence"), "no instrument 'scael': did you mean 'scale'?"),
+        (("fault", "scale", "silense"), "no fault of scale 'silense': did you mean 'silence'?"),
+        (("up", "toaster"), "no instrument 'toaster': there are plc, meter, scale, receiver"),
+    ],
+)
+def test_a_name_that_there_is_not_is_refused_with_those_there_are(
+    tmp_path: Path, arguments: tuple[str, ...], why: str
+) -> None:
+    assert hedgerow("bench", *arguments, "--data", tmp_path) == (2, f"hedgerow: {why}\n")
+
+
+def test_no_fault_without_the_instrument(tmp_path: Path) -> None:
+    status, said = hedgerow("bench", "fault", "scale", "silence", "--data", tmp_path)
+    assert status == 1
+    assert f"no scale runs in {tmp_path}" in said
+
+
+def test_a_second_bench_in_the_folder_is_refused(data: Path) -> None:
+    status, said = hedgerow("bench", "up", "--data", data)
+    assert status == 1
+    assert "another `hedgerow bench up`" in said
+
+
+def test_it_ends_in_order_and_leaves_only_devices_and_logs(tmp_path: Path) -> None:
+    bench = tmp_path / "bench"
+    with started("bench", "up", "scale", "meter", "--data", tmp_path) as running:
+        running.wait_for(RUNNING)
+        assert len(running.meet_family()) == 2
+        assert (bench / "scale").is_symlink()
+        assert not (bench / "plc.yaml").exists()
+        set_fault(bench, "scale", "silence")
+        os.kill(running.process.pid, signal.SIGTERM)
+        _ended_well(running)
+    assert sorted(path.name for path in bench.iterdir()) == ["lock", "logs", "meter.yaml", "scale.yaml"]
+    with started("bench", "up", "scale", "--data", tmp_path) as running:
+        running.wait_for(RUNNING)
+        assert not (bench / "meter.yaml").exists()
+        assert read(tmp_path, "scale")[0] == 0, "the fault of the earlier run is gone"
+
+
+def test_an_instrument_that_dies_comes_back_under_its_name(tmp_path: Path) -> None:
+    with started("bench", "up", "scale", "--data", tmp_path) as running:
+        running.wait_for(RUNNING)
+        scale = running.child("hil_tests.bench.scale")
+        scale.kill()
+        running.wait_for("process ended name=scale")
+        until = time.monotonic() + 15
+        while (found := read(tmp_path, "scale"))[0]:
+            assert time.monotonic() < until, found
+
+
+def test_the_live_table_shows_a_fault_and_ctrl_c_ends_it(tmp_path: Path) -> None:
+    with started_in_terminal("bench", "up", "receiver", "--data", tmp_path, columns=150) as running:
+        running.wait_for(RUNNING)
+        assert re.search(r"receiver +running +none +silence garbage bit-errors unplug", running.plain)
+        running.meet_family()
+        set_fault(tmp_path / "bench", "receiver", "unplug")
+        running.wait_for("\x1b[33munplug")
+        running.press_ctrl_c()
+        _ended_well(running)
+
+
+async def test_its_devices_are_devices_of_the_stack(data: Path, tmp_path: Path) -> None:
+    stack = Stack(tmp_path, ports=Ports.any())
+    try:
+        await stack.start()
+        async with Cluster(stack.kubeconfig) as cluster:
+            for file in sorted((data / "bench").glob("*.yaml")):
+                await cluster.apply(list(yaml.safe_load_all(file.read_text())))
+            await cluster.wait_reported("default/scale", "serial-number", "WS-4711", 30)
+            await cluster.wait_reported("default/receiver", "satellites", "8", 30)
+            await cluster.wait_reported("default/meter-2", "tariff", "2100", 30)
+            await cluster.wait_reported("default/boiler", "setpoint", "60.0", 30)
+    finally:
+        await stack.stop()
+
+
+def _ended_well(running: Up) -> None:
+    assert running.ended() == 0, running.said
+    assert "Traceback" not in running.said
+    assert running.left_behind() == []
+
+
+def _until_said(log: Path, before: int) -> None:
+    until = time.monotonic() + 5
+    while log.read_text().count("= faults") == before:
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.02)
