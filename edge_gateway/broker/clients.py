@@ -8,8 +8,9 @@ from edge_gateway.broker.connection import Session
 from edge_gateway.broker.inbox import Inbox
 from edge_gateway.broker.journal import Journal, SessionRow
 from edge_gateway.broker.limits import Limits
-from edge_gateway.broker.outbox import Outbox, Total
+from edge_gateway.broker.outbox import Outbox
 from edge_gateway.broker.router import Router
+from edge_gateway.broker.share import Total
 from edge_gateway.broker.users import User, Users
 
 log = logging.getLogger(__name__)

@@ -65,6 +65,13 @@ class Journal:
         self._touch()
         self._callbacks.append(callback)
 
+    def answer(self, durable: bool, callback: Callable[[], None]) -> None:
+        """Call `callback` at once, or for what outlives its connection, which is `durable`, once everything put so far is."""
+        if durable:
+            self.after(callback)
+        else:
+            callback()
+
     def flush(self) -> None:
         """Hand what has gathered to the store."""
         if not self._changes and not self._callbacks:

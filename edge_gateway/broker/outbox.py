@@ -16,7 +16,6 @@ Retained messages for a new subscription are fetched one by one as there is room
 which counts with what waits.
 """
 
-import logging
 from collections import OrderedDict, deque
 from functools import partial
 from typing import Protocol
@@ -25,9 +24,8 @@ from edge_gateway.broker.journal import Journal, Queued
 from edge_gateway.broker.limits import Limits
 from edge_gateway.broker.packets import PUBREL, encode_ack, encode_publish
 from edge_gateway.broker.retained import Retained
+from edge_gateway.broker.share import Share, Total
 from edge_gateway.broker.users import User
-
-log = logging.getLogger(__name__)
 
 _IDS = 65_535
 
@@ -68,21 +66,12 @@ class _Message:
         self.released = False  # its PUBREC came
 
 
-class Total:
-    """What the outboxes of one broker hold together."""
-
-    __slots__ = ("bytes",)
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-
 class Outbox:
     """One session's outgoing messages. `line` is its connection while there is one."""
 
     __slots__ = (
-        *("_backlog", "_bytes", "_dropped", "_due", "_flying", "_journal", "_limits", "_marked", "_queue", "_released"),
-        *("_releases", "_retained", "_sequence", "_total"),
+        *("_backlog", "_due", "_flying", "_journal", "_limits", "_marked", "_queue", "_released"),
+        *("_releases", "_retained", "_sequence", "_share"),
         *("client_id", "durable", "line", "reader"),
     )
 
@@ -108,12 +97,10 @@ class Outbox:
         self._due: list[_Message] = []  # of those in flight, whose PUBLISH is still to be sent on this line
         self._released: dict[int, _Message] = {}  # of those in flight, in the order of their PUBRECs
         self._backlog: OrderedDict[str, int] | None = None  # retained topics not yet sent -> QoS granted
-        self._bytes = 0  # of the queue and in flight
-        self._total = total or Total()
+        self._share = Share(client_id, limits, total or Total())  # of the queue, the backlog and in flight
         self._sequence = 0
         self._marked = -1  # what came from the queue was sent up to this sequence, as the journal knows
         self._releases = 0
-        self._dropped = 0
 
     def __len__(self) -> int:
         """How many messages wait or are unacknowledged."""
@@ -128,10 +115,10 @@ class Outbox:
         """Send a message of QoS 1 or 2, or let it wait; whether it must become durable before its sender is told."""
         line = self.line
         limits = self._limits
-        crowded = self._total.bytes > limits.waiting_bytes
+        crowded = self._share.crowded
         if line is None or self._queue or self._backlog or len(self._flying) >= limits.window or line.full or crowded:
             queue = self._wait(self._keep(topic, payload, qos, False, False))
-            if len(queue) > limits.queue or self._bytes > limits.queue_bytes or crowded:
+            if len(queue) > limits.queue or self._share.bytes > limits.queue_bytes or crowded:
                 self._drop_oldest(queue)
                 if crowded:
                     self.pump()
@@ -147,12 +134,12 @@ class Outbox:
         before = len(backlog)
         for topic in topics:
             backlog[topic] = qos
-        self._count((len(backlog) - before) * _TOPIC_BYTES)
+        self._share.add((len(backlog) - before) * _TOPIC_BYTES)
         self.pump()
-        while backlog and self._too_much(0):
-            self._lose(len(backlog))
+        while backlog and self._share.too_much(0):
+            self._share.lose(len(backlog))
             backlog.popitem(last=False)
-            self._count(-_TOPIC_BYTES)
+            self._share.add(-_TOPIC_BYTES)
 
     def acknowledge(self, packet_id: int) -> None:
         """PUBACK came. One for a message that is not in flight at QoS 1 is ignored."""
@@ -214,9 +201,8 @@ class Outbox:
             self._marked = mark
             if self.durable:
                 self._journal.put_sent(self.client_id, mark)
-        if self._dropped and not self._queue:
-            log.info("queue is empty again client=%r dropped=%d", self.client_id, self._dropped)
-            self._dropped = 0
+        if not self._queue and not self._backlog:
+            self._share.empty()
 
     def restore(self, rows: list[Queued], sent_up_to: int) -> None:
         """Put back what the journal kept over a restart, in the order of sequences."""
@@ -233,7 +219,7 @@ class Outbox:
                 self._flying[message.packet_id] = message
             else:
                 self._wait(message)
-            self._count(len(row.payload) + _MESSAGE_BYTES)
+            self._share.add(len(row.payload) + _MESSAGE_BYTES)
             self._sequence = max(self._sequence, row.sequence + 1)
         for number, message in sorted(released, key=lambda pair: pair[0]):
             self._released[message.packet_id] = message
@@ -249,7 +235,7 @@ class Outbox:
         for container in (self._flying, self._released, self._due):
             container.clear()
         self._queue = self._backlog = None
-        self._count(-self._bytes)
+        self._share.add(-self._share.bytes)
 
     def _keep(self, topic: str, payload: bytes, qos: int, retain: bool, sent: bool) -> _Message:
         """A new message; `sent` when it takes off at once."""
@@ -258,7 +244,7 @@ class Outbox:
             sequence += 1
         self._sequence = sequence + 1
         message = _Message(sequence, topic, payload, qos, retain)
-        self._count(len(payload) + _MESSAGE_BYTES)
+        self._share.add(len(payload) + _MESSAGE_BYTES)
         if self.durable:
             self._journal.put_queued(self.client_id, sequence, topic, payload, qos, retain, sent)
             if qos == 2:
@@ -292,7 +278,7 @@ class Outbox:
     def _release(self, message: _Message) -> None:
         if message in self._due:
             self._due.remove(message)  # it had the message from an earlier connection
-        self._count(-len(message.payload))
+        self._share.add(-len(message.payload))
         message.topic, message.payload = "", b""
         message.released = True
         self._released[message.packet_id] = message
@@ -310,7 +296,7 @@ class Outbox:
     def _forget(self, message: _Message) -> None:
         """It is the client's, and there is room for another."""
         del self._flying[message.packet_id]
-        self._count(-len(message.payload) - _MESSAGE_BYTES)
+        self._share.add(-len(message.payload) - _MESSAGE_BYTES)
         if self.durable:
             self._journal.drop_queued(self.client_id, message.sequence)
         if self._queue or self._backlog or self._due:
@@ -324,28 +310,12 @@ class Outbox:
         return queue
 
     def _drop_oldest(self, queue: deque[_Message]) -> None:
-        while queue and self._too_much(len(queue)):
-            self._lose(len(queue))
+        while queue and self._share.too_much(len(queue)):
+            self._share.lose(len(queue))
             message = queue.popleft()
-            self._count(-len(message.payload) - _MESSAGE_BYTES)
+            self._share.add(-len(message.payload) - _MESSAGE_BYTES)
             if self.durable:
                 self._journal.drop_queued(self.client_id, message.sequence)
-
-    def _lose(self, waiting: int) -> None:
-        if not self._dropped:
-            log.warning("queue is full, dropping the oldest client=%r messages=%d", self.client_id, waiting)
-        self._dropped += 1
-
-    def _too_much(self, waiting: int) -> bool:
-        limits = self._limits
-        if waiting > limits.queue or self._bytes > limits.queue_bytes:
-            return True
-        # When all sessions together have too much, the one that has little does not pay for it.
-        return self._total.bytes > limits.waiting_bytes and self._bytes > limits.waiting_bytes // limits.sessions
-
-    def _count(self, size: int) -> None:
-        self._bytes += size
-        self._total.bytes += size
 
     def _send_retained(self, line: Line, backlog: OrderedDict[str, int]) -> bool:
         """Send the next retained message; False when the window has no room for it."""
@@ -361,5 +331,5 @@ class Outbox:
             else:
                 return False
         del backlog[topic]
-        self._count(-_TOPIC_BYTES)
+        self._share.add(-_TOPIC_BYTES)
         return True

@@ -17,12 +17,11 @@ from functools import partial
 
 from edge_gateway.broker.admission import Admission, Verify
 from edge_gateway.broker.clients import Clients
-from edge_gateway.broker.connection import CHECKING, CLOSED, NEW, READY, Connection, Session
+from edge_gateway.broker.connection import CHECKING, CLOSED, NEW, READY, Connection
 from edge_gateway.broker.errors import PacketError, PacketTooLarge, UnexpectedPacket, UnsupportedProtocol
 from edge_gateway.broker.inbox import HANDLER, STORE, Inbound
 from edge_gateway.broker.journal import Journal
 from edge_gateway.broker.limits import Limits
-from edge_gateway.broker.lookups import Lookups
 from edge_gateway.broker.packets import (
     DISCONNECT,
     NAMES,
@@ -30,8 +29,6 @@ from edge_gateway.broker.packets import (
     PINGRESP,
     PUBCOMP,
     PUBREL,
-    REFUSED,
-    UNSUBACK,
     Ack,
     Bare,
     Connect,
@@ -41,10 +38,10 @@ from edge_gateway.broker.packets import (
     Unsubscribe,
     encode_ack,
     encode_bare,
-    encode_suback,
     encode_unsupported,
 )
 from edge_gateway.broker.router import Router
+from edge_gateway.broker.subscriptions import Subscriptions
 from edge_gateway.broker.users import Users
 from edge_gateway.store import Store
 
@@ -76,7 +73,7 @@ class Core:
         self._connections: set[Connection] = set()
         self._touched: list[Connection] = []
         self._incomplete = 0  # bytes of packets that have not come whole yet
-        self._lookups = Lookups(self.router.retained, wake)
+        self._subscriptions = Subscriptions(self.clients, self.journal, self.router.retained, wake)
 
     def attach(self, handler: Handler, wants: Callable[[str], bool]) -> None:
         """Give `handler` each PUBLISH of a topic that it `wants`."""
@@ -190,7 +187,7 @@ class Core:
         """The connections that the shell must look at. Hands the journal's changes to the store first."""
         self.journal.flush()
         touched, self._touched = self._touched, []
-        self._lookups.turn()
+        self._subscriptions.turn()
         return touched
 
     def stop(self) -> None:
@@ -220,13 +217,13 @@ class Core:
                     raise UnexpectedPacket(f"{NAMES[packet.kind]} has no place here")
                 if packet.kind == PUBREL:
                     answer = encode_ack(PUBCOMP, packet.packet_id)
-                    self._answer(session, partial(connection.answer, answer))
+                    self.journal.answer(session.outbox.durable, partial(connection.answer, answer))
             case Bare(kind=kind) if kind == PINGREQ:
                 connection.send(encode_bare(PINGRESP))
             case Subscribe():
-                self._subscribe(connection, session, packet)
+                self._subscriptions.subscribe(connection, session, packet)
             case Unsubscribe():
-                self._unsubscribe(connection, session, packet)
+                self._subscriptions.unsubscribe(connection, session, packet)
             case Bare(kind=kind) if kind == DISCONNECT:
                 connection.will = None
                 self.close(connection, "DISCONNECT")
@@ -288,31 +285,6 @@ class Core:
                     self.journal.flush()  # together with what the handler writes
         if waits & HANDLER and self._handler is not None:
             self._handler(inbound)
-
-    def _subscribe(self, connection: Connection, session: Session, packet: Subscribe) -> None:
-        granted = self.clients.subscribe(session, packet.filters, connection.user)
-        answer = encode_suback(packet.packet_id, bytes(REFUSED if qos is None else qos for qos in granted))
-        fresh = [(name, qos) for (name, _), qos in zip(packet.filters, granted, strict=True) if qos is not None]
-        self._answer(session, partial(self._subscribed, connection, answer, fresh))
-
-    def _unsubscribe(self, connection: Connection, session: Session, packet: Unsubscribe) -> None:
-        self.clients.unsubscribe(session, packet.filters)
-        self._answer(session, partial(connection.answer, encode_ack(UNSUBACK, packet.packet_id)))
-
-    def _answer(self, session: Session, answer: Callable[[], None]) -> None:
-        """Answer at once, or for a session that outlives its connection when what it asked for is durable."""
-        if session.outbox.durable:
-            self.journal.after(answer)
-        else:
-            answer()
-
-    def _subscribed(self, connection: Connection, answer: bytes, fresh: list[tuple[str, int]]) -> None:
-        """Answer SUBSCRIBE, and let the retained messages follow [MQTT-3.3.1-6]."""
-        if connection.state != READY or connection.session is None:
-            return
-        connection.send(answer)
-        for name, qos in dict(fresh).items():
-            self._lookups.ask(connection, name, qos)
 
     # Ending.
 
