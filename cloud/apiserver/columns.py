@@ -82,7 +82,7 @@ def _pod_gates(obj: Object, now: datetime) -> str:
 
 
 def _restarts(obj: Object, now: datetime) -> str:
-    return str(sum(status.get("restartCount", 0) for status in _statuses(obj)))
+    return str(sum(status.get("restartCount") or 0 for status in _statuses(obj)))
 
 
 PODS = (
@@ -126,7 +126,7 @@ def _event_last_seen(obj: Object, now: datetime) -> str:
 
 def _event_object(obj: Object, now: datetime) -> str:
     about = obj.get("involvedObject") or obj.get("regarding") or {}
-    return f"{about.get('kind', '').lower()}/{about.get('name', '')}"
+    return f"{(about.get('kind') or '').lower()}/{about.get('name') or ''}"
 
 
 def _event_source(obj: Object, now: datetime) -> str:

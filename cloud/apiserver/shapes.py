@@ -19,7 +19,8 @@ def _object(**properties: Any) -> dict[str, Any]:
 
 
 def _list(item: Any) -> dict[str, Any]:
-    return {"type": "array", "items": item, "nullable": True}
+    # None of its items is null: kube-apiserver would make an empty one of it, and everybody who reads these lists expects one.
+    return {"type": "array", "items": item | {"nullable": False}, "nullable": True}
 
 
 def _map(value: Any) -> dict[str, Any]:

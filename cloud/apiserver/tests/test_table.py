@@ -7,7 +7,9 @@ import pytest
 
 from cloud.apiserver.jsonpath import compile_path
 from cloud.apiserver.resources import Registry
+from cloud.apiserver.status import ApiError
 from cloud.apiserver.table import custom_columns, human_duration, row
+from cloud.apiserver.tests.core import Core
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 OBJECT: dict[str, Any] = {
@@ -142,3 +144,17 @@ def test_an_event_shows_when_it_was_seen_last_and_about_what() -> None:
     }
     columns = [column for column in resource.columns if not column.priority]
     assert row(tuple(columns), event, NOW, "None")["cells"] == ["60s", "Normal", "R", "pod/p", "m"]
+
+
+@pytest.mark.parametrize("part", ["conditions", "containerStatuses", "initContainerStatuses"])
+def test_no_node_can_spoil_the_table_for_all_who_read_it(part: str) -> None:
+    core = Core()
+    spec = {"nodeName": "n", "containers": [{"name": "c", "image": "i"}]}
+    core.create("pods", {"metadata": {"name": "p"}, "spec": spec})
+    with pytest.raises(ApiError) as caught:
+        core.patch("pods", "p", {"status": {part: [None]}}, "status")
+    assert caught.value.code == 400
+    core.patch("pods", "p", {"status": {part: [{"restartCount": None, "type": None, "state": None}]}}, "status")
+    core.create("events", {"metadata": {"name": "e"}, "involvedObject": {"kind": None, "name": None}})
+    for plural, name in (("pods", "p"), ("events", "e")):
+        assert row(core.resource(plural).columns, core.get(plural, name), NOW, "None")["cells"]
