@@ -19,6 +19,8 @@ from cloud.apiserver.typed_values import TypedError
 
 Object = dict[str, Any]
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+MANAGERS_LIMIT = 256
+"""Entries of an object. Those of updates are put together, those of applies are not, and anybody may take any name."""
 _KUBECTL = "kubectl"
 _BEFORE = "before-first-apply"
 _NEW: Mapping[str, Object] = {
@@ -99,7 +101,7 @@ def applied(
 ) -> tuple[Object, Managed]:
     """A live object, {} where there is none yet, with a configuration applied to it, and its entries.
 
-    Raises ApiError: 409 with the conflicts, 400 for fields that the schema does not declare.
+    Raises ApiError: 409 with the conflicts, 400 for fields that the schema does not declare, 413 for too many managers.
     """
     by = Manager(manager, APPLY, resource.api_version, subresource)
     ignored = _ignored(resource, subresource)
@@ -129,6 +131,8 @@ def applied(
         raise status.bad_request(
             f"failed to create typed patch object ({_named(resource, config)}): {error}"
         ) from error
+    if len(made) > MANAGERS_LIMIT:
+        raise status.too_large(f"{len(made)} managers would own fields of the object, limit is {MANAGERS_LIMIT}")
     if manager == _KUBECTL:
         merged = _with_last_applied(merged, config)
     return merged, made

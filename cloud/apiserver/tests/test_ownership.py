@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.apiserver import managed_fields
-from cloud.apiserver.ownership import LAST_APPLIED
+from cloud.apiserver.ownership import LAST_APPLIED, MANAGERS_LIMIT
 from cloud.apiserver.patches import APPLY
 from cloud.apiserver.state import Stored
 from cloud.apiserver.status import ApiError
@@ -112,3 +112,13 @@ def test_entries_survive_a_restart(core: Core) -> None:
     found = again.objects.get(again.resource("devices"), "default", "d1")
     assert managed_fields.same(found.managed, stored.managed)
     assert (found.body, found.data) == (stored.body, stored.data)
+
+
+def test_an_object_has_a_bounded_number_of_managers(core: Core) -> None:
+    config = device("many")
+    for number in range(MANAGERS_LIMIT):
+        apply(core, config, f"m{number}", "many")
+    with pytest.raises(ApiError) as caught:
+        apply(core, config, "one-more", "many")
+    assert caught.value.code == 413
+    apply(core, config, "m0", "many")
