@@ -109,10 +109,13 @@ class Deletion:
 
     def expire(self, resource: Resource) -> None:
         """Remove the objects of a kind that are older than its rules keep them."""
-        limit = self._now() - timedelta(seconds=resource.rules.expires_after_s)
+        now = self._now()
+        limit = now - timedelta(seconds=resource.rules.expires_after_s)
         for stored in list(self._state.newest_all(resource.storage)):
             obj = msgspec.json.decode(stored.body)
-            seen = parse_time(obj.get("lastTimestamp") or obj["metadata"].get("creationTimestamp") or "")
+            seen = parse_time(obj.get("lastTimestamp") or "")
+            if seen is None or seen > now:  # what its writer says of the future keeps nothing
+                seen = parse_time(obj["metadata"].get("creationTimestamp") or "")
             if seen is None or seen < limit:
                 self._draft.remove(resource, obj, stored)
 

@@ -206,6 +206,30 @@ def test_a_token_works_at_once_and_no_longer_when_it_is_gone(server: ServerProce
     api.close()
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/v1/namespaces/default%2Fsecrets",
+        "/api/v1/%73ecrets",
+        "//api/v1/secrets",
+        "/api/v1//secrets",
+        "/api//v1/secrets",
+        "/api/v1/secrets/",
+        "/api/v1/Secrets",
+        "/api/v1/pods/../secrets",
+        "/api/v1/pods/%2e%2e/secrets",
+        "/apis//v1/secrets",
+        "/api/v1/watch/secrets",
+        "/api/v1/pods;/../secrets",
+        "/api/v1/secrets?watch=true&timeoutSeconds=1",
+    ],
+)
+def test_no_way_of_writing_a_path_shows_a_viewer_secrets(viewer: Api, path: str) -> None:
+    answer = viewer.get(path)
+    assert answer.code in (400, 403, 404), answer.body
+    assert answer.body["kind"] == "Status"
+
+
 def test_access_reviews_tell_the_truth(admin: Api, viewer: Api) -> None:
     assert can(admin, verb="*", group="*", resource="*")
     assert not can(viewer, verb="*", group="*", resource="*")

@@ -512,6 +512,16 @@ def test_what_could_not_be_stored_is_forgotten_and_its_revisions_are_not_used_ag
     assert int(created["metadata"]["resourceVersion"]) > lost.stored.revision
 
 
+def test_an_event_from_the_future_goes_an_hour_after_it_was_created(core: Core) -> None:
+    about = {"namespace": "default", "name": "x"}
+    event = {"metadata": {"name": "e"}, "involvedObject": about, "lastTimestamp": "9999-01-01T00:00:00Z"}
+    core.create("events", event)
+    core.later(3599)
+    assert core.objects.expire() is None
+    core.later(2)
+    assert core.objects.expire() is not None
+
+
 def test_what_could_not_be_stored_was_never_a_version_that_readers_see(core: Core) -> None:
     # After a restart that revision is another change's, and a watch from it would miss what comes in between.
     before = core.objects.state.revision
