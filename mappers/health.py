@@ -82,10 +82,10 @@ class Health:
             log.info("= property readable again device=%s property=%s", self._device, property)
 
     def unreadable(self, property: str, error: DriverError) -> None:
-        """A property could not be read; said once."""
-        if self._unreadable.get(property) != str(error):
+        """A property could not be read; said once, however the words change, until it can be."""
+        if property not in self._unreadable:
             log.warning("= property unreadable device=%s property=%s error=%s", self._device, property, error)
-            self._unreadable[property] = str(error)
+        self._unreadable[property] = str(error)
 
     def refused(self, property: str, why: str) -> None:
         """A desired value is not followed."""

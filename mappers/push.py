@@ -28,6 +28,9 @@ _METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 
+LONGEST_TIMEOUT_MS = 10_000
+"""A request under way holds up the end of the process."""
+
 JSON, VALUE = "json", "value"
 
 
@@ -263,8 +266,8 @@ def _checked(url: str, key: str) -> str:
 
 
 def _seconds(milliseconds: int, key: str) -> float:
-    if not 10 <= milliseconds <= 60_000:
-        raise ValueError(f"`{key}`: `timeout` must lie between 10 and 60000 ms")
+    if not 10 <= milliseconds <= LONGEST_TIMEOUT_MS:
+        raise ValueError(f"`{key}`: `timeout` must lie between 10 and {LONGEST_TIMEOUT_MS} ms")
     return milliseconds / 1000
 
 

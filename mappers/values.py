@@ -36,6 +36,8 @@ OPEN = frozenset({"string", "bytes"})
 # Wide enough for a uint64 times any scale of practical length without rounding.
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _LARGEST_EXPONENT = 400  # beyond float64, and cheap to compute with
+_MOST_DIGITS = 38  # of an INT: a twin carries 40 characters
+_HUGE = 10**_MOST_DIGITS
 _MOST_SHIFTED, _SHIFTED_BELOW = 9, 10**18  # within what `_plain` writes without an exponent
 _single = struct.Struct(">f")
 _short_float = struct.Struct(">e")
@@ -175,6 +177,8 @@ def text(value: Value, type: str, scaling: Scaling) -> str:
         if numeric or type == BOOLEAN:
             raise BadAnswer(f"bytes are no {type}")
         return value.hex()
+    elif (isinstance(value, int) and not -_HUGE < value < _HUGE) or (isinstance(value, Decimal) and value.is_snan()):
+        raise BadAnswer("a number that no device counts to")
     if type == BOOLEAN:
         return "true" if value else "false"
     if isinstance(value, bool):
@@ -341,8 +345,8 @@ def _order(
 
 
 def _rounded(number: Decimal) -> str:
-    if not number.is_finite():
-        raise BadAnswer(f"{number} is not an integer")
+    if not number.is_finite() or number.adjusted() >= _MOST_DIGITS:
+        raise BadAnswer(f"{number:.6g} is not an integer that can be told")
     return str(int(number.to_integral_value(ROUND_HALF_EVEN, _EXACT)))
 
 

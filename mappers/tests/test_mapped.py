@@ -178,7 +178,7 @@ def test_a_device_is_online_while_properties_of_longer_cycles_have_values() -> N
 
 def test_what_an_int_cannot_express_is_an_unreadable_property() -> None:
     device = mapped(count={"cell": 0})
-    why = "count: NaN is not an integer"
+    why = "count: NaN is not an integer that can be told"
     assert turn(device, 0, count=float("nan")) == [State("default/a", "unhealthy", "Unreadable", why)]
 
 

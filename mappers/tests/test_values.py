@@ -316,6 +316,7 @@ def test_a_number_that_a_driver_read_as_text_is_scaled() -> None:
     [
         ("abc", "INT"), ("", "FLOAT"), ("1e999999", "FLOAT"), ("nan", "DOUBLE"), ("inf", "INT"), ("on", "BOOLEAN"),
         (b"\x01", "INT"), (b"\x01", "BOOLEAN"), (Decimal("NaN"), "INT"), (float("nan"), "INT"), (float("inf"), "INT"),
+        (Decimal("1e999999"), "INT"), (10**1000, "INT"), (10**1000, "STRING"),
     ],
 )  # fmt: skip
 def test_what_is_no_value_of_the_type_is_a_bad_answer(value: float | Decimal | str | bytes, type: str) -> None:
