@@ -10,16 +10,15 @@ purpose: a broker must not queue wishes of the past for a device that is away.
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 
 from edge_gateway import merge, twin_record
 from edge_gateway.effects import Effects, Publish
 from edge_gateway.store import Change as Row
-from edge_gateway.twin_record import ONLINE, DeviceRecord, DeviceTwinRecord, PropertyTwin, ValueRecord
+from edge_gateway.twin_record import ONLINE, DeviceRecord, DeviceTwinRecord, PropertyTwin, ValueRecord, rfc3339
+from edge_gateway.unseen import Unseen, state_key, twin_key
 from edgewire import message as wire
-from edgewire import resource, topics, twin
+from edgewire import topics, twin
 from edgewire.device import Device, DeviceModel, desired_problem
-from edgewire.message import Message
 from edgewire.twin import Change, Member, StateReport, Twin, TwinError
 
 log = logging.getLogger(__name__)
@@ -39,6 +38,8 @@ class DeviceTwin:
         """`wanted` says whether anyone on the broker listens to a topic, so that nothing is encoded for nobody."""
         self._wanted = wanted
         self._devices: dict[str, DeviceTwinRecord] = {}
+        self.unseen = Unseen(self._devices)
+        """What the cloud does not know yet."""
         self._kept_values: dict[str, dict[str, ValueRecord]] = {}
         self._kept_devices: dict[str, DeviceRecord] = {}
 
@@ -78,7 +79,7 @@ class DeviceTwin:
             self._follow_model(kept, model, effects)
             self._follow_wishes(kept, now_ms, effects)
             if kept.dirty():
-                effects.dirty.append(_twin_key(device.id))
+                effects.dirty.append(twin_key(device.id))
         return effects
 
     def device_removed(self, id: str) -> Effects:
@@ -145,7 +146,7 @@ class DeviceTwin:
         self._enter_state(id, kept, report, now_ms, effects)
         topic = topics.of_device(id, topics.STATE_RESULT)
         if self._wanted(topic):
-            state = kept.state(_rfc3339(kept.record.last_online_at))
+            state = kept.state(rfc3339(kept.record.last_online_at))
             effects.publishes.append(Publish(topic, twin.state_result(report.event_id, now_ms, state)))
         if report.state in ONLINE:
             self._look_at_all(id, kept, now_ms, effects)
@@ -163,67 +164,9 @@ class DeviceTwin:
     def members(self) -> list[Member]:
         """Every device of the node."""
         return [
-            Member(id, kept.device.metadata.name, kept.record.state, _rfc3339(kept.record.last_online_at))
+            Member(id, kept.device.metadata.name, kept.record.state, rfc3339(kept.record.last_online_at))
             for id, kept in self._devices.items()
         ]
-
-    # What the cloud does not know yet
-
-    def dirty_keys(self) -> list[str]:
-        """Everything the cloud has not acknowledged, as keys for `message_for`."""
-        keys = []
-        for id, kept in self._devices.items():
-            if kept.dirty():
-                keys.append(_twin_key(id))
-            if kept.state_is_dirty():
-                keys.append(_state_key(id))
-        return keys
-
-    def message_for(self, key: str, now_ms: int) -> Message | None:
-        """The newest message about a key, or None when the cloud knows all. It is in flight until `delivered`."""
-        found = self._find(key)
-        if found is None:
-            return None
-        kept, is_state = found
-        if is_state:
-            if not kept.state_is_dirty():
-                return None
-            kept.state_offered = kept.record.state_sequence
-            state = kept.state(_rfc3339(kept.record.last_online_at))
-            content = twin.state_content(wire.new_id(), now_ms, state)
-        else:
-            twins = {p.name: p.twin_for_cloud() for p in kept.offer()}
-            if not twins:
-                return None
-            content = twin.updated_content(wire.new_id(), now_ms, twins)
-        return wire.build(wire.UPDATE, key, content, source="twin")
-
-    def delivered(self, key: str) -> Effects:
-        """The cloud has what `message_for(key)` last said, or will never take it: it is not sent again.
-
-        What changed since, or did not fit, is dirty still and named again.
-        """
-        effects = Effects()
-        found = self._find(key)
-        if found is None:
-            return effects
-        kept, is_state = found
-        before = kept.record.seen, kept.record.state_seen
-        if is_state:
-            kept.record.state_seen = max(kept.record.state_seen, kept.state_offered)
-        else:
-            kept.record.seen = max(kept.record.seen, kept.offered)
-        if (kept.record.seen, kept.record.state_seen) != before:
-            effects.changes.append(("device", kept.device.id, twin_record.encode(kept.record)))
-        if kept.state_is_dirty() if is_state else kept.dirty():
-            effects.dirty.append(key)
-        return effects
-
-    def _find(self, key: str) -> tuple[DeviceTwinRecord, bool] | None:
-        """The device of a dirty key, and whether the key is that of its state."""
-        report = resource.parse_device_report(key)
-        kept = self._devices.get(report[0]) if report else None
-        return None if report is None or kept is None else (kept, report[1] == resource.STATE_UPDATED)
 
     # Following the resources
 
@@ -310,7 +253,7 @@ class DeviceTwin:
                 effects.publishes.append(Publish(topic, twin.document(event_id, now_ms, changes)))
         changed = [kept.properties[name] for name in changes]
         if any(p.to_cloud for p in changed):
-            effects.dirty.append(_twin_key(id))
+            effects.dirty.append(twin_key(id))
         if not 0 <= now_ms - kept.looked_at < REPEAT_DELTA_MS:  # below 0 the clock went back
             self._look_at_all(id, kept, now_ms, effects)
         else:
@@ -362,7 +305,7 @@ class DeviceTwin:
         record.state, record.reason, record.message, record.refused = new
         record.state_sequence = kept.next_sequence()
         effects.changes.append(("device", id, twin_record.encode(record)))
-        effects.dirty.append(_state_key(id))
+        effects.dirty.append(state_key(id))
 
     def _known(self, id: str, event_id: str) -> DeviceTwinRecord:
         kept = self._devices.get(id)
@@ -393,15 +336,3 @@ def _joined(errors: list[TwinError], event_id: str) -> TwinError | None:
 def _unreadable(table: str, key: str, error: Exception) -> Row:
     log.error("stored row is unreadable and dropped table=%s key=%r error=%s", table, key, error)
     return (table, key, None)
-
-
-def _twin_key(id: str) -> str:
-    return resource.device_report(id, resource.TWIN_UPDATED)
-
-
-def _state_key(id: str) -> str:
-    return resource.device_report(id, resource.STATE_UPDATED)
-
-
-def _rfc3339(at_ms: int) -> str:
-    return "" if not at_ms else datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

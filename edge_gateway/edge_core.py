@@ -187,7 +187,7 @@ class EdgeCore:
 
     def dirty_keys(self) -> list[str]:
         """What a new connection has to bring to the cloud, in this order."""
-        return [resource.INVENTORY, resource.NODE_STATUS, *self._twins.dirty_keys()]
+        return [resource.INVENTORY, resource.NODE_STATUS, *self._twins.unseen.dirty_keys()]
 
     def message_for(self, key: str, now_ms: int) -> Message | None:
         """The newest message about one of `dirty_keys`, or None when the cloud knows all of it."""
@@ -196,11 +196,11 @@ class EdgeCore:
         if key == resource.NODE_STATUS:
             name = str(Resource(resource.NO_NAMESPACE, resource.NODE_STATUS, self.node))
             return wire.build(wire.UPDATE, name, self._machine, source="edged")
-        return self._twins.message_for(key, now_ms)
+        return self._twins.unseen.message_for(key, now_ms)
 
     def delivered(self, key: str) -> Effects:
         """The cloud has what `message_for(key)` last said."""
-        return self._twins.delivered(key)
+        return self._twins.unseen.delivered(key)
 
 
 def _too_large(size: int) -> TwinError:

@@ -24,7 +24,7 @@ class Effects:
         self.changes: list[Change] = []
         self.publishes: list[Publish] = []
         self.dirty: list[str] = []
-        """Keys of what the cloud does not know yet, as `DeviceTwin.message_for` takes them."""
+        """Keys of what the cloud does not know yet, as `Unseen.message_for` takes them."""
         self.refusals: list[tuple[str, TwinError]] = []
         """Who sent what could not be taken, for the log: the answer is among `publishes`."""
 

@@ -5,6 +5,8 @@ that is not reported to the cloud has no number until it is. Records are kept as
 one a device (table `device`).
 """
 
+from datetime import UTC, datetime
+
 import msgspec
 from msgspec import UNSET, Struct, field
 
@@ -187,3 +189,8 @@ def parse_value_record(value: bytes) -> ValueRecord:
 def parse_device_record(value: bytes) -> DeviceRecord:
     """A kept DeviceRecord. Raises what `message.UNREADABLE` names if the store was tampered with."""
     return _device_record.decode(value)
+
+
+def rfc3339(at_ms: int) -> str:
+    """A time in ms since 1970 as Kubernetes writes it; empty for 0, which is never."""
+    return "" if not at_ms else datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

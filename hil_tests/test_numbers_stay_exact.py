@@ -47,8 +47,8 @@ def mapped(type: str, keys: dict[str, Any]) -> MappedDevice:
 def in_kubernetes(gateway: DeviceTwin, reported: str) -> str:
     """What `kubectl get device` shows after a mapper's report."""
     gateway.report("default/a", reported.encode(), MS)
-    (key,) = (key for key in gateway.dirty_keys() if key.endswith("twin/edge_updated"))
-    message = gateway.message_for(key, MS)
+    (key,) = (key for key in gateway.unseen.dirty_keys() if key.endswith("twin/edge_updated"))
+    message = gateway.unseen.message_for(key, MS)
     assert message is not None
     content = Message.read(message, twin.UpdatedContent)
     old, new = device_status.DeviceStatus(), device_status.DeviceStatus()

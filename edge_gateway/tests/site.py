@@ -170,6 +170,6 @@ class Site:
 
     def tell_cloud(self) -> dict[str, tuple[object, object] | None]:
         """Deliver the twin message, and say what was in it."""
-        said = updated(self.twins.message_for(TWIN_KEY, self.now))
-        self.perform(self.twins.delivered(TWIN_KEY))
+        said = updated(self.twins.unseen.message_for(TWIN_KEY, self.now))
+        self.perform(self.twins.unseen.delivered(TWIN_KEY))
         return said

@@ -78,7 +78,7 @@ def test_what_nobody_listens_to_is_not_published_and_all_else_is_the_same() -> N
     for heard in (told.report({"power": "OFF"}), told.send(b"not json"), told.state("online"), told.send(b"{}", "a/b")):
         assert heard.effects.publishes
     assert deaf.rows == told.rows
-    assert deaf.twins.dirty_keys() == told.twins.dirty_keys() == [TWIN_KEY, STATE_KEY]
+    assert deaf.twins.unseen.dirty_keys() == told.twins.unseen.dirty_keys() == [TWIN_KEY, STATE_KEY]
 
 
 def test_golden_reports_are_taken() -> None:
@@ -372,11 +372,11 @@ def test_a_state_is_told_device_and_cloud_once() -> None:
     answer = heard.on(topics.STATE_RESULT)
     assert answer["device"] == {"name": "s1", "state": "online", "lastOnlineTime": "2026-11-18T11:06:40Z"}
     assert (heard.dirty, heard.keys) == ([STATE_KEY], [f"device {ID}"])
-    said = site.twins.message_for(STATE_KEY, site.now)
+    said = site.twins.unseen.message_for(STATE_KEY, site.now)
     assert said is not None
     assert said.read(StateContent).device.state == "online"
-    site.perform(site.twins.delivered(STATE_KEY))
-    assert site.twins.message_for(STATE_KEY, site.now) is None
+    site.perform(site.twins.unseen.delivered(STATE_KEY))
+    assert site.twins.unseen.message_for(STATE_KEY, site.now) is None
     again = site.state("online")
     assert (again.dirty, again.keys) == ([], [])
     assert again.on(topics.STATE_RESULT)["device"]["state"] == "online"
@@ -414,7 +414,7 @@ def unwell(site: Site, state: str = "offline", message: str = "silent", refused:
 
 
 def told_state(site: Site) -> DeviceState:
-    said = site.twins.message_for(STATE_KEY, site.now)
+    said = site.twins.unseen.message_for(STATE_KEY, site.now)
     assert said is not None
     return said.read(StateContent).device
 
@@ -443,10 +443,10 @@ def test_a_device_that_reports_is_well_but_follows_no_more_than_before() -> None
 def test_a_state_that_changes_while_its_message_is_in_flight_stays_dirty() -> None:
     site = Site()
     site.state("online")
-    site.twins.message_for(STATE_KEY, site.now)
+    site.twins.unseen.message_for(STATE_KEY, site.now)
     site.state("offline")
-    assert site.perform(site.twins.delivered(STATE_KEY)).dirty == [STATE_KEY]
-    assert site.twins.dirty_keys() == [STATE_KEY]
+    assert site.perform(site.twins.unseen.delivered(STATE_KEY)).dirty == [STATE_KEY]
+    assert site.twins.unseen.dirty_keys() == [STATE_KEY]
 
 
 def test_members_are_told_with_state_and_time() -> None:
@@ -473,7 +473,7 @@ def test_a_message_carries_what_changed_since_the_last_and_no_more() -> None:
     site = Site()
     site.report({"temperature": "21", "speed": "1"})
     assert site.tell_cloud() == {"temperature": ("21", None), "speed": ("1", None)}
-    assert site.twins.message_for(TWIN_KEY, site.now) is None
+    assert site.twins.unseen.message_for(TWIN_KEY, site.now) is None
     site.report({"temperature": "21", "speed": "2"})
     assert site.tell_cloud() == {"speed": ("2", None)}
 
@@ -481,29 +481,35 @@ def test_a_message_carries_what_changed_since_the_last_and_no_more() -> None:
 def test_what_changes_while_a_message_is_in_flight_stays_dirty_and_is_named_again() -> None:
     site = Site()
     site.report({"temperature": "21", "speed": "1"})
-    assert updated(site.twins.message_for(TWIN_KEY, site.now)) == {"temperature": ("21", None), "speed": ("1", None)}
+    assert updated(site.twins.unseen.message_for(TWIN_KEY, site.now)) == {
+        "temperature": ("21", None),
+        "speed": ("1", None),
+    }
     site.report({"speed": "2"})
-    heard = site.perform(site.twins.delivered(TWIN_KEY))
+    heard = site.perform(site.twins.unseen.delivered(TWIN_KEY))
     assert heard.dirty == [TWIN_KEY]
     assert site.tell_cloud() == {"speed": ("2", None)}
-    assert site.twins.dirty_keys() == [STATE_KEY]
+    assert site.twins.unseen.dirty_keys() == [STATE_KEY]
 
 
 def test_a_message_built_again_before_it_is_delivered_carries_all() -> None:
     site = Site()
     site.report({"temperature": "21"})
-    site.twins.message_for(TWIN_KEY, site.now)
+    site.twins.unseen.message_for(TWIN_KEY, site.now)
     site.report({"speed": "1"})
-    assert updated(site.twins.message_for(TWIN_KEY, site.now)) == {"temperature": ("21", None), "speed": ("1", None)}
-    assert site.perform(site.twins.delivered(TWIN_KEY)).dirty == []
+    assert updated(site.twins.unseen.message_for(TWIN_KEY, site.now)) == {
+        "temperature": ("21", None),
+        "speed": ("1", None),
+    }
+    assert site.perform(site.twins.unseen.delivered(TWIN_KEY)).dirty == []
 
 
 def test_a_delivery_nobody_waits_for_changes_nothing() -> None:
     site = Site()
     for key in (TWIN_KEY, STATE_KEY, "device/a/b/twin/edge_updated", "inventory"):
-        heard = site.perform(site.twins.delivered(key))
+        heard = site.perform(site.twins.unseen.delivered(key))
         assert (heard.effects.changes, heard.dirty) == ([], [])
-        assert site.twins.message_for(key, NOW) is None
+        assert site.twins.unseen.message_for(key, NOW) is None
 
 
 @pytest.mark.parametrize("filling", ["x", "\x01", "€"])
@@ -515,10 +521,10 @@ def test_no_message_is_longer_than_a_frame_and_the_rest_follows(filling: str) ->
     for start in range(0, 600, 50):
         site.report(dict.fromkeys(names[start : start + 50], value))
     told: list[str] = []
-    while (sent := site.twins.message_for(TWIN_KEY, site.now)) is not None:
+    while (sent := site.twins.unseen.message_for(TWIN_KEY, site.now)) is not None:
         assert len(message.encode(sent)) < message.MAX_FRAME
         told += updated(sent)
-        heard = site.perform(site.twins.delivered(TWIN_KEY))
+        heard = site.perform(site.twins.unseen.delivered(TWIN_KEY))
         assert heard.dirty == ([TWIN_KEY] if len(told) < 600 else [])
     assert told == names
 
@@ -527,7 +533,7 @@ def test_numbers_count_up_over_all_properties_of_a_device() -> None:
     site = Site()
     site.report({"temperature": "21"})
     site.report({"speed": "1"})
-    sent = site.twins.message_for(TWIN_KEY, site.now)
+    sent = site.twins.unseen.message_for(TWIN_KEY, site.now)
     assert sent is not None
     twins = sent.read(dict[str, Any])["twin"]
     numbers = [twins[name]["actual_version"]["edge"] for name in ("temperature", "speed")]
@@ -540,7 +546,7 @@ def test_a_property_that_is_not_reported_to_the_cloud_stays_on_the_site() -> Non
     assert TWIN_KEY not in heard.dirty
     assert heard.keys == [f"twin {ID}/speed", f"device {ID}"]
     assert heard.delta == {"speed": "5"}  # it is desired all the same
-    assert site.twins.message_for(TWIN_KEY, site.now) is None
+    assert site.twins.unseen.message_for(TWIN_KEY, site.now) is None
     site.report({"temperature": "21"})
     assert site.tell_cloud() == {"temperature": ("21", None)}
 
@@ -566,7 +572,7 @@ def test_what_waits_for_the_cloud_is_kept_back_once_it_shall_not_be_reported_any
     site = Site()
     site.report({"speed": "1"})
     site.edit(a_device(not_to_cloud=("speed",), generation=2))
-    assert site.twins.message_for(TWIN_KEY, site.now) is None
+    assert site.twins.unseen.message_for(TWIN_KEY, site.now) is None
 
 
 # Models and devices that come, change and go
@@ -585,7 +591,7 @@ def test_values_survive_a_time_without_the_model() -> None:
     site.report({"temperature": "21", "speed": "1"})
     rows = dict(site.rows)
     assert site.edit(a_device({"power": "ON"}), None).effects.changes == []
-    assert site.twins.dirty_keys() == [STATE_KEY]
+    assert site.twins.unseen.dirty_keys() == [STATE_KEY]
     heard = site.edit(a_device({"power": "ON"}))
     assert heard.dirty == [TWIN_KEY]
     assert site.rows == rows
@@ -636,22 +642,22 @@ def test_what_the_cloud_acknowledges_of_a_predecessor_is_not_taken_for_the_new_d
     site = Site()
     for n in range(10):
         site.report({"temperature": str(n)})
-    site.twins.message_for(TWIN_KEY, site.now)
+    site.twins.unseen.message_for(TWIN_KEY, site.now)
     site.edit(a_device(uid="u2"))
     site.report({"temperature": "21"})
-    site.perform(site.twins.delivered(TWIN_KEY))
+    site.perform(site.twins.unseen.delivered(TWIN_KEY))
     assert site.tell_cloud() == {"temperature": ("21", None)}
 
 
 def test_nothing_is_kept_of_a_removed_device() -> None:
     site = Site(a_device({"speed": "5"}))
     site.report({"temperature": "21"})
-    site.twins.message_for(TWIN_KEY, site.now)
+    site.twins.unseen.message_for(TWIN_KEY, site.now)
     site.perform(site.twins.device_removed(ID))
     assert site.rows == {}
-    assert site.twins.dirty_keys() == []
+    assert site.twins.unseen.dirty_keys() == []
     assert site.twins.members() == []
-    assert site.perform(site.twins.delivered(TWIN_KEY)).effects.changes == []
+    assert site.perform(site.twins.unseen.delivered(TWIN_KEY)).effects.changes == []
     assert site.perform(site.twins.device_removed(ID)).effects.changes == []
 
 
@@ -691,9 +697,9 @@ def test_numbers_go_on_after_a_restart_where_they_were() -> None:
         site.report({"temperature": value})
     site.restart(a_device(), a_model())
     site.report({"speed": "1"})
-    site.twins.message_for(TWIN_KEY, site.now)
+    site.twins.unseen.message_for(TWIN_KEY, site.now)
     site.report({"speed": "2"})
-    site.perform(site.twins.delivered(TWIN_KEY))
+    site.perform(site.twins.unseen.delivered(TWIN_KEY))
     assert site.tell_cloud() == {"speed": ("2", None)}
 
 
@@ -756,7 +762,7 @@ class CloudFollows(RuleBasedStateMachine):
         """A message is sent; whether it arrives is only known when it is acknowledged."""
         if key in self.in_flight:
             return
-        sent = self.site.twins.message_for(key, self.site.now)
+        sent = self.site.twins.unseen.message_for(key, self.site.now)
         if sent is None:
             return
         self.in_flight[key] = arrives
@@ -774,8 +780,8 @@ class CloudFollows(RuleBasedStateMachine):
     def acknowledge(self, key: str) -> None:
         if self.in_flight.get(key):
             del self.in_flight[key]
-            heard = self.site.perform(self.site.twins.delivered(key))
-            assert heard.dirty == [k for k in self.site.twins.dirty_keys() if k == key]
+            heard = self.site.perform(self.site.twins.unseen.delivered(key))
+            assert heard.dirty == [k for k in self.site.twins.unseen.dirty_keys() if k == key]
 
     @rule()
     def break_link(self) -> None:
@@ -797,7 +803,7 @@ class CloudFollows(RuleBasedStateMachine):
     @invariant()
     def what_the_cloud_does_not_have_is_dirty(self) -> None:
         if hasattr(self, "site") and not self.in_flight and self.cloud != self.edge():
-            assert TWIN_KEY in self.site.twins.dirty_keys()
+            assert TWIN_KEY in self.site.twins.unseen.dirty_keys()
 
     def edge(self) -> dict[str, tuple[object, object]]:
         values = self.site.values()
@@ -807,10 +813,10 @@ class CloudFollows(RuleBasedStateMachine):
         if not hasattr(self, "site"):
             return
         self.in_flight.clear()
-        for key in self.site.twins.dirty_keys():
+        for key in self.site.twins.unseen.dirty_keys():
             self.send(key, True)
             self.acknowledge(key)
-        assert self.site.twins.dirty_keys() == []
+        assert self.site.twins.unseen.dirty_keys() == []
         assert self.cloud == self.edge()
         assert self.cloud_state == self.site.twins.members()[0].state
 
@@ -885,4 +891,4 @@ def test_every_device_of_a_model_is_on_its_own() -> None:
     twins.report("default/s1", board.report({"speed": ("1", NOW)}).encode(), NOW)
     answer = Heard(twins.get("default/s2", b"{}", NOW)).on(topics.GET_RESULT)
     assert "actual" not in answer["twin"]["speed"]
-    assert [key for key in twins.dirty_keys() if "s2" in key] == []
+    assert [key for key in twins.unseen.dirty_keys() if "s2" in key] == []
