@@ -10,6 +10,7 @@ import pytest
 from edge_gateway.broker.packets import Publish
 from edge_gateway.broker.passwords import hash_password
 from edge_gateway.broker.tests.brokers import BuiltIn, Raw, until
+from edge_gateway.broker.watch import FileWatch
 
 HASHES = {name: hash_password(name) for name in ("boss", "s1", "s2")}
 TOPICS = "$hw/events/device/default/"
@@ -91,3 +92,21 @@ def test_an_offline_session_goes_with_its_user_and_another_keeps_what_it_may_hav
     with connected(broker, "s1", clean=False) as s1, connected(broker, "s2", clean=False) as s2:
         assert (s1.session_present, s2.session_present) == (False, True)
         assert s2.next(Publish).topic == f"{TOPICS}s2/x"
+
+
+def test_a_file_is_read_again_when_only_its_owner_or_mode_changed(tmp_path: Path) -> None:
+    file = tmp_path / "server.key"
+    file.write_text("key")
+    file.chmod(0o600)
+    used: list[str] = []
+    watch = FileWatch([file], file.read_text, used.append)
+    before = file.stat().st_ctime_ns
+
+    def changed() -> bool:
+        file.chmod(0o640)  # now the broker's user may read it
+        return file.stat().st_ctime_ns != before
+
+    until(changed, "the clock of the file system goes on")
+    watch.look()
+    watch.look()
+    assert used == ["key"]
