@@ -14,7 +14,7 @@ from hedgerow.signals import until_signalled
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hedgerow.instruments import Instrument
+    from hedgerow.instruments import Instrument, Kind
 
 app = typer.Typer(no_args_is_help=True, help="Emulated instruments to play with.")
 
@@ -33,9 +33,12 @@ def up(
 
     for name in names or ():
         _known(name, "instrument", KINDS)
+        if why := KINDS[name].missing:
+            _end(f"no {name}: {why}", FAILED)
     logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
-    chosen = [name for name in KINDS if not names or name in names]
-    status = asyncio.run(until_signalled(_up(data.absolute(), chosen, node)))
+    chosen = [kind.name for kind in KINDS.values() if (kind.name in names if names else not kind.missing)]
+    left_out = [] if names else [kind for kind in KINDS.values() if kind.missing]
+    status = asyncio.run(until_signalled(_up(data.absolute(), chosen, left_out, node)))
     sys.exit(0 if status > 128 else status)  # a signal is how one ends it
 
 
@@ -59,7 +62,7 @@ def fault(
     typer.echo(f"{instrument}: {'well' if fault == WELL else fault}")
 
 
-async def _up(data: Path, names: list[str], node: str) -> int:
+async def _up(data: Path, names: list[str], left_out: list["Kind"], node: str) -> int:
     from rich.console import Console
 
     from hedgerow.children import ChildError
@@ -70,7 +73,7 @@ async def _up(data: Path, names: list[str], node: str) -> int:
     folder = data / "bench"
     try:
         async with bench(folder, names, node) as instruments:
-            hints = _hints(folder, instruments)
+            hints = _hints(folder, instruments, left_out)
             lines = hints if console.is_terminal else [*_lines(instruments), *hints]
             await live(console, lambda: lines, lambda notes: _screen(instruments, notes, lines))
     except ChildError as error:
@@ -104,18 +107,17 @@ def _lines(instruments: Iterable["Instrument"]) -> list[str]:
     return [f"{one.kind.name:10} {one.kind.about}, {one.address}" for one in instruments]
 
 
-def _hints(folder: Path, instruments: list["Instrument"]) -> list[str]:
-    from hedgerow.instruments import BLUETOOTH, BLUETOOTH_DRIVER
-
-    shown = instruments[-1]
+def _hints(folder: Path, instruments: list["Instrument"], left_out: Iterable["Kind"]) -> list[str]:
+    shown = instruments[0]
+    radio = "".join(one.environment for one in instruments)
     return [
+        *(f"No {kind.name}: {kind.missing}" for kind in left_out),
         f"Ports, Devices and logs {folder}",
         "In a second terminal:",
-        f"  hedgerow mapper read {shown.manifest}",
+        f"  {shown.environment}hedgerow mapper read {shown.manifest}",
         f"  hedgerow bench fault {shown.kind.name} {next(iter(shown.kind.faults))}        and none",
         f"  kubectl apply -f {folder}        with `hedgerow up` running",
-        "No Bluetooth among them: its virtual radio lives in the process that uses it,",
-        f"  hedgerow mapper read {BLUETOOTH} --driver {BLUETOOTH_DRIVER}",
+        *([f"For Bluetooth begin the command, hedgerow up too, with {radio.strip()}"] if radio else ()),
         "Ctrl-C stops everything.",
     ]
 

@@ -93,7 +93,7 @@ class Child:
                 stdout=output,
                 stderr=output,
                 process_group=0,
-                preexec_fn=_die_with_parent(),
+                preexec_fn=die_with_parent(),
             )
 
     async def _stop_watching(self) -> None:
@@ -130,8 +130,8 @@ class Child:
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _die_with_parent() -> Callable[[], None] | None:
-    """What the new process does before its command, where there is a way."""
+def die_with_parent() -> Callable[[], None] | None:
+    """What a new process does before its command so that it gets SIGTERM when this one dies; None where there is no way."""
     return None if _libc is None else partial(_ask_to_die_with, os.getpid())
 
 

@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,8 @@ from hil_tests.bench import demo, plc, rtu_meter
 BENCH = "hedgerow bench up"
 WELL = "none"
 """The name of no fault."""
-BLUETOOTH = Path(demo.__file__).with_name("ble.yaml")
-BLUETOOTH_DRIVER = "hil_tests.bench.ble_desk:BleDesk"
-"""The Bluetooth instruments' Devices, and the driver that has them in its own process."""
+BLUETOOTH = "bluetooth"
+_BLUETOOTH_TIMEOUT_MS = 2000
 
 _SERIAL_FAULTS: dict[str, Any] = {
     "silence": {"silent": True},
@@ -63,7 +64,18 @@ class Kind:
     """Fault -> what its faults file says."""
     options: tuple[str, ...] = ()
     tcp_port: int = 0
-    """The port it would like; 0: it has a serial port instead."""
+    """The port it would like; 0: it has a device file instead."""
+    needs_module: str = ""
+    needs_program: str = ""
+
+    @property
+    def missing(self) -> str:
+        """What this machine lacks for it; empty when nothing."""
+        if self.needs_program and shutil.which(self.needs_program) is None:
+            return f"{self.needs_program} is not installed"
+        if self.needs_module and find_spec(self.needs_module) is None:
+            return f"{self.needs_module} is not installed: pip install hedgerow[hil]"
+        return ""
 
 
 def _scale_manifests(node: str, port: str) -> list[dict[str, Any]]:
@@ -72,6 +84,10 @@ def _scale_manifests(node: str, port: str) -> list[dict[str, Any]]:
 
 def _receiver_manifests(node: str, port: str) -> list[dict[str, Any]]:
     return _named(demo.serial_manifests(node, scale=port, receiver=port), "receiver")
+
+
+def _bluetooth_manifests(node: str, _port: str) -> list[dict[str, Any]]:
+    return demo.ble_manifests(node, _BLUETOOTH_TIMEOUT_MS)
 
 
 def _named(manifests: Iterable[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -112,6 +128,15 @@ KINDS = {
             _receiver_manifests,
             _SERIAL_FAULTS,
         ),
+        Kind(
+            BLUETOOTH,
+            "thermometer and beacon, Bluetooth LE behind a D-Bus socket",
+            "hil_tests.bench.ble_station",
+            _bluetooth_manifests,
+            {"silence": {"deaf": True}, "unplug": {"off": True}},
+            needs_module="bumble",
+            needs_program="dbus-daemon",
+        ),
     )
 }
 """Every instrument, by name."""
@@ -140,6 +165,11 @@ class Instrument:
     def address(self) -> str:
         """Where it is."""
         return f"127.0.0.1:{self._tcp_port}" if self._tcp_port else str(self._link)
+
+    @property
+    def environment(self) -> str:
+        """What to write before a command that is to reach it."""
+        return f"DBUS_SYSTEM_BUS_ADDRESS=unix:path={self._link} " if self.kind.name == BLUETOOTH else ""
 
     @property
     def running(self) -> bool:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -15,16 +16,25 @@ from hedgerow.cluster import Cluster
 from hedgerow.instruments import KINDS, WELL, set_fault
 from hedgerow.stack import Ports, Stack
 from hedgerow.tests.running import COMMAND, RUNNING, Up, started, started_in_terminal
+from hil_tests.conftest import missing
 
 
-def hedgerow(*arguments: str | Path) -> tuple[int, str]:
+def hedgerow(*arguments: str | Path, **environment: str) -> tuple[int, str]:
     """Status of the command, and all that it said."""
-    done = subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=30)
+    command = [*COMMAND, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env={**os.environ, **environment})
     return done.returncode, done.stdout + done.stderr
 
 
 def read(data: Path, instrument: str) -> tuple[int, str]:
-    return hedgerow("mapper", "read", "--wait", "1", data / "bench" / f"{instrument}.yaml")
+    if KINDS[instrument].missing:
+        missing(KINDS[instrument].missing)
+    return hedgerow("mapper", "read", "--wait", "1", data / "bench" / f"{instrument}.yaml", **radio(data))
+
+
+def radio(data: Path) -> dict[str, str]:
+    """What leads to the bench's Bluetooth."""
+    return {"DBUS_SYSTEM_BUS_ADDRESS": f"unix:path={data}/bench/bluetooth"}
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +51,7 @@ READINGS = {
     "meter": r"default/meter-1 +voltage +2\d\d\.\d+(?s:.*)default/meter-2 +voltage +2\d\d\.\d+",
     "scale": r"default/scale +weight +\d+\.\d\d +\d+\.\d\d +kg(?s:.*)serial-number +WS-4711(?s:.*)tare +\(only written\)",
     "receiver": r"default/receiver +latitude +48\.1173\d+ +48\.1173\d+ +°(?s:.*)satellites +8",
+    "bluetooth": r"default/thermometer +temperature +2\d[.\d]* +2\d[.\d]* +°C(?s:.*)default/beacon(?s:.*)humidity +50\.0",
 }
 
 
@@ -58,10 +69,13 @@ def test_every_instrument_is_read_by_its_ready_made_device(data: Path, instrumen
         ("meter", "garbage", "no valid answer"),
         ("scale", "silence", "did not answer"),
         ("scale", "unplug", "unplugged, or named otherwise"),
+        ("bluetooth", "unplug", "was not seen"),
         ("receiver", "garbage", "nothing was heard"),
     ],
 )
 def test_a_mapper_sees_a_fault_until_it_is_taken_away(data: Path, instrument: str, fault: str, seen: str) -> None:
+    if KINDS[instrument].missing:
+        missing(KINDS[instrument].missing)
     assert hedgerow("bench", "fault", instrument, fault, "--data", data) == (0, f"{instrument}: {fault}\n")
     try:
         status, said = read(data, instrument)
@@ -74,7 +88,7 @@ def test_a_mapper_sees_a_fault_until_it_is_taken_away(data: Path, instrument: st
 
 
 def test_every_fault_that_is_offered_is_one_that_its_instrument_understands(data: Path) -> None:
-    for name, kind in KINDS.items():
+    for name, kind in ((name, kind) for name, kind in KINDS.items() if not kind.missing):
         log = data / "bench" / "logs" / f"{name}.log"
         for fault in kind.faults:
             before = log.read_text().count("= faults")
@@ -89,7 +103,7 @@ def test_every_fault_that_is_offered_is_one_that_its_instrument_understands(data
     [
         (("fault", "scael", "silence"), "no instrument 'scael': did you mean 'scale'?"),
         (("fault", "scale", "silense"), "no fault of scale 'silense': did you mean 'silence'?"),
-        (("up", "toaster"), "no instrument 'toaster': there are plc, meter, scale, receiver"),
+        (("up", "toaster"), "no instrument 'toaster': there are plc, meter, scale, receiver, bluetooth"),
     ],
 )
 def test_a_name_that_there_is_not_is_refused_with_those_there_are(
@@ -127,14 +141,18 @@ def test_it_ends_in_order_and_leaves_only_devices_and_logs(tmp_path: Path) -> No
         assert read(tmp_path, "scale")[0] == 0, "the fault of the earlier run is gone"
 
 
-def test_an_instrument_that_dies_comes_back_under_its_name(tmp_path: Path) -> None:
-    with started("bench", "up", "scale", "--data", tmp_path) as running:
+@pytest.mark.parametrize("name", ["scale", "bluetooth"])
+def test_an_instrument_that_dies_comes_back_under_its_name(tmp_path: Path, name: str) -> None:
+    if KINDS[name].missing:
+        missing(KINDS[name].missing)
+    with started("bench", "up", name, "--data", tmp_path) as running:
         running.wait_for(RUNNING)
-        scale = running.child("hil_tests.bench.scale")
-        scale.kill()
-        running.wait_for("process ended name=scale")
+        family = running.meet_family()
+        running.child(KINDS[name].module).kill()
+        assert psutil.wait_procs(family, 5)[1] == []
+        running.wait_for(f"process ended name={name}")
         until = time.monotonic() + 15
-        while (found := read(tmp_path, "scale"))[0]:
+        while (found := read(tmp_path, name))[0]:
             assert time.monotonic() < until, found
 
 
@@ -149,7 +167,10 @@ def test_the_live_table_shows_a_fault_and_ctrl_c_ends_it(tmp_path: Path) -> None
         _ended_well(running)
 
 
-async def test_its_devices_are_devices_of_the_stack(data: Path, tmp_path: Path) -> None:
+async def test_its_devices_are_devices_of_the_stack(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", radio(data)["DBUS_SYSTEM_BUS_ADDRESS"])
     stack = Stack(tmp_path, ports=Ports.any())
     try:
         await stack.start()
@@ -160,6 +181,9 @@ async def test_its_devices_are_devices_of_the_stack(data: Path, tmp_path: Path) 
             await cluster.wait_reported("default/receiver", "satellites", "8", 30)
             await cluster.wait_reported("default/meter-2", "tariff", "2100", 30)
             await cluster.wait_reported("default/boiler", "setpoint", "60.0", 30)
+            if not KINDS["bluetooth"].missing:
+                await cluster.wait_reported("default/thermometer", "battery", "87", 30)
+                await cluster.wait_reported("default/beacon", "humidity", "50.0", 30)
     finally:
         await stack.stop()
 

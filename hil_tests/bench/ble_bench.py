@@ -83,7 +83,7 @@ async def ble_bench(config: pytest.Config, *, through_bluez: Path | None = None)
         if through_bluez is None:
             yield Bench("", virtual.backends, air, virtual)
             return
-        async with dbus_daemon(through_bluez) as address, bluez(virtual, address):
+        async with dbus_daemon(through_bluez / "bus") as address, bluez(virtual, address):
             yield Bench("hci0", Backends(), air, virtual)
         return
     if through_bluez is not None:

@@ -2,6 +2,7 @@
 
 A radio in the air is shared by whoever is there, a virtual one by whoever is in its process. So these instruments live in the
 mapper's: as a driver of one's own it serves the protocols `ble` and `bluetooth` on an adapter that exists nowhere else.
+`ble_station.py` has them for other processes, where there is D-Bus.
 `ble.yaml` beside this file holds the instruments' manifests.
 
     mapper.yaml:  mappers: [{driver: "hil_tests.bench.ble_desk:BleDesk"}]
@@ -45,10 +46,7 @@ class BleDesk(Ble):
             if self._radio is None:
                 air = Air()
                 self._radio = Radio("", self._settings, (await Adapter.on(air)).backends)
-                thermometer = await Thermometer.on_air(air, "desk-thermometer")
-                beacon = await Beacon.on_air(air, "desk-beacon")
-                await beacon.say("02ca09 03bf13", name="desk-beacon")
-                self._moving = asyncio.create_task(_move(thermometer, beacon), name="desk instruments")
+                self._moving = asyncio.create_task(move(*await on_air(air)), name="desk instruments")
         return self._radio
 
 
@@ -72,7 +70,15 @@ class _DeskDriver(BleDriver):
             await super().close()
 
 
-async def _move(thermometer: Thermometer, beacon: Beacon) -> None:
+async def on_air(air: Air) -> tuple[Thermometer, Beacon]:
+    """The instruments."""
+    thermometer = await Thermometer.on_air(air, "desk-thermometer")
+    beacon = await Beacon.on_air(air, "desk-beacon")
+    await beacon.say("02ca09 03bf13", name="desk-beacon")
+    return thermometer, beacon
+
+
+async def move(thermometer: Thermometer, beacon: Beacon) -> None:
     """Let the values swing with the minutes, and the beacon's button be pressed now and then."""
     pressed = 0
     while True:

@@ -21,6 +21,8 @@ from bleak.exc import BleakError, BleakGATTProtocolError
 from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
 
+from hedgerow.children import die_with_parent
+
 from .ble_radio import Adapter
 
 DAEMON_S = 10.0
@@ -43,15 +45,16 @@ class _Refusal(Exception):
 
 
 @contextlib.asynccontextmanager
-async def dbus_daemon(folder: Path) -> AsyncIterator[str]:
-    """The address of a D-Bus daemon of one's own. Raises FileNotFoundError where the program is missing."""
+async def dbus_daemon(socket: Path) -> AsyncIterator[str]:
+    """The address of a D-Bus daemon of one's own, which ends with this process. Raises FileNotFoundError where the program is
+    missing."""
     program = shutil.which("dbus-daemon")
     if program is None:
         raise FileNotFoundError("dbus-daemon is not installed")
-    address = f"unix:path={folder}/bus"
+    address = f"unix:path={socket}"
     daemon = await asyncio.create_subprocess_exec(
         program, "--session", "--nofork", "--nopidfile", "--print-address=1", f"--address={address}",
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, preexec_fn=die_with_parent(),
     )  # fmt: skip
     try:
         assert daemon.stdout is not None

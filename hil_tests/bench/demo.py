@@ -52,6 +52,16 @@ def serial_manifests(node: str, **ports: str) -> list[dict[str, Any]]:
     return manifests
 
 
+def ble_manifests(node: str, timeout_ms: int) -> list[dict[str, Any]]:
+    """The DeviceModels and Devices of the emulated Bluetooth instruments, on this node."""
+    manifests = _load("ble.yaml")
+    for manifest in manifests:
+        if manifest["kind"] == "Device":
+            manifest["spec"]["nodeName"] = node
+            manifest["spec"]["protocol"]["configData"]["timeout"] = timeout_ms
+    return manifests
+
+
 def board_manifests(node: str, names: tuple[str, ...] = BOARDS) -> list[dict[str, Any]]:
     """The boards' DeviceModel and a Device for each of the names."""
     model, template = _load("board.yaml")
