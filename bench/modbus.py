@@ -33,6 +33,7 @@ from mappers.modbus_registers import HOLDING, INPUT, Visitor, VisitorConfig
 WARM_S, MEASURED_S = 3.0, 12.0
 TAGS = 100
 SEQUENTIAL_S, ROUNDS = 1.5, 4
+BARE = "a bare loop of pymodbus and paho in the same run"
 THINGSBOARD = "ThingsBoard IoT Gateway 3.8.5, one request a tag"
 
 
@@ -43,6 +44,8 @@ class Load(Struct):
     cycle_ms: int
     floats: bool = False
     """float32 values instead of uint16 with a scale."""
+    bare: bool = False
+    """A bare loop instead of the mapper."""
 
 
 class Measured(Struct):
@@ -68,9 +71,10 @@ async def measure() -> Figures:
 
 
 async def _loads() -> Figures:
-    scaled, floats = await _under(Load(10, 150)), await _under(Load(10, 150, floats=True))
+    scaled, bare = await _under(Load(10, 150)), await _under(Load(10, 150, bare=True))
+    floats = await _under(Load(10, 150, floats=True))
     many, greedy = await _under(Load(200, 1000)), await _under(Load(10, 1))
-    against: dict[str, float | str] = {"aim, at most": 5, THINGSBOARD: "52 (and 67 MB)"}
+    against: dict[str, float | str] = {"aim, at most": 5, BARE: bare.cpu_percent, THINGSBOARD: "52 (and 67 MB)"}
     note = "10 devices of 100 tags at 150 ms, all changing, to MQTT"
     return {
         "modbus_10x100_at_150ms_cpu": Figure(
@@ -114,7 +118,7 @@ async def _under(load: Load) -> Measured:
         folder = Path(name)
         port = stack.enter_context(mosquitto(folder))
         client = stack.enter_context(Counting(port))
-        async with _servers(load.devices) as (servers, counts), _mapper(folder, port) as process:
+        async with _servers(load.devices) as (servers, counts), _reader(folder, port, load, servers) as process:
             await asyncio.to_thread(client.define, load, servers)
             await asyncio.sleep(WARM_S)
             before, cpu, values, began = await counts(), process.cpu_times(), client.count(), time.monotonic()
@@ -177,12 +181,14 @@ def _property(number: int, load: Load) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _mapper(folder: Path, port: int) -> AsyncIterator[psutil.Process]:
+async def _reader(folder: Path, port: int, load: Load, servers: list[int]) -> AsyncIterator[psutil.Process]:
     (folder / "mapper.yaml").write_text(json.dumps({"protocol": "modbus", "broker": {"port": port}}))
+    command = ["mappers", str(folder / "mapper.yaml")]
+    if load.bare:
+        options = ["--broker", str(port), "--cycle-ms", str(load.cycle_ms), "--ports", *map(str, servers)]
+        command = ["bench.modbus_bare_loop", *options]
     with (folder / "mapper.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mappers", str(folder / "mapper.yaml")), stdout=log, stderr=log
-        )
+        process = await asyncio.create_subprocess_exec(sys.executable, "-m", *command, stdout=log, stderr=log)
     try:
         yield psutil.Process(process.pid)
     finally:
