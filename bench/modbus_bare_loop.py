@@ -38,7 +38,9 @@ async def run(ports: list[int], cycle_s: float, broker: int) -> None:
     """Poll every port."""
     mqtt = paho.Client(CallbackAPIVersion.VERSION2)
     mqtt.connect("127.0.0.1", broker)
-    asyncio.get_running_loop().add_reader(mqtt.socket(), mqtt.loop_read)
+    connected = mqtt.socket()
+    assert connected is not None
+    asyncio.get_running_loop().add_reader(connected.fileno(), mqtt.loop_read)
     await asyncio.gather(*(poll(number, port, cycle_s, mqtt) for number, port in enumerate(ports)))
 
 
