@@ -156,6 +156,21 @@ def test_an_instrument_that_dies_comes_back_under_its_name(tmp_path: Path, name:
             assert time.monotonic() < until, found
 
 
+def test_a_killed_mapper_does_not_keep_the_thermometer(data: Path) -> None:
+    status, said = read(data, "bluetooth")
+    assert status == 0, said
+    command = [*COMMAND, "mapper", "read", "--count", "100", str(data / "bench" / "bluetooth.yaml")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **radio(data)}) as mapper:
+        try:
+            assert mapper.stdout is not None
+            battery = next(line for line in mapper.stdout if "battery" in line)
+        finally:
+            mapper.kill()
+    assert battery.split()[1] == "87"  # it was connected, and lingered
+    status, said = read(data, "bluetooth")
+    assert status == 0, said
+
+
 def test_the_live_table_shows_a_fault_and_ctrl_c_ends_it(tmp_path: Path) -> None:
     with started_in_terminal("bench", "up", "receiver", "--data", tmp_path, columns=150) as running:
         running.wait_for(RUNNING)

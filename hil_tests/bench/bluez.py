@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from bleak.backends.scanner import AdvertisementData, BaseBleakScanner
 from bleak.exc import BleakError, BleakGATTProtocolError
 from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
+from msgspec import Struct
 
 from hedgerow.children import die_with_parent
 
@@ -29,6 +30,8 @@ DAEMON_S = 10.0
 """For the D-Bus daemon to start."""
 HCI = "/org/bluez/hci0"
 
+_DAEMON = "org.freedesktop.DBus"
+_NAMES_CHANGED = f"type='signal',sender='{_DAEMON}',member='NameOwnerChanged'"
 _OBJECTS = "org.freedesktop.DBus.ObjectManager"
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _ADAPTER = "org.bluez.Adapter1"
@@ -88,6 +91,13 @@ async def bluez(adapter: Adapter, address: str) -> AsyncIterator[None]:
             os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = before
 
 
+class _User(Struct):
+    """What a client of the service holds; it ends with the client."""
+
+    scans: int = 0
+    connected: set[str] = set()
+
+
 class _Bluez:
     """The objects, and what their methods do."""
 
@@ -102,6 +112,7 @@ class _Bluez:
         self._descriptors: dict[str, tuple[BaseBleakClient, Any]] = {}
         self._attempts: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._users: dict[str, _User] = {}
         self._objects: dict[str, dict[str, Properties]] = {
             HCI: {
                 _ADAPTER: {
@@ -119,6 +130,8 @@ class _Bluez:
     async def open(self, address: str) -> None:
         self._bus = await MessageBus(bus_address=address).connect()
         self._bus.add_message_handler(self._called)
+        await self._bus.call(Message(destination=_DAEMON, path="/org/freedesktop/DBus", interface=_DAEMON,
+                                     member="AddMatch", signature="s", body=[_NAMES_CHANGED]))  # fmt: skip
         await self._bus.request_name("org.bluez")
         self._adapter.on_power = self._powered
 
@@ -135,6 +148,8 @@ class _Bluez:
         self._change(HCI, _ADAPTER, {"Powered": Variant("b", on)})
 
     def _called(self, call: Message) -> bool:
+        if call.message_type is MessageType.SIGNAL and call.member == "NameOwnerChanged" and not call.body[2]:
+            self._start(self._gone(call.body[0]))
         if call.message_type is not MessageType.METHOD_CALL or not str(call.path).startswith(("/org/bluez", "/")):
             return False
         methods: dict[tuple[str, str], Callable[..., Awaitable[tuple[str, list[Any]]]]] = {
@@ -155,14 +170,44 @@ class _Bluez:
         method = methods.get((str(call.interface), str(call.member)))
         if method is None:
             return False
-        task = asyncio.ensure_future(self._answer(call, method))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._answer(call, method))
         return True
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _used(self, call: Message) -> None:
+        """Note what a client holds from now on."""
+        user = self._users.setdefault(str(call.sender), _User())
+        match call.member:
+            case "StartDiscovery":
+                user.scans += 1
+            case "StopDiscovery":
+                user.scans -= 1
+            case "Connect" | "Pair":
+                user.connected.add(str(call.path))
+            case "Disconnect":
+                user.connected.discard(str(call.path))
+
+    async def _gone(self, name: str) -> None:
+        """As BlueZ does: what a client held that is gone is let go, unless another holds it too."""
+        user = self._users.pop(name, _User())
+        with contextlib.suppress(_Refusal, BleakError):
+            for _ in range(user.scans):
+                await self._stop_discovery(HCI)
+            for path in user.connected.difference(*(other.connected for other in self._users.values())):
+                await self._disconnect(path)
+
     async def _answer(self, call: Message, method: Callable[..., Awaitable[tuple[str, list[Any]]]]) -> None:
+        connects = call.member in ("Connect", "Pair")
         try:
+            if connects:  # whose client goes meanwhile is not to go on
+                self._used(call)
             signature, body = await method(call.path, *call.body)
+            if not connects:
+                self._used(call)
             answer = Message.new_method_return(call, signature, body)
         except _Refusal as error:
             answer = Message.new_error(call, f"org.bluez.Error.{error.args[0]}", error.args[1])
