@@ -56,7 +56,7 @@ async def found(driver: ModbusDriver, visitor: Visitor) -> Value | DriverError:
     ("fault", "error"),
     [
         (Fault(silent=True), NoAnswer),
-        (Fault(delay_s=0.3), NoAnswer),
+        (Fault(delay_s=2.0), NoAnswer),
         (Fault(refuses={3: 2}), Refused),
         (Fault(wrong_unit=True), BadAnswer),
         (Fault(disconnects=True), NoAnswer),
