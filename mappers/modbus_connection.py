@@ -1,8 +1,8 @@
 """One bus: a request at a time, each with its deadline, and never an answer taken for another's.
 
-TCP numbers its requests: a late answer is known by its number and dropped, and the connection stays, for another unit may be
-well. After a second request without any answer it is closed, because a server that lost its power says nothing either. Bytes
-that make no sense close it at once.
+TCP numbers its requests, and an answer to another than the last is dropped. There are servers, pymodbus's among them, that give
+a late answer the number of the request that came meanwhile: so after a request without an answer, or bytes that make no
+sense, the connection is closed, and the next request makes another.
 
 A serial line has no numbers. So a request is given up only when its time is over, never half way; before each there is the
 silence that ends a frame; and a unit that did not answer is not asked again before its timeout has passed once more, or its late
@@ -23,7 +23,8 @@ from .modbus_wire import Wire, connect, open_port
 
 BROADCAST_DELAY_S = 0.1
 """The least silence after a broadcast; Modbus over Serial Line V1.02, section 2.4.1."""
-_MISSES_OF_ONE_CONNECTION = 2
+_MISSES_OF_A_LINE = 2
+"""A line behind a network: what is late comes over the next connection as well; but a server that lost its power says nothing."""
 _SMOOTHING = 0.2
 
 
@@ -214,7 +215,7 @@ class ModbusConnection:
         self._misses += 1
         if not self._numbered:
             self._owing[unit.slave_id] = asyncio.get_running_loop().time() + unit.timeout / 1000
-        if isinstance(self._bus, Server) and self._misses >= _MISSES_OF_ONE_CONNECTION:
+        if self._numbered or (isinstance(self._bus, Server) and self._misses >= _MISSES_OF_A_LINE):
             self.close()
         return NoAnswer(f"{self._name(unit)} did not answer within {unit.timeout} ms, {doing}")
 

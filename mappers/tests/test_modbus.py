@@ -1,6 +1,7 @@
 """The Modbus TCP driver against a real server: values, writes, refusals, silence, restarts, garbage."""
 
 import asyncio
+import contextlib
 import math
 import random
 import struct
@@ -359,20 +360,36 @@ async def test_whatever_a_server_sends_is_no_value_unless_it_is_the_answer(serve
         await driver.close()
 
 
-async def test_a_second_silence_makes_a_new_connection(server: ModbusServer, driver: ModbusDriver) -> None:
-    """A server that lost its power does not say so; one unit of a gateway that is off shall not cost the others theirs."""
-    server.silent.add(1)
-    dead, well = unit(server.port, 1, timeout=50), unit(server.port, 2)
-    for _ in range(3):
+async def test_a_late_answer_with_the_number_of_the_next_request_is_not_taken() -> None:
+    """As pymodbus's server sends it: the number is that of the request that came last."""
+    numbers: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def answer(request: bytes, number: int) -> None:
+            await asyncio.sleep(0.15 if number == 1 else 0.02)
+            writer.write(numbers[-1] + request[2:5] + b"\5" + request[6:8] + b"\2" + request[8:10])
+
+        answers = []
+        with contextlib.suppress(ConnectionError):
+            while request := await reader.read(300):
+                numbers.append(request[:2])
+                answers.append(asyncio.create_task(answer(request, len(numbers))))
+        await asyncio.gather(*answers)
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    served: list[asyncio.Task[None]] = []
+    server = await asyncio.start_server(lambda r, w: served.append(asyncio.create_task(serve(r, w))), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    driver = make_driver(port)
+    async with server:
         with pytest.raises(NoAnswer):
-            await driver.read([visitor(dead)])
-        assert await driver.read([visitor(well, offset=7)]) == [2007]
-    assert server.connections == 1
-    for _ in range(2):
-        with pytest.raises(NoAnswer):
-            await driver.read([visitor(dead)])
-    assert await driver.read([visitor(well, offset=7)]) == [2007]
-    assert server.connections == 2
+            await driver.read([visitor(unit(port, timeout=100), offset=5)])
+        for offset in range(9, 20):  # 20 ms each: the late answer comes among them
+            assert await driver.read([visitor(unit(port), offset=offset)]) == [offset]
+        await driver.close()
+        await asyncio.gather(*served)
 
 
 async def test_bits_are_written_by_mask_over_tcp_too(server: ModbusServer, driver: ModbusDriver) -> None:
