@@ -112,7 +112,7 @@ async def test_a_bad_message_is_answered_logged_once_and_forgotten(
     await others_are_well(site)
     await site.until("the sender's next report", lambda: site.reported("one") == value)
     [line] = edge_log.complaints()
-    assert f"device={device} event_id={event_id} code={code} reason={answer['reason']}" in line
+    assert f"device={device!r} event_id={event_id!r} code={code} reason={answer['reason']!r}" in line
     assert cloud_log.complaints() == []
     assert tapped.tap.connections == 1
 
