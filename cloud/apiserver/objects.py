@@ -296,11 +296,7 @@ class Objects:
             old = msgspec.json.decode(stored.body)
         written = (obj.get("metadata") or {}).get("managedFields")
         old_meta, _ = metadata.parse(old)
-        if meta.uid and meta.uid != old_meta.uid:
-            why = f"Precondition failed: UID in precondition: {meta.uid}, UID in object meta: {old_meta.uid}"
-            raise status.conflict(resource.plural, resource.group, stored.name, why)
-        if meta.resource_version and meta.resource_version != str(stored.revision):
-            raise status.modified(resource.plural, resource.group, stored.name)
+        _check_same(resource, stored, meta, old_meta)
         if subresource == "status" and resource.custom:
             meta = old_meta
         metadata.keep_system_fields(meta, old_meta)
@@ -422,6 +418,15 @@ def _reused(resource: Resource, before: Resource | None) -> Resource:
     if before is None or before.openapi != resource.openapi:
         return resource
     return replace(resource, schema=before.schema, validations=before.validations)
+
+
+def _check_same(resource: Resource, stored: Stored, meta: ObjectMeta, old_meta: ObjectMeta) -> None:
+    """Raise ApiError 409 when a write is of another object of this name, or of an older state of it."""
+    if meta.uid and meta.uid != old_meta.uid:
+        why = f"Precondition failed: UID in precondition: {meta.uid}, UID in object meta: {old_meta.uid}"
+        raise status.conflict(resource.plural, resource.group, stored.name, why)
+    if meta.resource_version and meta.resource_version != str(stored.revision):
+        raise status.modified(resource.plural, resource.group, stored.name)
 
 
 def _cannot_be_handled(resource: Resource, why: str) -> status.ApiError:
