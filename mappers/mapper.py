@@ -124,11 +124,6 @@ class Mapper:
         """The device served under an id."""
         return self._served.get(id)
 
-    def bus_of(self, device: str) -> Hashable | None:
-        """The bus of a device that is served, else None."""
-        served = self._served.get(device)
-        return None if served is None else served.plan.bus
-
     def next_on(self, bus: Hashable) -> tuple[MappedDevice, float] | None:
         """The device of a bus that is due first, and when."""
         first = min(self.on_bus(bus), key=MappedDevice.due_at, default=None)
