@@ -51,7 +51,7 @@ READINGS = {
     "meter": r"default/meter-1 +voltage +2\d\d\.\d+(?s:.*)default/meter-2 +voltage +2\d\d\.\d+",
     "scale": r"default/scale +weight +\d+\.\d\d +\d+\.\d\d +kg(?s:.*)serial-number +WS-4711(?s:.*)tare +\(only written\)",
     "receiver": r"default/receiver +latitude +48\.1173\d+ +48\.1173\d+ +°(?s:.*)satellites +8",
-    "bluetooth": r"default/thermometer +temperature +2\d[.\d]* +2\d[.\d]* +°C(?s:.*)default/beacon(?s:.*)humidity +50\.0",
+    "bluetooth": r"default/thermometer +temperature +\d\d[.\d]* +\d\d[.\d]* +°C(?s:.*)default/beacon(?s:.*)humidity +50\.0",
 }
 
 
