@@ -20,6 +20,9 @@ STATE = "state/update"
 STATE_RESULT = "state/update/result"
 METHOD = "method/call"  # Hedgerow's own, as is its result: the mapper answers, the gateway has no part in it
 METHOD_RESULT = "method/call/result"
+OTA_OFFER = "ota/offer"  # Hedgerow's own: the gateway offers a firmware; the device gets it piece by piece
+OTA_GET = "ota/get"
+OTA_CHUNK = "ota/chunk"
 
 # What the gateway takes in, as subscriptions.
 GATEWAY_FILTERS = (
