@@ -4,11 +4,12 @@
 for a board's `json` puts blanks where it likes.
 """
 
+import hashlib
 from pathlib import Path
 
 import msgspec
 
-from edgewire import board, device, message, methods, resource, twin
+from edgewire import board, device, message, methods, ota, resource, twin
 from edgewire.device import Device, DeviceModel, DeviceSpec, MapperDevice, Metadata, ModelProperty, ModelSpec
 from edgewire.message import Message
 from edgewire.twin import Change, DeviceState, Member, Membership, Stamp, Twin, TwinError, TypeOf, Value, Version
@@ -142,7 +143,25 @@ DEFINITION = MapperDevice(
 
 CALL = methods.Call("c1", "open", {"position": "50"}, 5000)
 
+IMAGE = ota.Manifest(
+    "unix",
+    7,
+    [
+        ("main.mpy", 412, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"),
+        ("edgewire/topics.mpy", 1806, "486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7"),
+    ],
+    "6.3",
+    "x64",
+    "1.24.0",
+    "1.4.0",
+)
+IMAGE_ID = hashlib.sha256(ota.encode_manifest(IMAGE)).hexdigest()
+OFFER = ota.Offer(IMAGE_ID, len(ota.encode_manifest(IMAGE)), bytes(range(64)), IMAGE.version, IMAGE.counter, 1)
+CHUNK = ota.chunk(IMAGE_ID, 4096, b"print()\n")
+"""In `ota-chunk.txt`, in hex."""
+
 BUILT = {
+    "ota-manifest": ota.encode_manifest(IMAGE),
     "result": twin.result("e1", AT, {"temperature": TEMPERATURE, "power": None}),
     "refusal": twin.result("e4", AT, {}, TwinError(400, "property 'temperature': 'hot' is not a number", "e4")),
     "partly-refused": twin.result("e4", AT, {"power": POWER}, TwinError(404, "property 'pwr' is not declared", "e4")),
@@ -169,6 +188,9 @@ BOARD = {
     "state": board.state("online", "s1", AT),
     "state-unwell": board.state("offline", "s1", AT, UNWELL.reason, UNWELL.message, UNWELL.refused),
     "get": board.get("e3"),
+    "ota-offer": ota.offer(OFFER),
+    "ota-offer-none": ota.no_offer(),
+    "ota-get": ota.get(IMAGE_ID, 4096, 1024),
 }
 
 WRITTEN_BY_CLIENTS = ("report-with-desired", "delete", "method-call")

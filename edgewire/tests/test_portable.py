@@ -1,14 +1,14 @@
-"""Runs the portable tests of topics and board on CPython; device_fw/tests/test_portable.py runs the same on MicroPython."""
+"""Runs the portable tests of topics, board and ota on CPython; device_fw/tests/test_portable.py runs the same on MicroPython."""
 
 from collections.abc import Callable
 
 import pytest
 
-from edgewire.tests import portable_board, portable_topics
+from edgewire.tests import portable_board, portable_ota, portable_topics
 
 TESTS = [
     pytest.param(test, id=f"{module.__name__.rpartition('.')[2]}-{name}")
-    for module in (portable_topics, portable_board)
+    for module in (portable_topics, portable_board, portable_ota)
     for name, test in vars(module).items()
     if name.startswith("test_")
 ]

@@ -1,12 +1,13 @@
 """What either side sends and reads, held against golden messages and against a recorded KubeEdge."""
 
+import hashlib
 import json
 from typing import Any
 
 import msgspec
 import pytest
 
-from edgewire import board, device, message, methods, resource, topics, twin
+from edgewire import board, device, message, methods, ota, resource, topics, twin
 from edgewire.link import keepalive
 from edgewire.message import Message
 from edgewire.tests import golden
@@ -108,6 +109,21 @@ def test_the_cloud_reads_inventory_and_machine() -> None:
     status = message.decode(sample("nodestatus"))
     assert resource.parse(status.resource) == ("null", resource.NODE_STATUS, "edge1")
     assert status.read(dict[str, Any])["memory_bytes"] == 949_104_640
+
+
+def test_a_board_reads_what_is_offered_and_the_gateway_what_is_asked_for() -> None:
+    offered = ota.parse_offer(sample("ota-offer"))
+    assert offered is not None
+    assert vars(offered) == vars(golden.OFFER)
+    assert ota.parse_offer(sample("ota-offer-none")) is None
+    assert ota.parse_get(sample("ota-get")) == (golden.IMAGE_ID, 4096, 1024)
+    assert bytes.fromhex((SAMPLES / "ota-chunk.txt").read_text()) == golden.CHUNK
+    assert ota.parse_chunk(golden.CHUNK) == (ota.short(golden.IMAGE_ID), 4096, b"print()\n")
+
+
+def test_a_board_reads_the_manifest_whose_sha256_is_the_id() -> None:
+    assert hashlib.sha256(sample("ota-manifest")).hexdigest() == golden.IMAGE_ID
+    assert vars(ota.parse_manifest(sample("ota-manifest"))) == vars(golden.IMAGE)
 
 
 # KubeEdge's link, recorded
