@@ -6,7 +6,7 @@ A `Board` is made from the configuration and offers `properties` (name -> `Prope
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
-    from device_fw.boards.unix import Board
+    from device_fw.contracts import Board
 
 
 def load(config: "dict[str, object]") -> "Board":

@@ -6,10 +6,13 @@ TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
 
+TRANSPORTS = ("mqtt", "serial")
+
 # Every key, and its default; None must be given.
 DEFAULTS: "dict[str, object]" = {
     "name": None,  # the device, "<namespace>/<name>"
-    "host": None,  # the MQTT broker: the gateway
+    "transport": "mqtt",  # one of TRANSPORTS
+    "host": "",  # the MQTT broker: the gateway; needed for that transport
     "port": 1883,
     "user": "",  # of the device at the broker; empty: none
     "password": "",
@@ -44,6 +47,10 @@ def check(values: object) -> "dict[str, Any]":
         if isinstance(value, int) and value > 65535 and key in ("port", "keepalive_s"):
             raise ValueError("key {}: {} is above 65535".format(key, value))
         config[key] = value
+    if config["transport"] not in TRANSPORTS:
+        raise ValueError("key transport: {!r} is none of {}".format(config["transport"], ", ".join(TRANSPORTS)))
+    if config["transport"] == "mqtt" and not config["host"]:
+        raise ValueError("key host is missing")
     namespace, _, name = config["name"].partition("/")
     if not namespace or not name or "/" in name:
         raise ValueError("key name: {!r} is not <namespace>/<name>".format(config["name"]))

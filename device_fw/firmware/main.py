@@ -4,14 +4,9 @@ import gc
 import os
 import random
 
-from device_fw import boards
-from device_fw.firmware.agent import Agent
+from device_fw.firmware import parts
 from device_fw.firmware.config import load
 from device_fw.firmware.log import log
-from device_fw.firmware.mqtt_link import MqttLink
-from device_fw.firmware.retry import Backoff
-from device_fw.firmware.station import Station
-from device_fw.firmware.ticks import Clock
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
@@ -22,24 +17,12 @@ def main() -> None:
     """Run until the power goes, or Ctrl-C on a console."""
     config = load("config.json")
     random.seed(int.from_bytes(os.urandom(4), "big"))  # boards switched on together must not retry together
-    board = boards.load(config)
-    link = MqttLink(
-        config["client_id"] or config["name"],
-        config["host"],
-        config["port"],
-        config["user"] or None,
-        config["password"] or None,
-        config["keepalive_s"],
-        config["timeout_ms"],
-        config["max_packet"],
-    )
-    agent = Agent(config["name"], board.properties, log, config["heartbeat_ms"])
-    station = Station(agent, link, board, Backoff(random.random), Clock())
-    log("started", device=agent.device, board=config["board"], **settle_heap())
+    station = parts.station(config)
+    log("started", device=config["name"], board=config["board"], **settle_heap())
     try:
         station.run()
     finally:
-        link.close()  # without a farewell: the broker announces the last will
+        station.close()  # without a farewell: the gateway announces the last will
 
 
 def settle_heap() -> "dict[str, int]":

@@ -9,34 +9,27 @@ Replaced is what moves bytes:
 - one write a packet, and TCP_NODELAY, or QoS 1 runs at 22 messages a second;
 - packet ids wrap; pings go out by themselves; topics may have any length;
 - a packet larger than `max_packet` is skipped and acknowledged;
-- every error is an OSError: the system's own, `mqtt_packets.PacketError`, or one of those below. After one, the link is closed.
+- every error is an OSError, such as `mqtt_packets.PacketError`, `tcp.LinkError` or `Refused`; after one the link is closed.
 
 One QoS 1 message is on its way at a time (`idle` says when the next may go): what to send again after a loss is the
-agent's matter, which knows the newest values. MQTT 3.1.1, clean sessions. A host's name is resolved by the system,
-within the system's own deadline.
+agent's matter, which knows the newest values. MQTT 3.1.1, clean sessions.
 """
 
-import errno
 import select
-import socket
 
 from umqtt.simple import MQTTClient
 
 from device_fw.firmware import mqtt_packets as mqtt
+from device_fw.firmware.tcp import LOST, LinkError, dial, ready
 from device_fw.firmware.ticks import Clock
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
 
+    from device_fw.contracts import Board
+
 _READS_A_POLL = 128  # a flood of messages must not keep the board from its sensors
-_IPPROTO_TCP = 6  # Linux and lwIP agree on these numbers, and few ports name them
-_TCP_NODELAY = 1
-_LOST = select.POLLERR | select.POLLHUP
-
-
-class LinkError(mqtt.PacketError):
-    """The link is of no use any more: silent, closed or garbled."""
 
 
 class Refused(LinkError):
@@ -45,6 +38,20 @@ class Refused(LinkError):
     def __init__(self, what: str, code: int) -> None:
         super().__init__("{} refused with code {}".format(what, code))
         self.code = code
+
+
+def make(config: "dict[str, Any]", board: "Board") -> "MqttLink":
+    """The link that a configuration describes."""
+    return MqttLink(
+        config["client_id"] or config["name"],
+        config["host"],
+        config["port"],
+        config["user"] or None,
+        config["password"] or None,
+        config["keepalive_s"],
+        config["timeout_ms"],
+        config["max_packet"],
+    )
 
 
 class MqttLink(MQTTClient):  # type: ignore[misc]
@@ -84,6 +91,15 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
     # What a station calls.
 
     @property
+    def peer(self) -> str:
+        """The broker, for the log."""
+        return "{}:{}".format(self.server, self.port)
+
+    def unix_ms(self) -> int:
+        """0: MQTT itself tells no time."""
+        return 0
+
+    @property
     def connected(self) -> bool:
         """Whether there is a link, as far as is known."""
         return self.sock is not None
@@ -98,7 +114,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         self.close()
         now = self._clock.now()
         deadline = now + (self.timeout_ms if timeout is None else timeout * 1000)
-        self.sock = self._open(deadline)
+        self.sock = dial(self.server, self.port, deadline, self._clock)
         with self._closing_on_error:
             self._reset(now)
             self.acknowledged = 0
@@ -189,33 +205,6 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
 
     # Out.
 
-    def _open(self, deadline: int) -> "Any":
-        """A connected, non-blocking socket; the last address's error when none answers."""
-        failure: OSError = LinkError("no address for " + str(self.server))
-        for family, kind, protocol, _, address in socket.getaddrinfo(self.server, self.port, 0, socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
-            try:
-                self._dial(sock, address, deadline)
-                return sock
-            except OSError as error:
-                sock.close()
-                failure = error
-        raise failure
-
-    def _dial(self, sock: "Any", address: "Any", deadline: int) -> None:
-        sock.setblocking(False)
-        try:
-            sock.connect(address)
-        except OSError as error:
-            if error.errno != errno.EINPROGRESS:
-                raise
-        if _ready(sock, select.POLLOUT, deadline - self._clock.now()) & _LOST:
-            raise LinkError("connection refused or host unreachable")
-        try:
-            sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
-        except OSError:  # a port without it is slower, not wrong
-            pass
-
     def _connect_body(self, clean_session: bool) -> bytes:
         will = (self.lw_topic, self.lw_msg, self.lw_qos, self.lw_retain) if self.lw_topic else None
         return mqtt.connect_body(self.client_id, self.keepalive, clean_session, self.user, self.pswd, will)
@@ -234,7 +223,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
             rest = rest[taken or 0 :]
             if not rest:
                 return
-            if _ready(self.sock, select.POLLOUT, deadline - self._clock.now()) & _LOST:
+            if ready(self.sock, select.POLLOUT, deadline - self._clock.now()) & LOST:
                 raise LinkError("connection lost while writing")
 
     # In.
@@ -323,13 +312,3 @@ class _ClosingOnError:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is not None:
             self._link.close()
-
-
-def _ready(sock: "Any", event: int, wait_ms: int) -> int:
-    """The events a socket has within the time; LinkError when none."""
-    poller = select.poll()
-    poller.register(sock, event)
-    ready: "list[Any]" = poller.poll(wait_ms) if wait_ms > 0 else []
-    if not ready:
-        raise LinkError("no answer in time")
-    return int(ready[0][1])

@@ -8,27 +8,40 @@ import gc
 
 from device_fw.firmware.log import log
 from device_fw.firmware.ticks import sleep_ms
+from edgewire import topics
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
-    from device_fw.boards.unix import Board
+    from device_fw.contracts import Board, Link, Updater
     from device_fw.firmware.agent import Agent
-    from device_fw.firmware.mqtt_link import MqttLink
     from device_fw.firmware.retry import Backoff
     from device_fw.firmware.ticks import Clock
 
 _TURN_MS = 1000
+_SENDS_A_TURN = 16  # a flood of messages must not keep the board from its sensors
 
 
 class Station:
-    """One board, its agent and its link."""
+    """One board, its agent, its link, and what updates its firmware (None: nothing does)."""
 
-    def __init__(self, agent: "Agent", link: "MqttLink", board: "Board", backoff: "Backoff", clock: "Clock") -> None:
+    def __init__(
+        self,
+        agent: "Agent",
+        link: "Link",
+        board: "Board",
+        backoff: "Backoff",
+        clock: "Clock",
+        updater: "Updater | None" = None,
+    ) -> None:
+        """`agent` knows the properties of the board and of the updater."""
         self._agent = agent
         self._link = link
         self._board = board
         self._backoff = backoff
         self._clock = clock
+        self._updater = updater
+        self._own = tuple(updater.properties()) if updater is not None else ()  # the updater's, not the board's
+        self._acknowledged = 0
         self._sampled_ms: "int | None" = None  # when all was read last
         self._connect_ms = 0  # when the next try is due
         self._failures: "dict[str, str]" = {}  # sensors that do not answer, and why
@@ -41,15 +54,22 @@ class Station:
         while True:
             self.step()
 
+    def close(self) -> None:
+        """End the link, as if the power had gone."""
+        self._link.close()
+
     def step(self) -> None:
         """One turn, of a second at most (unless connecting takes longer: at most the link's own deadlines)."""
         self._board.alive()
         now = self._clock.now()
-        self._agent.set_clock(now, self._board.unix_ms())
+        if self._updater is not None:
+            self._updater.alive(now)
+        self._agent.set_clock(now, self._board.unix_ms() or self._link.unix_ms())
         if self._sampled_ms is None or now >= self._sampled_ms + self._board.interval_ms:
             self._sampled_ms = now
             for name in self._board.properties:
                 self._sample(name, now)
+            self._sample_own(now)
         try:
             if self._link.connected:
                 self._serve(now)
@@ -61,14 +81,28 @@ class Station:
             self._lost(error)
 
     def _serve(self, now: int) -> None:
-        while self._link.idle:
-            message = self._agent.tick(now)
+        for _ in range(_SENDS_A_TURN):
+            message = self._next(now) if self._link.idle else None
             if message is None:
                 break
             self._link.send(*message)
         self._link.poll(self._pause())
-        if self._link.acknowledged:
+        if self._link.acknowledged != self._acknowledged:
+            self._acknowledged = self._link.acknowledged
             self._backoff.reset()
+            if self._updater is not None:
+                self._updater.contact(self._clock.now())
+
+    def _next(self, now: int) -> "tuple[str, str | bytes, int] | None":
+        """What to send next: what the agent has to say comes first."""
+        message = self._agent.tick(now)
+        if message is not None or self._updater is None:
+            return message
+        wanted = self._updater.tick(now)
+        if wanted is None:
+            return None
+        kind, payload, qos = wanted
+        return topics.of_device(self._agent.device, kind), payload, qos
 
     def _pause(self) -> int:
         """How long there is nothing to read: the board's interval may have changed meanwhile."""
@@ -77,10 +111,13 @@ class Station:
 
     def _connect(self) -> None:
         gc.collect()
+        self._acknowledged = 0
         self._link.connect()
         self._link.subscribe(*self._agent.subscriptions)
+        if self._updater is not None:
+            self._link.subscribe(*[topics.of_device(self._agent.device, kind) for kind in self._updater.kinds])
         self._agent.connected(self._clock.now())
-        log("connected", host=self._link.server, port=self._link.port)
+        log("connected", to=self._link.peer)
 
     def _lost(self, error: "OSError | MemoryError") -> None:
         self._link.close()
@@ -90,6 +127,12 @@ class Station:
         log("link_lost", reason=error, retry_ms=delay_ms)
 
     def _on_message(self, topic: bytes, payload: bytes) -> None:
+        if self._updater is not None:
+            for kind in self._updater.kinds:
+                if topic == topics.of_device(self._agent.device, kind).encode():
+                    self._updater.on_message(kind, payload, self._clock.now())
+                    self._sample_own(self._clock.now())
+                    return
         for name, value in self._agent.on_message(topic, payload, self._clock.now()):
             try:
                 self._board.write(name, value)
@@ -98,9 +141,14 @@ class Station:
                 self._agent.failed(name, value, error)
             self._sample(name, self._clock.now())
 
+    def _sample_own(self, now: int) -> None:
+        for name in self._own:
+            self._sample(name, now)
+
     def _sample(self, name: str, now: int) -> None:
+        read = self._updater.read if self._updater is not None and name in self._own else self._board.read
         try:
-            self._agent.sample(name, self._board.read(name), now)
+            self._agent.sample(name, read(name), now)
             if self._failures.pop(name, None):
                 log("sensor_back", property=name)
         except (OSError, ValueError) as error:

@@ -76,6 +76,8 @@ def test_a_wrong_configuration_is_refused_with_the_key() -> None:
         ({"name": "b1"}, "name"),
         ({"name": "a/b/c"}, "name"),
         ({"host": None}, "host"),
+        ({"host": ""}, "host"),
+        ({"transport": "pigeon"}, "transport: 'pigeon' is none of mqtt, serial"),
         ({"properties": []}, "properties"),
     ):
         wrong = dict(good)
@@ -83,6 +85,10 @@ def test_a_wrong_configuration_is_refused_with_the_key() -> None:
         assert key in refused(check, wrong)
     assert "name" in refused(check, {"host": "gateway"})
     refused(check, ["no", "object"])
+
+
+def test_a_board_without_a_network_needs_no_host() -> None:
+    assert check({"name": "default/b1", "transport": "serial"})["host"] == ""
 
 
 def test_a_connect_packet_is_that_of_the_specification() -> None:

@@ -254,15 +254,6 @@ async def test_a_link_that_worked_is_retried_at_once_however_often_it_was_lost(
     on_micropython: RunOnMicroPython, faulty: FaultyBroker, tmp_path: Path
 ) -> None:
     code = """
-from device_fw import boards
-from device_fw.firmware.agent import Agent
-from device_fw.firmware.config import check
-from device_fw.firmware.log import log
-from device_fw.firmware.retry import Backoff
-from device_fw.firmware.station import Station
-import os
-os.chdir({folder!r})
-board = boards.load(check({{"name": "default/b1", "host": "x"}}))
 station = Station(Agent("default/b1", board.properties, log), link, board, Backoff(lambda: 0.2), clock)
 connections = 0
 while connections < 4:
@@ -273,8 +264,92 @@ while connections < 4:
         link.close()
         station._lost(OSError("cut"))
 """
-    out = await on_micropython(code.format(folder=str(tmp_path)), port=faulty.port)
+    out = await on_micropython(STATION.format(folder=str(tmp_path)) + code, port=faulty.port)
     assert re.findall(r"retry_ms=(\d+)", "\n".join(out)) == ["200", "200", "200"]
+
+
+STATION = """
+from device_fw import boards
+from device_fw.firmware.agent import Agent
+from device_fw.firmware.config import check
+from device_fw.firmware.log import log
+from device_fw.firmware.properties import Property
+from device_fw.firmware.retry import Backoff
+from device_fw.firmware.station import Station
+import os
+os.chdir({folder!r})
+board = boards.load(check({{"name": "default/b1", "host": "x"}}))
+"""
+
+UPDATER = """
+class Updater:
+    kinds = ("ota/offer", "ota/chunk")
+    state = "idle"
+    wanted = None
+    contacts = turns = 0
+    def properties(self):
+        return {"firmware-state": Property()}
+    def read(self, name):
+        assert name == "firmware-state"
+        return self.state
+    def on_message(self, kind, payload, now_ms):
+        if kind == "ota/offer":
+            self.state = "downloading"
+            self.wanted = "ota/get", b"\\x00\\xff", 1
+        else:
+            self.state = payload.decode()
+    def tick(self, now_ms):
+        wanted, self.wanted = self.wanted, None
+        return wanted
+    def contact(self, now_ms):
+        self.contacts += 1
+    def alive(self, now_ms):
+        self.turns += 1
+updater = Updater()
+properties = dict(board.properties)
+properties.update(updater.properties())
+station = Station(Agent("default/b1", properties, log), link, board, Backoff(lambda: 0.2), clock, updater)
+while updater.state != "confirmed":
+    station.step()
+print(updater.contacts > 2, updater.turns > updater.contacts)
+"""
+
+
+async def test_an_updater_gets_its_messages_reports_itself_and_speaks_when_the_agent_is_silent(
+    on_micropython: RunOnMicroPython, faulty: FaultyBroker, tmp_path: Path
+) -> None:
+    def states() -> list[str | None]:
+        return [values(report).get("firmware-state") for report in reports(faulty)]
+
+    async def gateway() -> None:
+        await faulty.until(lambda: states() == ["idle"])
+        await faulty.publish(D + "ota/offer", b"{}")
+        await faulty.until(lambda: faulty.published[-1].topic == D + "ota/get")
+        assert faulty.published[-1].payload == b"\x00\xff"
+        assert states()[-1] == "downloading"
+        await faulty.publish(D + "ota/chunk", b"trial", packet_id=2)
+        await faulty.until(lambda: states()[-1] == "trial")
+        await faulty.publish(D + "ota/chunk", b"confirmed", packet_id=3)
+
+    code = STATION.format(folder=str(tmp_path)) + UPDATER
+    out, _ = await asyncio.gather(on_micropython(code, port=faulty.port), gateway())
+    assert out[-1] == "True True"
+    kinds = ("twin/update/delta", "twin/update/result", "ota/offer", "ota/chunk")
+    assert [topic for topic, _ in faulty.last.subscribed] == [D + kind for kind in kinds]
+
+
+async def test_what_a_board_does_not_use_is_not_imported(
+    on_micropython: RunOnMicroPython, faulty: FaultyBroker, tmp_path: Path
+) -> None:
+    code = """
+import sys
+from device_fw.firmware import parts
+parts.station(check({"name": "default/b1", "host": "127.0.0.1"}))
+used = [name.split(".")[-1] for name in sys.modules if name.startswith("device_fw.firmware.")]
+print([name for name in ("mqtt_link", "serial_link", "update") if name in used])
+"""
+    out = await on_micropython(STATION.format(folder=str(tmp_path)) + code, port=faulty.port)
+    assert out == ["['mqtt_link']"]
 
 
 async def test_an_output_is_reported_at_once_and_a_new_interval_counts_at_once(

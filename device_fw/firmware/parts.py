@@ -1,0 +1,56 @@
+"""The parts of a board, put together; each is imported when the configuration, or how the board was booted, asks for it.
+
+What a board does not use costs it flash and no heap. Modules are imported here and not above, the link first: compiling
+it takes the most memory, and a heap that is still empty has it.
+"""
+
+import sys
+
+TYPE_CHECKING = False  # MicroPython has no typing
+if TYPE_CHECKING:
+    from typing import Any
+
+    from device_fw.contracts import Updater
+    from device_fw.firmware.station import Station
+
+
+def station(config: "dict[str, Any]") -> "Station":
+    """The station that a configuration describes, with the link of its transport, not yet connected."""
+    transport = _module(config["transport"] + "_link")
+    import random
+
+    from device_fw import boards
+    from device_fw.firmware.agent import Agent
+    from device_fw.firmware.log import log
+    from device_fw.firmware.retry import Backoff
+    from device_fw.firmware.station import Station
+    from device_fw.firmware.ticks import Clock
+
+    board = boards.load(config)
+    update = updater(config)
+    properties = dict(board.properties)
+    if update is not None:
+        properties.update(update.properties())
+    agent = Agent(config["name"], properties, log, config["heartbeat_ms"])
+    return Station(agent, transport.make(config, board), board, Backoff(random.random), Clock(), update)
+
+
+def updater(config: "dict[str, Any]") -> "Updater | None":
+    """What takes new firmware, when the boot code started this one; None when it lies there as plain files."""
+    if "hedgerow_boot" not in sys.modules:
+        return None
+    made: Updater = _module("update").make(config, reset)
+    return made
+
+
+def reset() -> None:
+    """Start the board anew; where that cannot be done, end."""
+    import machine
+
+    if hasattr(machine, "reset"):
+        machine.reset()
+    raise SystemExit
+
+
+def _module(name: str) -> "Any":
+    return __import__("device_fw.firmware." + name, None, None, ("make",))
