@@ -130,7 +130,7 @@ def started_in_terminal(*arguments: str | Path, columns: int = 80, lines: int = 
             stderr=terminal,
             env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_at_a_terminal,
         )
     finally:
         os.close(terminal)
@@ -140,6 +140,11 @@ def started_in_terminal(*arguments: str | Path, columns: int = 80, lines: int = 
             yield running
     finally:
         running.hang_up()
+
+
+def _at_a_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run under nohup
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 @contextlib.contextmanager
