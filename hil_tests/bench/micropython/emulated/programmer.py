@@ -1,0 +1,69 @@
+"""A programmer clipped to the flash: writes and reads its files from outside, while the board is off.
+
+`programmer.py write FOLDER PATHS` copies FOLDER/0, FOLDER/1, … to the paths of a JSON list; `programmer.py read FOLDER`
+the other way, and prints the list.
+"""
+
+import json
+import os
+import sys
+
+import vfs
+
+from emulated.flash import Flash
+from emulated.wires import told
+
+_CHUNK = 4096
+
+
+def _copy(source, target):
+    with open(source, "rb") as origin, open(target, "wb") as copy:
+        while True:
+            data = origin.read(_CHUNK)
+            if not data:
+                return
+            copy.write(data)
+
+
+def _write(folder, paths):
+    for number, path in enumerate(paths):
+        parts = path.strip("/").split("/")
+        for depth in range(1, len(parts)):
+            try:
+                os.mkdir("/flash/" + "/".join(parts[:depth]))
+            except OSError as error:
+                if error.errno != 17:  # it is there
+                    raise
+        _copy("%s/%d" % (folder, number), "/flash/" + "/".join(parts))
+
+
+def _paths(folder=""):
+    for name, kind, *_ in os.ilistdir("/flash" + folder):
+        path = folder + "/" + name
+        if kind == 0x4000:
+            yield from _paths(path)
+        else:
+            yield path
+
+
+def main(action, folder, paths="[]"):
+    """Do what the arguments say."""
+    flash = Flash(told("HEDGEROW_BOARD_FLASH"), int(told("HEDGEROW_BOARD_FLASH_BYTES")))
+    try:
+        vfs.mount(vfs.VfsLfs2(flash), "/flash")
+    except OSError:
+        if action == "read":
+            raise
+        vfs.VfsLfs2.mkfs(flash)
+        vfs.mount(vfs.VfsLfs2(flash), "/flash")
+    if action == "write":
+        _write(folder, json.loads(paths))
+    else:
+        found = list(_paths())
+        for number, path in enumerate(found):
+            _copy("/flash" + path, "%s/%d" % (folder, number))
+        print(json.dumps([path[1:] for path in found]))
+    vfs.umount("/flash")
+
+
+main(*sys.argv[1:])

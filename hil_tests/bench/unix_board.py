@@ -1,0 +1,303 @@
+"""MicroPython's Unix port as a board on the desk: a serial port with the REPL, flash that survives the power, resets, a watchdog.
+
+`folder` is the board: `port` (mpremote and the rest open it), `flash.img` (LittleFS 2, mounted at `/`), `console.log` (what it
+printed, with a line for each start), `usb.json` (what a USB host would know of it). What it does not prove stands in docs/hil.md.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from msgspec import Struct, structs
+
+from hil_tests.bench import board_supervisor, micropython_board
+from hil_tests.bench.micropython_board import Unavailable
+
+__all__ = ["BoardError", "Unavailable", "UnixBoard", "UsbIdentity"]
+
+MODULES = Path(__file__).with_name("micropython")
+"""What a real port has built in: `machine` and what lies below it."""
+
+_BOOT = "import emulated.power_on\nemulated.power_on.start(lambda name: execfile(name))\ndel emulated\n"
+_HARDWARE_HEAP_KB = 12  # what the modules below the board take, which a real port has in its flash
+_ANSWER_S = 20.0
+_BLOCK = 4096
+
+
+class BoardError(Exception):
+    """A board did not do what was expected of it within its time; the text ends with its console's last lines."""
+
+
+class UsbIdentity(Struct, kw_only=True, frozen=True):
+    """What a USB host knows of a serial port."""
+
+    vid: int = 0x2E8A
+    """Raspberry Pi's, as of a Pico."""
+    pid: int = 0x0005
+    """MicroPython on a Pico."""
+    serial_number: str
+    manufacturer: str = "MicroPython"
+    product: str = "Board in FS mode"
+    description: str = "Board in FS mode - Board CDC"
+
+
+class UnixBoard:
+    """One board. Off when made; `close` ends it for good, and so does the end of this process."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        heap_kb: int = 96,
+        flash_bytes: int = 1 << 20,
+        unique_id: bytes | None = None,
+        usb: UsbIdentity | None = None,
+        clock_s: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make a board in a folder, or take the one that is there, with its flash.
+
+        `heap_kb` is what programs have of it. `unique_id` is told by `machine.unique_id()`; by default it follows from the
+        folder's path. `clock_s`: how far its clock is ahead of the true time at power-on, in seconds.
+        `environment`: for what reads variables below the board, such as emulated pins.
+        Raises Unavailable where there is no MicroPython.
+        """
+        self.folder = folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.unique_id = unique_id or hashlib.sha256(str(self.folder).encode()).digest()[:8]
+        self.usb = usb or UsbIdentity(serial_number=self.unique_id.hex())
+        self._flash_bytes = flash_bytes // _BLOCK * _BLOCK
+        self._environment = {
+            **micropython_board.environment([MODULES]),
+            **(environment or {}),
+            "HEDGEROW_BOARD_FLASH": str(self.flash_image),
+            "HEDGEROW_BOARD_FLASH_BYTES": str(self._flash_bytes),
+            "HEDGEROW_BOARD_ROM": str(MODULES),
+            "HEDGEROW_BOARD_ID": self.unique_id.hex(),
+        }
+        self._settings = {
+            "command": micropython_board.command(
+                "-i", "-c", _BOOT, heap=f"{heap_kb + _HARDWARE_HEAP_KB}k", terminal=True
+            ),
+            "environment": self._environment,
+            "port": str(self.folder / "port"),
+            "console": str(self.console),
+            "clock_s": clock_s,
+        }
+        self._seen = 0
+        self._lock = threading.Lock()
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        if not self.flash_image.exists() or self.flash_image.stat().st_size != self._flash_bytes:
+            self.flash_image.write_bytes(b"\xff" * self._flash_bytes)
+
+    # --- the board from outside
+
+    @property
+    def port(self) -> str:
+        """The path of its serial port; it stays over resets and power cuts, as behind a USB bridge."""
+        self._running_supervisor()
+        return str(self.folder / "port")
+
+    @property
+    def console(self) -> Path:
+        """The transcript of all that it printed; the older half is in `console.log.1` after a megabyte."""
+        return self.folder / "console.log"
+
+    @property
+    def flash_image(self) -> Path:
+        """Its flash, as a file."""
+        return self.folder / "flash.img"
+
+    @property
+    def running(self) -> bool:
+        """Whether it has power, and is neither asleep nor in its boot loader."""
+        return self.pid is not None
+
+    @property
+    def pid(self) -> int | None:
+        """MicroPython's process; another one after each reset, none between two."""
+        return self._state("pid") if self._supervisor is not None else None
+
+    @property
+    def starts(self) -> int:
+        """How often it started, for whatever reason."""
+        return int(self._state("starts"))
+
+    @property
+    def cause(self) -> str:
+        """Why it started last: power-on, hard, watchdog, deepsleep or soft."""
+        return str(self._state("cause"))
+
+    @property
+    def off_because(self) -> str:
+        """Why it does not run: off, cut (`cut_power_after`), asleep, bootloader; empty while it does."""
+        return str(self._state("off"))
+
+    # --- power
+
+    def power_on(self) -> None:
+        """Power on; nothing happens when it is."""
+        self._order("on")
+
+    def power_off(self) -> None:
+        """Cut the power: SIGKILL, at whatever it is doing."""
+        self._order("off")
+
+    def cycle(self) -> None:
+        """Power off and on."""
+        self.power_off()
+        self.power_on()
+
+    def reset(self) -> None:
+        """Press the reset button."""
+        self._order("reset")
+
+    def cut_power_after(self, steps: int) -> None:
+        """From the next start on, let the power fail in the middle of so manieth erase or program step of the flash, once."""
+        self._order("cut_after", steps=steps)
+
+    def close(self) -> None:
+        """Take it off the desk; its folder stays."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is None:
+            return
+        with supervisor:
+            assert supervisor.stdin is not None
+            with contextlib.suppress(OSError):
+                supervisor.stdin.close()
+            try:
+                supervisor.wait(_ANSWER_S)
+            except subprocess.TimeoutExpired:
+                supervisor.kill()
+
+    def __enter__(self) -> Self:
+        self.power_on()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- console
+
+    def write(self, data: bytes) -> None:
+        """Type on its console; 0x03 is Ctrl-C."""
+        self._order("type", text=data.decode("latin-1"))
+
+    def expect(self, pattern: str, timeout_s: float = 10.0) -> re.Match[str]:
+        """Wait until its console shows a regular expression, after what was expected last. BoardError when it does not."""
+        wanted = re.compile(pattern)
+        deadline = time.monotonic() + timeout_s
+        while True:
+            text = self.printed()
+            if found := wanted.search(text, min(self._seen, len(text))):
+                self._seen = found.end()
+                return found
+            if time.monotonic() > deadline:
+                raise BoardError(
+                    f"{pattern!r} not within {timeout_s:g} s on the console of {self.folder}:\n{text[-2000:]}"
+                )
+            time.sleep(0.01)
+
+    def printed(self) -> str:
+        """All that it printed, as far as the transcript reaches back."""
+        older = self.console.with_name(self.console.name + ".1")
+        data = older.read_bytes() if older.exists() else b""
+        return (data + (self.console.read_bytes() if self.console.exists() else b"")).decode("latin-1")
+
+    def until(self, condition: Callable[[Self], object], what: str, timeout_s: float = 10.0) -> None:
+        """Wait for a condition on the board, `lambda board: board.starts == 3`. BoardError when it does not come true."""
+        deadline = time.monotonic() + timeout_s
+        while not condition(self):
+            if time.monotonic() > deadline:
+                raise BoardError(f"{self.folder}: not within {timeout_s:g} s: {what}\n{self.printed()[-2000:]}")
+            time.sleep(0.01)
+
+    # --- flash
+
+    def push(self, files: Mapping[str, bytes]) -> None:
+        """Write files, by path, as a programmer clipped to its flash would; while it is off. BoardError for what does not fit."""
+        with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
+            for number, data in enumerate(files.values()):
+                Path(name, str(number)).write_bytes(data)
+            self._programmer("write", name, json.dumps(list(files)))
+
+    def files(self) -> dict[str, bytes]:
+        """Every file in its flash, by path, read while it is off. BoardError when there is no file system."""
+        with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
+            paths = json.loads(self._programmer("read", name))
+            return {path: Path(name, str(number)).read_bytes() for number, path in enumerate(paths)}
+
+    def erase(self) -> None:
+        """Erase its flash; while it is off."""
+        self._needs_off()
+        self.flash_image.write_bytes(b"\xff" * self._flash_bytes)
+
+    def _programmer(self, *arguments: str) -> str:
+        self._needs_off()
+        line = micropython_board.command(str(MODULES / "emulated" / "programmer.py"), *arguments)
+        done = subprocess.run(line, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise BoardError(f"the flash of {self.folder}: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
+        return done.stdout
+
+    def _needs_off(self) -> None:
+        if self.running:
+            raise BoardError(f"{self.folder} is on; its flash belongs to it")
+
+    # --- the supervisor
+
+    def _running_supervisor(self) -> subprocess.Popen[bytes]:
+        if self._supervisor is None:
+            identity = {"device": str(self.folder / "port"), **structs.asdict(self.usb)}
+            (self.folder / "usb.json").write_text(json.dumps(identity))
+            with (self.folder / "supervisor.log").open("ab") as log:
+                self._supervisor = subprocess.Popen(
+                    [sys.executable, "-I", "-S", board_supervisor.__file__, json.dumps(self._settings)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            self._order("state")
+        return self._supervisor
+
+    def _state(self, name: str) -> Any:
+        return self._order("state")[name]
+
+    def _order(self, do: str, **more: object) -> dict[str, Any]:
+        supervisor = self._running_supervisor()
+        assert supervisor.stdin is not None
+        assert supervisor.stdout is not None
+        with self._lock:
+            try:
+                supervisor.stdin.write(json.dumps({"do": do, **more}).encode() + b"\n")
+                supervisor.stdin.flush()
+            except OSError as error:
+                raise BoardError(f"{self._dead()}: {error}") from error
+            if not select.select([supervisor.stdout], [], [], _ANSWER_S)[0]:
+                raise BoardError(f"{self._dead()}: no answer")
+            answer = supervisor.stdout.readline()
+            if not answer:
+                raise BoardError(self._dead())
+            return dict(json.loads(answer))
+
+    def _dead(self) -> str:
+        said = (self.folder / "supervisor.log").read_text(errors="replace")
+        return f"the supervisor of {self.folder} is gone:\n{said[-2000:]}"
+
+
+def listed(folder: Path) -> list[dict[str, object]]:
+    """The USB identities of the boards below a folder, as a port finder wants them: `device`, `vid`, `pid`, `serial_number`, …"""
+    found = [dict(json.loads(file.read_bytes())) for file in sorted(folder.glob("*/usb.json"))]
+    return [one for one in found if os.path.exists(str(one["device"]))]
