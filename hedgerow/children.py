@@ -8,6 +8,7 @@ import asyncio
 import ctypes
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 STOP_DEADLINE_S = 5.0
 SETTLED_S = 30.0
 """Of a process that lived so long, the delays between restarts begin anew."""
+LOG_BYTES = 8 << 20
+"""A log that has grown larger becomes `<name>.log.1`, in place of an earlier one, within `LOG_CHECK_S`."""
+LOG_CHECK_S = 60.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -108,7 +112,7 @@ class Child:
         while True:
             assert self._process is not None
             began = now()
-            code = await self._process.wait()
+            code = await self._end_of(self._process)
             if now() - began >= SETTLED_S:
                 delays = backoff.delays()
             delay = next(delays)
@@ -116,6 +120,15 @@ class Child:
             await asyncio.sleep(delay)
             self.restarts += 1
             await self._spawn_again(delays)
+
+    async def _end_of(self, process: asyncio.subprocess.Process) -> int:
+        """The status of the process once it has ended; its log is kept small meanwhile."""
+        while True:
+            try:
+                async with asyncio.timeout(LOG_CHECK_S):
+                    return await process.wait()
+            except TimeoutError:
+                await asyncio.to_thread(_turn_over, self._log_file)
 
     async def _spawn_again(self, delays: Iterator[float]) -> None:
         while True:
@@ -125,6 +138,17 @@ class Child:
                 delay = next(delays)
                 log.warning("process not started name=%s restart_s=%.1f error=%s", self.name, delay, error)
                 await asyncio.sleep(delay)
+
+
+def _turn_over(log_file: Path) -> None:
+    """Set a large log aside. Its writer appends and goes on in the emptied file; what it writes between copy and cut is lost."""
+    try:
+        if log_file.stat().st_size > LOG_BYTES:
+            aside = log_file.with_name(f"{log_file.name}.1")
+            shutil.copyfile(log_file, aside)
+            os.truncate(log_file, 0)
+    except OSError as error:  # a full disk, or somebody moved the log: no reason to end
+        log.warning("log not turned over file=%s error=%s", log_file, error)
 
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None

@@ -48,6 +48,21 @@ async def test_a_process_runs_until_stop(tmp_path: Path) -> None:
     assert child.restarts == 0
 
 
+async def test_a_log_that_has_grown_large_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "LOG_CHECK_S", 0.02)
+    monkeypatch.setattr(children, "LOG_BYTES", 1000)
+    aside = tmp_path / "logs" / "program.log.1"
+    emptied = "import os, time\nwhile os.fstat(1).st_size: time.sleep(0.01)\n"
+    child = _child(tmp_path, "print('x' * 1100, flush=True)\n" + emptied + FOREVER)
+    await child.start()
+    try:
+        await _said(child, "up")
+        assert aside.read_text() == "x" * 1100 + "\n"
+    finally:
+        await child.stop()
+    assert "x" not in child.last_words()
+
+
 async def test_one_that_dies_is_started_again_after_ever_longer_delays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
