@@ -1,93 +1,42 @@
-"""MicroPython's Unix port as a board: a simulated thermometer, and outputs that a bench can look at.
+"""MicroPython's Unix port on a bench: as many pins as a test wants; `machine` comes from the bench, and the time from the machine."""
 
-`temperature` wanders slowly, the same way for the same `seed`. `led` (ON, OFF) and `interval` (milliseconds between readings)
-are outputs; after each change all of them are written to `outputs.json` in the working folder, whole or not at all. As on a
-real board they are at their defaults after a start.
-"""
-
-import json
-import os
 import select
 import sys
 import time
-
-from device_fw.firmware.properties import Property
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
 
-OUTPUTS = "outputs.json"
+PLATFORM = "linux"
+ARCH = "x64"
+PINS = tuple(range(32))
+ANALOG = (26, 27, 28, 29)
+OUTPUTS = PINS
+I2C = (4, 5)
+NETWORK = True
+WATCHDOG_MS = 60000
+
+_parent: "list[Any]" = []
 
 
-class Board:
-    """A board made of a random walk and a file."""
+def temperature() -> float:
+    """Of the emulated chip, in degrees Celsius."""
+    from emulated_pins import chip_temperature
 
-    def __init__(self, config: "dict[str, Any]") -> None:
-        """`seed` and `properties` of the configuration count here. ValueError for a property this board has not."""
-        own: dict[str, dict[str, Any]] = {
-            "temperature": {"type": "float", "digits": 1},
-            "led": {"type": "string", "writable": True, "values": ["OFF", "ON"]},
-            "interval": {"type": "int", "writable": True, "minimum": 50, "maximum": 3600000},
-        }
-        for name, changes in config["properties"].items():
-            if name not in own:
-                raise ValueError("this board has no property {}; it has {}".format(name, ", ".join(sorted(own))))
-            own[name].update(changes)
-        self.properties = {name: Property(**kind) for name, kind in own.items()}
-        self._thermometer = Thermometer(config["seed"])
-        self._outputs: dict[str, str | int | float | bool] = {"led": "OFF", "interval": 1000}
-        self._save()
-        self._parent = select.poll()
-        self._parent.register(sys.stdin, select.POLLIN)
-
-    @property
-    def interval_ms(self) -> int:
-        """How long the station waits between readings."""
-        return int(self._outputs["interval"])
-
-    def read(self, name: str) -> "str | int | float | bool":
-        """A property's value now."""
-        return self._thermometer.read() if name == "temperature" else self._outputs[name]
-
-    def write(self, name: str, value: "str | int | float | bool") -> None:
-        """Set an output. OSError when the file cannot be written; then the output stays as it is."""
-        before = self._outputs[name]
-        self._outputs[name] = value
-        try:
-            self._save()
-        except OSError:
-            self._outputs[name] = before
-            raise
-
-    def unix_ms(self) -> int:
-        """Milliseconds since 1970: the machine knows the time."""
-        return time.time_ns() // 1000000
-
-    def alive(self) -> None:
-        """End with whoever started this board and holds its standard input: a pipe that hangs up ends it, a terminal never."""
-        for _, event in self._parent.poll(0):
-            if event & select.POLLHUP:
-                raise SystemExit
-
-    def _save(self) -> None:
-        with open(OUTPUTS + ".new", "w") as file:
-            json.dump(self._outputs, file)
-        os.rename(OUTPUTS + ".new", OUTPUTS)
+    return float(chip_temperature())
 
 
-class Thermometer:
-    """A random walk between 15 and 30 degrees Celsius, a tenth a step at most."""
+def unix_ms() -> int:
+    """Milliseconds since 1970: the machine knows the time."""
+    return time.time_ns() // 1000000
 
-    def __init__(self, seed: int) -> None:
-        self._state = seed & 0x7FFFFFFF
-        self._tenths = 180 + self._draw(60)
 
-    def read(self) -> float:
-        """The temperature, one step further."""
-        self._tenths = min(300, max(150, self._tenths + self._draw(3) - 1))
-        return self._tenths / 10
-
-    def _draw(self, count: int) -> int:
-        self._state = (self._state * 1103515245 + 12345) & 0x7FFFFFFF  # the generator of C's standard, annex
-        return (self._state >> 16) % count
+def alive() -> None:
+    """End with whoever started this board and holds its standard input: a pipe that hangs up ends it, a terminal never."""
+    if not _parent:
+        _parent.append(select.poll())
+        _parent[0].register(sys.stdin, select.POLLIN)
+    for _, event in _parent[0].poll(0):
+        if event & select.POLLHUP:
+            raise SystemExit

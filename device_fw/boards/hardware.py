@@ -1,0 +1,168 @@
+"""A board made of drivers, as `properties` of its configuration say. It reads each at its own interval and never waits for one.
+
+Properties with the same driver and the same options share one: a BME280 is asked once for temperature, humidity and pressure.
+"""
+
+import time
+
+from device_fw.boards.buses import Buses
+from device_fw.drivers import complete
+from device_fw.firmware.properties import Property
+
+TYPE_CHECKING = False  # MicroPython has no typing
+if TYPE_CHECKING:
+    from typing import Any
+
+    Value = str | int | float | bool
+
+_BUILT_IN = 2026  # an earlier year on the clock: nobody has set it
+
+
+class Board:
+    """One board and its drivers."""
+
+    def __init__(self, config: "dict[str, Any]", buses: "Any" = None) -> None:
+        """`board` and `properties` of the configuration count. ValueError, naming the property, for one that is wrong."""
+        self._features = _module("boards", config["board"])
+        if buses is None:
+            import machine
+
+            buses = Buses(machine, self._features, time.ticks_ms, time.ticks_diff)  # type: ignore[attr-defined]
+        self._buses = buses
+        self.properties: "dict[str, Property]" = {}
+        self._sources: "list[Source]" = []
+        self._of: "dict[str, Source]" = {}
+        for name, entry in config["properties"].items():
+            try:
+                self._add(name, dict(entry))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError("property {}: {}".format(name, error))  # noqa: B904, MicroPython has no "from"
+
+    def _add(self, name: str, entry: "dict[str, Any]") -> None:
+        driver, reading, options = entry.pop("driver"), entry.pop("reading"), entry.pop("options", {})
+        interval_ms = entry.pop("interval_ms", 0)
+        self.properties[name] = Property(**entry)
+        kind = _module("drivers", driver).Driver
+        options = complete(kind.OPTIONS, options)
+        source = None
+        for one in self._sources:
+            if one.key == (driver, options):
+                source = one
+        if source is None:
+            source = Source((driver, options), kind(self._buses, options))
+            self._sources.append(source)
+        source.add(name, reading, interval_ms or kind.INTERVAL_MS)
+        self._of[name] = source
+
+    @property
+    def interval_ms(self) -> int:
+        """The shortest interval of all."""
+        return min([source.interval_ms for source in self._sources] or [1000])
+
+    def due(self, now_ms: int) -> "list[str]":
+        """Which properties have a new reading, or a new failure, to be asked for by `read`. Starts conversions on its way."""
+        names = []
+        for source in self._sources:
+            if source.step(now_ms):
+                names.extend(source.readings)
+        return names
+
+    def wait_ms(self, now_ms: int) -> int:
+        """How long nothing will be due."""
+        return max(0, min([source.next_ms() for source in self._sources] or [now_ms + 1000]) - now_ms)
+
+    def read(self, name: str) -> "Value":
+        """The newest reading. SensorError when the sensor failed, or was not read yet."""
+        value = self._of[name].value(name)
+        kind = self.properties[name]
+        if kind.values and isinstance(value, bool):
+            return kind.values[int(value)]
+        if kind.type == "int" and isinstance(value, float):
+            return int(value + 0.5) if value > 0 else -int(0.5 - value)
+        return value
+
+    def write(self, name: str, value: "Value") -> None:
+        """Set an output. OSError or ValueError when that fails; what `read` then says is what the output itself says."""
+        kind = self.properties[name]
+        self._of[name].write(name, kind.values.index(value) == 1 if kind.values else value)  # type: ignore[arg-type]
+
+    def unix_ms(self) -> int:
+        """Milliseconds since 1970, or 0 while nobody has set the clock."""
+        if hasattr(self._features, "unix_ms"):
+            return int(self._features.unix_ms())
+        if time.gmtime()[0] < _BUILT_IN:
+            return 0
+        since_2000 = time.gmtime(0)[0] == 2000  # the epoch of some ports
+        return time.time_ns() // 1000000 + (946684800000 if since_2000 else 0)
+
+    def alive(self) -> None:
+        """What the board wants at every turn."""
+        if hasattr(self._features, "alive"):
+            self._features.alive()
+
+
+class Source:
+    """One driver, the properties that it serves, and where it stands between two readings."""
+
+    def __init__(self, key: "tuple[str, dict[str, Any]]", driver: "Any") -> None:
+        self.key = key
+        self.interval_ms = 0
+        self.readings: "dict[str, str]" = {}
+        self._driver = driver
+        self._due_ms: "int | None" = None
+        self._ready_ms: "int | None" = None  # while a conversion is on its way
+        self._values: "dict[str, Value]" = {}
+        self._failure: "OSError | None" = None
+
+    def add(self, name: str, reading: str, interval_ms: int) -> None:
+        """Serve another property; the shortest interval counts."""
+        if reading not in self._driver.READINGS:
+            raise ValueError("no reading {} of driver {}".format(reading, self.key[0]))
+        self.readings[name] = reading
+        self.interval_ms = min(self.interval_ms or interval_ms, interval_ms)
+
+    def step(self, now_ms: int) -> bool:
+        """Begin or finish a reading if it is time. Whether there is something new."""
+        try:
+            if self._ready_ms is None and (self._due_ms is None or now_ms >= self._due_ms):
+                self._due_ms = now_ms + self.interval_ms
+                self._ready_ms = now_ms + self._driver.start()
+            if self._ready_ms is None or now_ms < self._ready_ms:
+                return False
+            self._ready_ms = None
+            self._take()
+        except OSError as error:
+            self._ready_ms = None
+            self._failure = error
+        return True
+
+    def next_ms(self) -> int:
+        """When to step next."""
+        if self._ready_ms is not None:
+            return self._ready_ms
+        return self._due_ms or 0
+
+    def value(self, name: str) -> "Value":
+        """A property's newest reading."""
+        if self._failure is not None:
+            raise self._failure
+        return self._values[self.readings[name]]
+
+    def write(self, name: str, value: "Value") -> None:
+        """Set an output and read it back."""
+        self._driver.write(self.readings[name], value)
+        try:
+            self._take()
+        except OSError as error:
+            self._failure = error
+
+    def _take(self) -> None:
+        self._values = self._driver.read()
+        self._failure = None
+
+
+def _module(folder: str, name: str) -> "Any":
+    try:
+        return __import__("device_fw." + folder + "." + name, None, None, ("Board",))
+    except ImportError:
+        raise ValueError("no {} {} in this firmware".format(folder[:-1], name))  # noqa: B904, MicroPython has no "from"
