@@ -5,7 +5,7 @@ module `device_fw/firmware/<transport>_link.py` with a function `make(config, bo
 the configuration names, `config.py` lists them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from device_fw.firmware.properties import Property
@@ -20,12 +20,14 @@ class Board(Protocol):
     def properties(self) -> Mapping[str, Property]:
         """What it has."""
 
-    @property
-    def interval_ms(self) -> int:
-        """How long to wait between readings; an output may change it."""
+    def due(self, now_ms: int) -> Sequence[str]:
+        """The properties to read now: those whose interval is over and whose sensor is ready. Never waits for a sensor."""
+
+    def wait_ms(self, now_ms: int) -> int:
+        """How long nothing will be due; an output may change it."""
 
     def read(self, name: str) -> Value:
-        """A property now. OSError or ValueError when the sensor does not answer, within a deadline of its own."""
+        """The newest reading of a property. OSError or ValueError when there is none, and why."""
 
     def write(self, name: str, value: Value) -> None:
         """Set an output. OSError or ValueError when it cannot be; then it stays as it is."""

@@ -1,8 +1,8 @@
 """Pins, buses and clock for drivers, made from MicroPython's `machine` or a bench's. Who shares a bus shares its object here.
 
 I2C is `SoftI2C`: it takes any pins on every board, and a chip that holds the clock or the data line ends in an error within
-`I2C_TIMEOUT_MS`, after which the bus is freed by nine clocks (UM10204, 3.1.16). 1-Wire and DHT are MicroPython's own modules `onewire`
-and `dht`, which keep the timing of the bits.
+`I2C_TIMEOUT_MS`, after which the bus is freed by nine clocks (UM10204, 3.1.16). 1-Wire and DHT are MicroPython's own modules
+`onewire` and `dht`, which keep the timing of the bits.
 """
 
 TYPE_CHECKING = False  # MicroPython has no typing
@@ -19,7 +19,9 @@ I2C_TIMEOUT_MS = 50
 class Buses:
     """What a board's drivers reach. One object a board."""
 
-    def __init__(self, machine: "Any", features: "Any", ticks_ms: "Callable[[], int]", ticks_diff: "Callable[[int, int], int]") -> None:
+    def __init__(
+        self, machine: "Any", features: "Any", ticks_ms: "Callable[[], int]", ticks_diff: "Callable[[int, int], int]"
+    ) -> None:
         """`machine` as in MicroPython; `features` is the board's module; the clock counts milliseconds and may wrap."""
         self.machine = machine
         self.features = features

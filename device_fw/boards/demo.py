@@ -37,11 +37,22 @@ class Board:
         self._draw = Draw(config["seed"])
         self._tenths = 180 + self._draw.below(60)
         self._outputs: dict[str, str | int | float | bool] = {"led": "OFF", "interval": 1000}
+        self._read_ms: "int | None" = None
         self._save()
 
+    def due(self, now_ms: int) -> "list[str]":
+        """All properties, once an `interval`."""
+        if self._read_ms is not None and now_ms < self._read_ms + self._interval_ms:
+            return []
+        self._read_ms = now_ms
+        return list(self.properties)
+
+    def wait_ms(self, now_ms: int) -> int:
+        """Until the interval is over; it may have changed meanwhile."""
+        return (self._read_ms or 0) + self._interval_ms - now_ms
+
     @property
-    def interval_ms(self) -> int:
-        """How long the station waits between readings."""
+    def _interval_ms(self) -> int:
         return int(self._outputs["interval"])
 
     def read(self, name: str) -> "str | int | float | bool":

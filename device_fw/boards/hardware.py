@@ -54,14 +54,9 @@ class Board:
         source.add(name, reading, interval_ms or kind.INTERVAL_MS)
         self._of[name] = source
 
-    @property
-    def interval_ms(self) -> int:
-        """The shortest interval of all."""
-        return min([source.interval_ms for source in self._sources] or [1000])
-
     def due(self, now_ms: int) -> "list[str]":
         """Which properties have a new reading, or a new failure, to be asked for by `read`. Starts conversions on its way."""
-        names = []
+        names: "list[str]" = []
         for source in self._sources:
             if source.step(now_ms):
                 names.extend(source.readings)

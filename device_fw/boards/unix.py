@@ -1,4 +1,4 @@
-"""MicroPython's Unix port on a bench: as many pins as a test wants; `machine` comes from the bench, and the time from the machine."""
+"""MicroPython's Unix port on a bench: emulated pins (`machine` is the bench's), and the time of the machine it runs on."""
 
 import select
 import sys

@@ -42,7 +42,6 @@ class Station:
         self._updater = updater
         self._own = tuple(updater.properties()) if updater is not None else ()  # the updater's, not the board's
         self._acknowledged = 0
-        self._sampled_ms: "int | None" = None  # when all was read last
         self._connect_ms = 0  # when the next try is due
         self._failures: "dict[str, str]" = {}  # sensors that do not answer, and why
         link.set_callback(self._on_message)
@@ -65,10 +64,10 @@ class Station:
         if self._updater is not None:
             self._updater.alive(now)
         self._agent.set_clock(now, self._board.unix_ms() or self._link.unix_ms())
-        if self._sampled_ms is None or now >= self._sampled_ms + self._board.interval_ms:
-            self._sampled_ms = now
-            for name in self._board.properties:
-                self._sample(name, now)
+        due = self._board.due(now)
+        for name in due:
+            self._sample(name, now)
+        if due:
             self._sample_own(now)
         try:
             if self._link.connected:
@@ -105,9 +104,8 @@ class Station:
         return topics.of_device(self._agent.device, kind), payload, qos
 
     def _pause(self) -> int:
-        """How long there is nothing to read: the board's interval may have changed meanwhile."""
-        due = (self._sampled_ms or 0) + self._board.interval_ms
-        return max(0, min(_TURN_MS, due - self._clock.now()))
+        """How long there is nothing to read."""
+        return max(0, min(_TURN_MS, self._board.wait_ms(self._clock.now())))
 
     def _connect(self) -> None:
         gc.collect()

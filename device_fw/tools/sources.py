@@ -1,4 +1,4 @@
-"""Which source files a firmware needs: its entry and what that imports, within functions too, so that boards get no file in vain."""
+"""Which source files a firmware needs: its entry and what that imports, within functions too. Boards get no file in vain."""
 
 import ast
 from collections.abc import Collection, Iterator
