@@ -12,6 +12,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 HOST = "127.0.0.1"
 CLIENT_AUTH, SERVER_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 class Pair(NamedTuple):
@@ -29,8 +40,9 @@ class Authority:
         self.folder = folder
         self._name = _named(name)
         self._key = ec.generate_private_key(ec.SECP256R1())
-        constraints = x509.BasicConstraints(ca=True, path_length=0)
-        certificate = self._builder(self._name, self._key).add_extension(constraints, critical=True)
+        certificate = self._builder(self._name, self._key)
+        certificate = certificate.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        certificate = certificate.add_extension(_SIGNS, critical=True)
         self.certificate = folder / "ca.crt"
         self.certificate.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
 
@@ -74,7 +86,11 @@ class Authority:
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 1) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
-        return builder.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
+        builder = builder.not_valid_before(now - timedelta(days=9)).not_valid_after(now + timedelta(days=days))
+        # Both identifiers: Python 3.13 asks for them (VERIFY_X509_STRICT).
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return builder.add_extension(issuer, critical=False)
 
 
 def der(pair: Pair) -> Pair:
