@@ -13,7 +13,11 @@ DEFAULTS: "dict[str, object]" = {
     "name": None,  # the device, "<namespace>/<name>"
     "transport": "mqtt",  # one of TRANSPORTS
     "host": "",  # the MQTT broker: the gateway; needed for that transport
-    "port": 1883,
+    "port": 1883,  # 8883 with TLS
+    "ca": "",  # a file on the board, DER; given: TLS, and the broker's certificate must be signed by it
+    "server_name": "",  # in the broker's certificate; empty: host
+    "certificate": "",  # the board's own, and its key: files, DER
+    "key": "",
     "user": "",  # of the device at the broker; empty: none
     "password": "",
     "client_id": "",  # empty: the device's name
@@ -51,6 +55,11 @@ def check(values: object) -> "dict[str, Any]":
         raise ValueError("key transport: {!r} is none of {}".format(config["transport"], ", ".join(TRANSPORTS)))
     if config["transport"] == "mqtt" and not config["host"]:
         raise ValueError("key host is missing")
+    if config["ca"] and "port" not in values:
+        config["port"] = 8883
+    for key, needed in (("server_name", "ca"), ("certificate", "ca"), ("certificate", "key"), ("key", "certificate")):
+        if config[key] and not config[needed]:
+            raise ValueError("key {} is missing: {} needs it".format(needed, key))
     namespace, _, name = config["name"].partition("/")
     if not namespace or not name or "/" in name:
         raise ValueError("key name: {!r} is not <namespace>/<name>".format(config["name"]))

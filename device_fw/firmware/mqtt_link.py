@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from device_fw.contracts import Board
+    from device_fw.firmware.tls import Trust
 
+_HANDSHAKE = 4  # times timeout_ms: several round trips, and seconds of arithmetic on a microcontroller
 _READS_A_POLL = 128  # a flood of messages must not keep the board from its sensors
 
 
@@ -42,6 +44,11 @@ class Refused(LinkError):
 
 def make(config: "dict[str, Any]", board: "Board") -> "MqttLink":
     """The link that a configuration describes."""
+    trust = None
+    if config["ca"]:
+        from device_fw.firmware.tls import Trust
+
+        trust = Trust(config["ca"], config["server_name"] or config["host"], config["certificate"], config["key"])
     return MqttLink(
         config["client_id"] or config["name"],
         config["host"],
@@ -51,6 +58,7 @@ def make(config: "dict[str, Any]", board: "Board") -> "MqttLink":
         config["keepalive_s"],
         config["timeout_ms"],
         config["max_packet"],
+        trust,
     )
 
 
@@ -67,13 +75,18 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         keepalive: int = 30,
         timeout_ms: int = 5000,
         max_packet: int = 16384,
+        trust: "Trust | None" = None,
     ) -> None:
-        """`keepalive` is in seconds, as in umqtt.simple; a silent broker is noticed after half of it and `timeout_ms`."""
+        """`keepalive` is in seconds, as in umqtt.simple; a silent broker is noticed after half of it and `timeout_ms`.
+
+        With `trust` the link is TLS.
+        """
         super().__init__(client_id, server, port, user, password, keepalive)
         self.pid = 0  # of the packet sent last
         self.timeout_ms = timeout_ms
         self.max_packet = max_packet
         self.acknowledged = 0  # PUBACKs on this connection
+        self._trust = trust
         self.skipped = 0  # packets larger than max_packet, since the start
         self._clock = Clock()
         self._poller: "Any" = None
@@ -110,18 +123,30 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         return self._waiting == 0
 
     def connect(self, clean_session: bool = True, timeout: "int | None" = None) -> bool:
-        """Connect and log in, within `timeout_ms` (or `timeout` seconds). Returns whether the broker kept a session."""
+        """Connect and log in, within `timeout_ms` (or `timeout` seconds), four times that for TLS.
+
+        Returns whether the broker kept a session.
+        """
         self.close()
         now = self._clock.now()
-        deadline = now + (self.timeout_ms if timeout is None else timeout * 1000)
+        wait_ms = self.timeout_ms if timeout is None else timeout * 1000
+        deadline = now + wait_ms
         self.sock = dial(self.server, self.port, deadline, self._clock)
         with self._closing_on_error:
             self._reset(now)
             self.acknowledged = 0
+            if self._trust is not None:
+                self.sock = self._trust.wrap(self.sock)
+                deadline += wait_ms * (_HANDSHAKE - 1)
             self._poller = select.poll()
             self._poller.register(self.sock, select.POLLIN)
-            self._write(mqtt.CONNECT, self._connect_body(clean_session))
-            session, code = self._await_answer(mqtt.CONNACK, deadline)
+            try:
+                self._write(mqtt.CONNECT, self._connect_body(clean_session), deadline)
+                session, code = self._await_answer(mqtt.CONNACK, deadline)
+            except (OSError, ValueError) as error:
+                if self._trust is None or isinstance(error, (LinkError, mqtt.PacketError)):
+                    raise
+                raise self._trust.failure(error)
             if code:
                 raise Refused("connection", code)
         return bool(session & 1)
@@ -213,11 +238,12 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         self.pid = self.pid % 65535 + 1
         return self.pid
 
-    def _write(self, first: int, body: bytes) -> None:
+    def _write(self, first: int, body: bytes, deadline: "int | None" = None) -> None:
         """Write one packet in one call; what the system did not take at once follows within the deadline."""
         rest = memoryview(mqtt.packet(first, body))
         self._sent_ms = self._clock.now()
-        deadline = self._sent_ms + self.timeout_ms
+        if deadline is None:
+            deadline = self._sent_ms + self.timeout_ms
         while True:
             taken = self.sock.write(rest)  # None when the system takes nothing at the moment
             rest = rest[taken or 0 :]

@@ -5,6 +5,7 @@ Written from the specification alone, apart from the firmware's own codec, so th
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -50,9 +51,10 @@ class Visit:
 
 
 class FaultyBroker:
-    """`async with FaultyBroker() as broker:` listens on `broker.port`."""
+    """`async with FaultyBroker() as broker:` listens on `broker.port`, over TLS when it is given a context."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.faults = Faults()
         self.visits: list[Visit] = []
         self.port = 0
@@ -61,7 +63,7 @@ class FaultyBroker:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "FaultyBroker":
-        self._server = await asyncio.start_server(self._visit, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._visit, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

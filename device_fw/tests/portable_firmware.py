@@ -87,6 +87,19 @@ def test_a_wrong_configuration_is_refused_with_the_key() -> None:
     refused(check, ["no", "object"])
 
 
+def test_a_ca_asks_for_tls_and_its_port() -> None:
+    good: dict[str, object] = {"name": "default/b1", "host": "gateway", "ca": "ca.der"}
+    assert check(good)["port"] == 8883
+    good["port"] = 1884
+    assert check(good)["port"] == 1884
+    for key, needed in (("certificate", "key"), ("key", "certificate")):
+        half = dict(good)
+        half[key] = "own.der"
+        assert refused(check, half) == f"key {needed} is missing: {key} needs it"
+    plain: dict[str, object] = {"name": "default/b1", "host": "gateway", "server_name": "gateway"}
+    assert refused(check, plain) == "key ca is missing: server_name needs it"
+
+
 def test_a_board_without_a_network_needs_no_host() -> None:
     assert check({"name": "default/b1", "transport": "serial"})["host"] == ""
 

@@ -46,10 +46,10 @@ class Authority:
         self.certificate = folder / "ca.crt"
         self.certificate.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
 
-    def server(self, file: str = "server") -> Pair:
-        """A certificate for a broker on 127.0.0.1."""
-        names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(HOST))])
-        return self._issue(file, _named("broker"), SERVER_AUTH, names)
+    def server(self, file: str = "server", *, days: float = 1, host: str = HOST) -> Pair:
+        """A certificate for a broker on 127.0.0.1 or at another address; with negative `days` one that has expired."""
+        names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(host))])
+        return self._issue(file, _named("broker"), SERVER_AUTH, names, days)
 
     def client(
         self, user: str, *, days: float = 1, purpose: x509.ObjectIdentifier = CLIENT_AUTH, named: bool = True
