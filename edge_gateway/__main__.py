@@ -15,6 +15,7 @@ from edge_gateway.broker.errors import BrokerError
 from edge_gateway.config import EdgeConfig
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.event_bus import EventBus
+from edge_gateway.firmware_clock import FirmwareClock
 from edge_gateway.machine import describe
 from edge_gateway.mapper_watch import MapperWatch
 from edge_gateway.store import Store, StoreError
@@ -58,7 +59,11 @@ async def run(config: EdgeConfig) -> None:
         core = EdgeCore(config.node, wanted=broker.wanted, machine=describe())
         events = EventBus(core, store, broker)
         events.open()
-        services: list[Service] = [broker, MapperWatch(core, events.perform)]
+        services: list[Service] = [
+            broker,
+            MapperWatch(core, events.perform),
+            FirmwareClock(core, events.perform),
+        ]
         if config.cloud.url:
             hub = _hub(config, core, events)
             events.on_dirty(hub.mark)

@@ -161,6 +161,21 @@ class DeviceTwin:
             self._enter_state(id, kept, state, now_ms, effects)
         return effects
 
+    def reported(self, id: str, names: Iterable[str]) -> dict[str, str] | None:
+        """What a device last reported of some properties, empty for nothing yet; those that its model lacks are not there.
+
+        None when the device is not here, or has no model yet.
+        """
+        kept = self._devices.get(id)
+        if kept is None or kept.model is None:
+            return None
+        return {name: kept.properties[name].record.reported or "" for name in names if name in kept.properties}
+
+    def is_online(self, id: str) -> bool:
+        """Whether a device said, or showed, that it is online."""
+        kept = self._devices.get(id)
+        return kept is not None and kept.record.state in ONLINE
+
     def members(self) -> list[Member]:
         """Every device of the node."""
         return [

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import msgspec
 from msgspec import Raw
 
+from edge_gateway import firmware_updates
 from edge_gateway.device_twin import DeviceTwin
 from edge_gateway.effects import Effects, Publish
+from edge_gateway.firmware_updates import FirmwareUpdates
 from edge_gateway.meta_manager import MetaError, MetaManager
 from edge_gateway.store import Store
 from edge_gateway.unserved import Unserved
@@ -35,6 +37,7 @@ class EdgeCore:
         self._machine = machine
         self._metas = MetaManager()
         self._twins = DeviceTwin(wanted)
+        self._firmware = FirmwareUpdates(self._twins)
         self._takers = {
             topics.UPDATE: self._twins.report,
             topics.GET: self._twins.get,
@@ -52,6 +55,9 @@ class EdgeCore:
         effects.changes += self._twins.restore(store.read("device"), store.read("twin"))
         for device in self._metas.devices():
             effects.add(self._twins.device_changed(device, self._metas.model_of(device), now_ms))
+        unusable = self._firmware.restore(store.read("object"), store.read("rollout"))
+        effects.changes += map(self._metas.remove, unusable)
+        effects.add(self._firmware.look_at_all())
         return effects
 
     # From the broker
@@ -65,11 +71,19 @@ class EdgeCore:
             )
         id, kind = found
         take = self._takers.get(kind)
+        if kind == topics.OTA_GET:
+            return self._firmware.get(id, payload)
         if take is None:
             return Effects()
         if payload is None:
             return self._twins.refuse(id, kind, _too_large(size), now_ms)
-        return take(id, payload, now_ms)
+        if not self._firmware.concerns(id):
+            return take(id, payload, now_ms)
+        was_online = self._twins.is_online(id)
+        effects = take(id, payload, now_ms)
+        came = self._twins.is_online(id) and (kind == topics.STATE or not was_online)
+        effects.add(self._firmware.came_online(id) if came else self._firmware.changed(id))
+        return effects
 
     def _members(self, payload: bytes | None, size: int, now_ms: int) -> Effects:
         effects = Effects()
@@ -97,9 +111,12 @@ class EdgeCore:
     def _put(self, name: Resource, content: bytes, now_ms: int) -> Effects:
         effects = Effects()
         before = self._metas.device(name.id) if name.type == resource.DEVICE else None
+        if name.type in firmware_updates.TYPES:
+            effects.add(self._firmware.put(name, content))
         effects.changes.append(self._metas.put(name, content))
         if name.type == resource.DEVICE and (device := self._metas.device(name.id)) is not None:
             effects.add(self._twins.device_changed(device, self._metas.model_of(device), now_ms))
+            effects.add(self._firmware.changed(device.id))
             self._define([device], effects)
             if before is None:
                 self._announce(now_ms, effects, added=device)
@@ -111,6 +128,7 @@ class EdgeCore:
         devices = self._metas.devices_of(id)
         for device in devices:
             effects.add(self._twins.device_changed(device, self._metas.model_of(device), now_ms))
+            effects.add(self._firmware.changed(device.id))
         self._define(devices, effects)
 
     def _remove(self, name: Resource, now_ms: int) -> Effects:
@@ -119,10 +137,13 @@ class EdgeCore:
         effects.changes.append(self._metas.remove(name))
         if device is not None:
             effects.add(self._twins.device_removed(device.id))
+            effects.add(self._firmware.changed(device.id))
             effects.publishes += self._indexes(self._serve(device.id, "", effects))
             self._announce(now_ms, effects, removed=device)
         elif name.type == resource.DEVICE_MODEL:
             self._model_changed(name.id, now_ms, effects)
+        elif name.type in firmware_updates.TYPES:
+            effects.add(self._firmware.remove(name))
         return effects
 
     def _announce(
@@ -183,11 +204,16 @@ class EdgeCore:
                 effects.add(self._twins.without_mapper(id, why, now_ms, lost=lost))
         return effects if effects.changes else None
 
+    def tick_firmware(self, now_ms: int) -> Effects | None:
+        """Time out devices that are being updated, open waves; to be called every second. None when there is nothing to do."""
+        return self._firmware.tick(now_ms)
+
     # To the cloud
 
     def dirty_keys(self) -> list[str]:
         """What a new connection has to bring to the cloud, in this order."""
-        return [resource.INVENTORY, resource.NODE_STATUS, *self._twins.unseen.dirty_keys()]
+        always = [resource.INVENTORY, resource.NODE_STATUS]
+        return [*always, *self._twins.unseen.dirty_keys(), *self._firmware.dirty_keys()]
 
     def message_for(self, key: str, now_ms: int) -> Message | None:
         """The newest message about one of `dirty_keys`, or None when the cloud knows all of it."""
@@ -196,6 +222,8 @@ class EdgeCore:
         if key == resource.NODE_STATUS:
             name = str(Resource(resource.NO_NAMESPACE, resource.NODE_STATUS, self.node))
             return wire.build(wire.UPDATE, name, self._machine, source="edged")
+        if f"/{resource.ROLLOUT}/" in key:
+            return self._firmware.message_for(key)
         return self._twins.unseen.message_for(key, now_ms)
 
     def delivered(self, key: str) -> Effects:

@@ -24,7 +24,7 @@ HIGH_BYTES, LOW_BYTES = 16 * 1024 * 1024, 4 * 1024 * 1024
 # Of a device's `<namespace>/<name>`: Kubernetes has no longer ones, and the topic of an answer is longer than that of the report.
 _LONGEST_ID = 512
 _LONGEST_EVENT_ID = 128
-_KINDS = (topics.UPDATE, topics.GET, topics.STATE)
+_KINDS = (topics.UPDATE, topics.GET, topics.STATE, topics.OTA_GET)
 
 
 class EventBus:

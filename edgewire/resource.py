@@ -16,6 +16,8 @@ DEVICE, DEVICE_MODEL, POD, CONFIGMAP, SECRET, NODE_STATUS = (
     "secret",
     "nodestatus",
 )
+ROLLOUT, FIRMWARE_PART = "devicefirmware", "firmwarepart"
+"""A gateway's plan of a rollout, whose reports go by the same name, and a part of a firmware image (Hedgerow's own)."""
 
 INVENTORY = "inventory"
 """What the edge sends on connecting: object -> resource version (Hedgerow's own)."""

@@ -29,6 +29,7 @@ GATEWAY_FILTERS = (
     _DEVICE + "+/+/" + UPDATE,
     _DEVICE + "+/+/" + GET,
     _DEVICE + "+/+/" + STATE,
+    _DEVICE + "+/+/" + OTA_GET,
     _NODE + "+/membership/get",
 )
 

@@ -85,7 +85,7 @@ def device_user(device: str, password_hash: str, name: str | None = None) -> Use
     levels = device.split("/")
     if len(levels) != 2 or not all(levels) or any(character in device for character in "+#\0"):
         raise ValueError(f"device {device!r} is not <namespace>/<name>")
-    kinds = (topics.UPDATE, topics.GET, topics.STATE)
+    kinds = (topics.UPDATE, topics.GET, topics.STATE, topics.OTA_GET)
     publish = (*(topics.of_device(device, kind) for kind in kinds), topics.data_update(device))
     data_root = topics.data_update(device).removesuffix("data/update")
     return User(name or device, password_hash, publish, (topics.of_device(device, "#"), data_root + "#"))

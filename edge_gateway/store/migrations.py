@@ -7,6 +7,7 @@ _TABLE = "CREATE TABLE {} (key TEXT PRIMARY KEY NOT NULL, value BLOB NOT NULL) W
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     tuple(_TABLE.format(table) for table in ("object", "twin", "device", "retained", "session", "queued")),
     tuple(_TABLE.format(table) for table in ("sent", "received")),
+    (_TABLE.format("rollout"),),
 )
 """Statements of version 1, 2, …: append only. `PRAGMA user_version` says how many a file has had."""
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import msgspec
 import pytest
+from msgspec import Raw
 
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.effects import Effects
@@ -24,11 +25,13 @@ from edge_gateway.tests.site import (
     topic,
     updated,
 )
-from edgewire import board, message, resource, topics
-from edgewire.device import Device, DeviceModel, MapperDevice, parse_mapper_device
+from edgewire import board, message, ota, resource, rollout, topics
+from edgewire.device import Device, DeviceModel, MapperDevice, ModelProperty, parse_mapper_device
 from edgewire.message import Message, MessageError
 from edgewire.resource import Resource, ResourceError
+from edgewire.rollout import Metadata, Plan, Report, Wave
 from edgewire.tests import golden
+from edgewire.tests.firmware_image import firmware
 from edgewire.tests.golden import sample
 from edgewire.twin import StateContent
 
@@ -514,3 +517,66 @@ def test_a_mapper_that_is_restarted_is_not_missed(node: Node) -> None:
     told_states(node, 20)
     node.unheard = {topics.mapper_index("modbus")}
     assert [told_states(node, at) for at in (25, 44)] == [[], []]
+
+
+FIRMWARE = firmware()
+A_BOARD = a_device(name="board", model="unix", protocol="mqtt")
+
+
+def _with_a_rollout(node: Node) -> Heard:
+    properties = [ModelProperty(name, type="STRING", access_mode="ReadOnly") for name in ota.PROPERTIES]
+    node.put(a_model(*properties, name="unix"), A_BOARD)
+    node.client(topics.STATE, board.state("online", "board"), id=A_BOARD.id)
+    plan = Plan(Metadata("default", "new", "u7"), "edge1", "", FIRMWARE.image, [Wave(["board"])])
+    _, content = rollout.encode_plan(plan)
+    objects = {f"default/{resource.ROLLOUT}/new": Raw(content)}
+    objects |= {
+        f"default/{resource.FIRMWARE_PART}/{n}": Raw(msgspec.json.encode(o)) for n, o in FIRMWARE.objects().items()
+    }
+    for name, raw in objects.items():
+        sent = message.build(message.INSERT, name, raw, source="devicecontroller", resource_version="1")
+        heard = node.perform(node.core.from_cloud(sent, node.now))
+    return heard
+
+
+def test_a_board_gets_its_new_firmware_and_the_cloud_hears_of_it(node: Node) -> None:
+    offer = _with_a_rollout(node).on(topics.OTA_OFFER)
+    asked = ota.get(offer["id"], 0, offer["size"])
+    [chunk] = node.client(topics.OTA_GET, asked, id=A_BOARD.id).effects.publishes
+    assert chunk.topic == topic(topics.OTA_CHUNK, A_BOARD.id)
+    assert ota.parse_chunk(chunk.payload)[2] == FIRMWARE.stream[: offer["size"]]
+    values = {ota.FIRMWARE_STATE: (ota.CONFIRMED, 0), ota.FIRMWARE_TARGET: (ota.short(offer["id"]), 0)}
+    dirty = node.client(topics.UPDATE, board.report(values), id=A_BOARD.id).dirty
+    key = f"default/{resource.ROLLOUT}/new"
+    assert key in dirty
+    sent = node.sent(key)
+    assert sent is not None
+    assert sent.read(Report).counts == {"updated": 1}
+
+
+def test_what_was_downloaded_of_a_rollout_is_kept_over_a_restart_and_named_in_the_inventory(node: Node) -> None:
+    _with_a_rollout(node)
+    inventory = node.core.message_for(resource.INVENTORY, node.now)
+    node.start()
+    again = node.core.message_for(resource.INVENTORY, node.now)
+    assert inventory is not None
+    assert again is not None
+    assert json.loads(bytes(again.content)) == json.loads(bytes(inventory.content))
+    assert (
+        f"default/{resource.FIRMWARE_PART}/{rollout.part_name(FIRMWARE.image.name, 0)}"
+        in json.loads(bytes(again.content))["objects"]
+    )
+    assert f"default/{resource.ROLLOUT}/new" in node.core.dirty_keys()
+    heard = node.client(topics.STATE, board.state("online", "board"), id=A_BOARD.id)
+    assert heard.on(topics.OTA_OFFER)["id"] == FIRMWARE.image.id
+
+
+def test_a_part_that_cannot_be_used_is_not_in_the_inventory(node: Node) -> None:
+    name = f"default/{resource.FIRMWARE_PART}/p"
+    content = {"metadata": {"name": "p", "resourceVersion": "4"}, "binaryData": {}}
+    sent = message.build(message.INSERT, name, content, source="devicecontroller", resource_version="4")
+    with pytest.raises(MetaError, match="part default/p"):
+        node.core.from_cloud(sent, node.now)
+    inventory = node.core.message_for(resource.INVENTORY, node.now)
+    assert inventory is not None
+    assert name not in json.loads(bytes(inventory.content))["objects"]

@@ -64,9 +64,16 @@ def test_a_mapper_subscribes_to_its_index_and_its_devices() -> None:
 
 
 def test_the_gateway_takes_in_what_devices_send_and_nothing_it_sends_itself() -> None:
-    for kind in (topics.UPDATE, topics.GET, topics.STATE):
+    for kind in (topics.UPDATE, topics.GET, topics.STATE, topics.OTA_GET):
         assert any(_covers(f, topics.of_device("default/s1", kind)) for f in topics.GATEWAY_FILTERS), kind
-    for kind in (topics.RESULT, topics.DELTA, topics.DOCUMENT, topics.GET_RESULT, topics.STATE_RESULT):
+    for kind in (
+        topics.RESULT,
+        topics.DELTA,
+        topics.DOCUMENT,
+        topics.GET_RESULT,
+        topics.STATE_RESULT,
+        topics.OTA_OFFER,
+    ):
         assert not any(_covers(f, topics.of_device("default/s1", kind)) for f in topics.GATEWAY_FILTERS), kind
 
 

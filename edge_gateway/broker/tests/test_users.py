@@ -20,7 +20,9 @@ D = "$hw/events/device/default/s1/"
 K = "$ke/events/device/default/s1/"
 
 
-@pytest.mark.parametrize("topic", [D + "twin/update", D + "twin/get", D + "state/update", K + "data/update"])
+@pytest.mark.parametrize(
+    "topic", [D + "twin/update", D + "twin/get", D + "state/update", D + "ota/get", K + "data/update"]
+)
 def test_a_device_publishes_its_reports(topic: str) -> None:
     user = device_user("default/s1", HASH)
     assert user.may_publish(topic)
@@ -30,7 +32,15 @@ def test_a_device_publishes_its_reports(topic: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "topic", [D + "twin/update/delta", "$hw/events/node/n/membership/get", "t", "$hw/events/device"]
+    "topic",
+    [
+        D + "twin/update/delta",
+        D + "ota/offer",
+        D + "ota/chunk",
+        "$hw/events/node/n/membership/get",
+        "t",
+        "$hw/events/device",
+    ],
 )
 def test_a_device_publishes_nothing_else(topic: str) -> None:
     assert not device_user("default/s1", HASH).may_publish(topic)
