@@ -22,10 +22,11 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from edgewire.cobs import cobs, uncobs
 from edgewire.config import nearest
 
 from .serial_checksums import CHECKSUMS, NMEA, Seal, make_seal
-from .serial_stuffing import cobs, slip, uncobs, unslip
+from .serial_stuffing import slip, unslip
 
 LARGEST_FRAME = 65536
 _LENGTHS = {1: "B", 2: "H", 4: "I"}

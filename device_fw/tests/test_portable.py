@@ -12,7 +12,8 @@ from device_fw.tests.conftest import ROOT
 from hil_tests.bench import micropython_board
 
 OURS = (portable_agent, portable_firmware)
-ALL = (*OURS, *(importlib.import_module(f"edgewire.tests.portable_{name}") for name in ("topics", "board", "ota")))
+OF_EDGEWIRE = ("topics", "board", "ota", "cobs", "board_link")
+ALL = (*OURS, *(importlib.import_module(f"edgewire.tests.portable_{name}") for name in OF_EDGEWIRE))
 
 
 def names(module: ModuleType) -> list[str]:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mappers.serial_stuffing import cobs, slip, uncobs, unslip
+from edgewire.cobs import cobs, uncobs
+from mappers.serial_stuffing import slip, unslip
 
 
 # The examples of Wikipedia's article on COBS, which are those of the paper and its implementations.
