@@ -3,6 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["pytester", "hil_tests.bench.plugin"]
+
 # What an example may cost depends on what else the machine does, and is no property of the code.
 settings.register_profile("hedgerow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hedgerow")

@@ -265,11 +265,15 @@ def set_fault(folder: Path, name: str, fault: str) -> None:
     content = {} if fault == WELL else KINDS[name].faults[fault]
     if not is_owned(folder) or not (folder / f"{name}.yaml").exists():
         raise LookupError(name)
-    file = faults_file(folder, name)
-    if fault == WELL:
-        file.unlink(missing_ok=True)
-    else:
+    write_fault(faults_file(folder, name), content)
+
+
+def write_fault(file: Path, content: Any) -> None:
+    """Say in a faults file how its instrument misbehaves; it is well when that is nothing."""
+    if content:
         _write(file, json.dumps(content) + "\n")
+    else:
+        file.unlink(missing_ok=True)
 
 
 def faults_file(folder: Path, name: str) -> Path:

@@ -13,13 +13,14 @@ import pytest
 
 from hedgerow.cluster import Cluster
 from hedgerow.stack import Ports, Stack, until
+from hil_tests.bench.plugin import LACKS
 
 
 def missing(what: str) -> None:
     """Skip a test that lacks a part of the machine; in CI nothing may be lacking."""
     if os.environ.get("CI"):
         pytest.fail(f"CI must have it: {what}")
-    pytest.skip(what)
+    pytest.skip(LACKS + what)
 
 
 NODE = "edge-1"

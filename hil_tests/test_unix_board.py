@@ -50,11 +50,9 @@ def mpremote(board: UnixBoard, *arguments: str) -> str:
 
 def gone(pid: int) -> bool:
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return True
-    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    return state == "Z"
 
 
 def test_mpremote_copies_runs_and_mounts_as_on_a_board(make: Callable[..., UnixBoard], tmp_path: Path) -> None:
@@ -304,18 +302,27 @@ def test_an_erased_flash_is_formatted_at_the_next_start(make: Callable[..., Unix
     assert board.files() == {}
 
 
-def test_its_flash_is_not_to_be_touched_while_it_is_on(make: Callable[..., UnixBoard]) -> None:
+def test_its_flash_is_not_to_be_read_while_it_is_on(make: Callable[..., UnixBoard]) -> None:
     board = make()
     board.power_on()
     with pytest.raises(BoardError, match="is on"):
-        board.push({"main.py": b""})
+        board.files()
+
+
+def test_a_board_that_gets_other_files_starts_anew_with_them(make: Callable[..., UnixBoard]) -> None:
+    board = make(main="print('one')")
+    board.power_on()
+    board.expect("one")
+    board.push({"main.py": b"print('two')"})
+    board.expect("two")
+    assert board.cause == "power-on"
 
 
 def test_what_is_not_on_the_console_is_an_error_that_shows_it(make: Callable[..., UnixBoard]) -> None:
     board = make(main="print('something else')")
     board.power_on()
     board.expect("something")
-    with pytest.raises(BoardError, match=r"(?s)'nothing' not within 0.1 s.*something else"):
+    with pytest.raises(BoardError, match=r"(?s)'nothing' not within 0\.1 s.*something else"):
         board.expect("nothing", timeout_s=0.1)
 
 

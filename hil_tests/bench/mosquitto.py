@@ -41,17 +41,18 @@ def mosquitto(folder: Path, port: int | None = None, *, settings: str = "") -> I
     with (folder / "mosquitto.log").open("ab") as log:
         process = subprocess.Popen([binary, "-c", str(config)], stdout=log, stderr=log)
     try:
-        _until_listening(process, port, folder / "mosquitto.log")
+        until_listening(process, port, folder / "mosquitto.log")
         yield port
     finally:
         process.terminate()
         process.wait(DEADLINE_S)
 
 
-def _until_listening(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def until_listening(process: subprocess.Popen[bytes], port: int, log: Path, host: str = "127.0.0.1") -> None:
+    """Wait until it does. AssertionError when it does not."""
     until = time.monotonic() + DEADLINE_S
     while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+        with contextlib.suppress(OSError), socket.create_connection((host, port), 0.2):
             return
         time.sleep(0.01)
     raise AssertionError(f"mosquitto does not listen: {log.read_text(errors='replace')[-500:]}")

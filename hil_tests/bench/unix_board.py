@@ -23,6 +23,7 @@ from msgspec import Struct, structs
 
 from hil_tests.bench import board_supervisor, micropython_board
 from hil_tests.bench.micropython_board import Unavailable
+from hil_tests.bench.transcript import BoardError, Transcript
 
 __all__ = ["BoardError", "Unavailable", "UnixBoard", "UsbIdentity"]
 
@@ -33,10 +34,6 @@ _BOOT = "import emulated.power_on\nemulated.power_on.start(lambda name: execfile
 _HARDWARE_HEAP_KB = 12  # what the modules below the board take, which a real port has in its flash
 _ANSWER_S = 20.0
 _BLOCK = 4096
-
-
-class BoardError(Exception):
-    """A board did not do what was expected of it within its time; the text ends with its console's last lines."""
 
 
 class UsbIdentity(Struct, kw_only=True, frozen=True):
@@ -95,7 +92,7 @@ class UnixBoard:
             "console": str(self.console),
             "clock_s": clock_s,
         }
-        self._seen = 0
+        self.transcript = Transcript(self.console)
         self._lock = threading.Lock()
         self._supervisor: subprocess.Popen[bytes] | None = None
         if not self.flash_image.exists() or self.flash_image.stat().st_size != self._flash_bytes:
@@ -196,24 +193,11 @@ class UnixBoard:
 
     def expect(self, pattern: str, timeout_s: float = 10.0) -> re.Match[str]:
         """Wait until its console shows a regular expression, after what was expected last. BoardError when it does not."""
-        wanted = re.compile(pattern)
-        deadline = time.monotonic() + timeout_s
-        while True:
-            text = self.printed()
-            if found := wanted.search(text, min(self._seen, len(text))):
-                self._seen = found.end()
-                return found
-            if time.monotonic() > deadline:
-                raise BoardError(
-                    f"{pattern!r} not within {timeout_s:g} s on the console of {self.folder}:\n{text[-2000:]}"
-                )
-            time.sleep(0.01)
+        return self.transcript.expect(pattern, timeout_s)
 
     def printed(self) -> str:
         """All that it printed, as far as the transcript reaches back."""
-        older = self.console.with_name(self.console.name + ".1")
-        data = older.read_bytes() if older.exists() else b""
-        return (data + (self.console.read_bytes() if self.console.exists() else b"")).decode("latin-1")
+        return self.transcript.text()
 
     def until(self, condition: Callable[[Self], object], what: str, timeout_s: float = 10.0) -> None:
         """Wait for a condition on the board, `lambda board: board.starts == 3`. BoardError when it does not come true."""
@@ -226,17 +210,28 @@ class UnixBoard:
     # --- flash
 
     def push(self, files: Mapping[str, bytes]) -> None:
-        """Write files, by path, as a programmer clipped to its flash would; while it is off. BoardError for what does not fit."""
+        """Write files, by path, as a programmer clipped to its flash would. BoardError for what does not fit.
+
+        A board that is on loses its power for that, and starts anew.
+        """
+        was_on = self.running
+        self.power_off()
         with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
             for number, data in enumerate(files.values()):
                 Path(name, str(number)).write_bytes(data)
             self._programmer("write", name, json.dumps(list(files)))
+        if was_on:
+            self.power_on()
 
     def files(self) -> dict[str, bytes]:
         """Every file in its flash, by path, read while it is off. BoardError when there is no file system."""
         with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
             paths = json.loads(self._programmer("read", name))
             return {path: Path(name, str(number)).read_bytes() for number, path in enumerate(paths)}
+
+    def fill(self, path: str, left: int) -> None:
+        """Write a file until no more than so many bytes of its flash are left; while it is off."""
+        self._programmer("fill", path, str(left))
 
     def erase(self) -> None:
         """Erase its flash; while it is off."""

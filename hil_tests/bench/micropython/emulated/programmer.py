@@ -1,7 +1,7 @@
 """A programmer clipped to the flash: writes and reads its files from outside, while the board is off.
 
 `programmer.py write FOLDER PATHS` copies FOLDER/0, FOLDER/1, … to the paths of a JSON list; `programmer.py read FOLDER`
-the other way, and prints the list.
+the other way, and prints the list; `programmer.py fill PATH BYTES` writes a file until no more than so many bytes are left.
 """
 
 import json
@@ -46,6 +46,16 @@ def _paths(folder=""):
             yield path
 
 
+def _fill(path, left):
+    with open("/flash/" + path, "wb") as file:
+        while os.statvfs("/flash")[3] * 4096 > left:
+            try:
+                file.write(bytes(1024))
+                file.flush()
+            except OSError:
+                return
+
+
 def main(action, folder, paths="[]"):
     """Do what the arguments say."""
     flash = Flash(told("HEDGEROW_BOARD_FLASH"), int(told("HEDGEROW_BOARD_FLASH_BYTES")))
@@ -58,6 +68,8 @@ def main(action, folder, paths="[]"):
         vfs.mount(vfs.VfsLfs2(flash), "/flash")
     if action == "write":
         _write(folder, json.loads(paths))
+    elif action == "fill":
+        _fill(folder, int(paths))
     else:
         found = list(_paths())
         for number, path in enumerate(found):

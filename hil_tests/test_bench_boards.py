@@ -1,0 +1,125 @@
+"""Boards of the bench, whichever it is: the default one of emulated boards, or a desk of real ones (`--bench desk.yaml`)."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hil_tests.bench.bench_file import MicropythonSerial, Power
+from hil_tests.bench.boards import Board, BoardError
+from hil_tests.bench.broker import BenchBroker
+from hil_tests.bench.serial_board import SerialBoard
+from hil_tests.bench.unix_board import Unavailable, UnixBoard
+from hil_tests.conftest import missing
+
+HELLO = b"import machine\nprint('hello from', machine.unique_id().hex(), 'cause', machine.reset_cause())\n"
+CLIENT = """
+import socket
+s = socket.socket()
+s.connect(socket.getaddrinfo({host!r}, {port})[0][-1])
+s.send(bytes([16, 14, 0, 4]) + b"MQTT" + bytes([4, 2, 0, 60, 0, 2]) + b"b1")
+print("connack", s.recv(4))
+s.send(bytes([48, 8, 0, 4]) + b"said" + b"hi")
+while True:
+    pass
+"""
+
+
+@pytest.fixture(params=["bench", "micropython-serial"])
+def any_board(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Board]:
+    """The bench's board; and the driver of real boards, on the port of an emulated one."""
+    if request.param == "bench":
+        yield request.getfixturevalue("board")
+        return
+    try:
+        unix = UnixBoard(tmp_path / "unix")
+    except Unavailable as error:
+        missing(str(error))
+        raise
+    with unix:
+        entry = MicropythonSerial(kind="micropython-serial", port=unix.port)
+        real = SerialBoard("real", entry, tmp_path / "real")
+        yield real
+        real.close()
+
+
+@pytest.mark.needs("board.push", "board.reset", "board.console")
+def test_a_board_runs_what_was_pushed_and_runs_it_again_after_a_reset(any_board: Board) -> None:
+    any_board.power_on()
+    any_board.push({"main.py": HELLO, "lib/deep/er.py": b"x = 1\n"})
+    first = any_board.expect(r"hello from (\w+) cause")[1]
+    any_board.reset()
+    assert any_board.expect(r"hello from (\w+) cause")[1] == first
+    any_board.write(b"from deep import er; print('imported', er.x)\r")
+    any_board.expect(r"imported 1\s")
+
+
+@pytest.mark.needs("board.push", "board.power")
+def test_a_board_that_loses_its_power_starts_from_its_flash(board: Board) -> None:
+    board.push({"main.py": HELLO})
+    board.power_on()
+    board.expect("hello")
+    board.cycle()
+    board.expect("hello")
+
+
+@pytest.mark.needs("board.push", "board.network")
+def test_a_board_reaches_the_broker_of_the_bench(board: Board, bench_broker: BenchBroker) -> None:
+    board.power_on()
+    board.push({"main.py": CLIENT.format(host=bench_broker.host, port=bench_broker.port).encode()})
+    board.expect(r"connack b' \\x02\\x00\\x00'")
+    bench_broker.expect("said hi\n")
+
+
+@pytest.mark.needs("board.push", "board.power", "board.fault.frozen")
+def test_a_frozen_board_goes_on_where_it_was(board: Board) -> None:
+    board.push({"main.py": b"import time\nn = 0\nwhile True:\n    n += 1\n    print('n', n)\n    time.sleep_ms(5)\n"})
+    board.power_on()
+    board.expect("n 3")
+    board.fault("frozen")
+    board.fault("none")
+    board.expect("n 9")
+
+
+@pytest.mark.needs("board.push", "board.power", "board.fault.full-flash")
+def test_a_full_flash_has_room_for_nothing_more(board: Board) -> None:
+    main = b"try:\n    open('x', 'w').write('y' * 9000)\n    print('room')\nexcept OSError as e:\n    print('no room', e.errno)\n"
+    board.push({"main.py": main})
+    board.fault("full-flash", 4)
+    board.power_on()
+    board.expect("no room 28")
+
+
+def test_power_by_a_command_says_what_the_command_said(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    works = MicropythonSerial(
+        kind="micropython-serial",
+        port=str(tmp_path / "none"),
+        power=Power(on_command=f"echo on >> {log}", off_command=f"echo off >> {log}"),
+    )
+    SerialBoard("one", works, tmp_path / "one").power_off()
+    assert log.read_text() == "off\n"
+    broken = MicropythonSerial(
+        kind="micropython-serial", port="none", power=Power(on_command="true", off_command="echo no such hub; exit 3")
+    )
+    with pytest.raises(BoardError, match="no such hub"):
+        SerialBoard("two", broken, tmp_path / "two").power_off()
+
+
+def test_the_port_of_a_real_board_is_let_go_for_other_programs(tmp_path: Path) -> None:
+    try:
+        unix = UnixBoard(tmp_path / "unix")
+    except Unavailable as error:
+        missing(str(error))
+        raise
+    with unix:
+        unix.expect(">>> ")
+        real = SerialBoard("real", MicropythonSerial(kind="micropython-serial", port=unix.port), tmp_path / "real")
+        real.write(b"print(6 * 7)\r")
+        real.expect("42")
+        assert json.loads((tmp_path / "unix" / "usb.json").read_text())["device"] == real.port
+        with open(real.port, "rb+", buffering=0) as other:
+            other.write(b"print(7 * 8)\r")
+            unix.expect("56")
+        real.close()

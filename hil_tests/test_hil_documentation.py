@@ -1,0 +1,27 @@
+"""docs/hil.md says what is so."""
+
+import re
+from pathlib import Path
+
+from hil_tests.bench import desk
+from hil_tests.bench.bench_file import load
+from hil_tests.bench.boards import CAPABILITIES
+from hil_tests.bench.kinds import KINDS
+
+PAGE = (Path(__file__).resolve().parents[1] / "docs" / "hil.md").read_text()
+
+
+def test_the_desk_of_the_page_is_a_bench(tmp_path: Path) -> None:
+    (example,) = re.findall(r"(?s)```yaml\n(# desk\.yaml\n.*?)```", PAGE)
+    file = tmp_path / "desk.yaml"
+    file.write_text(example)
+    bench = load(file)
+    assert set(bench.boards) == {"pico", "esp32"}
+    assert desk.lacking(bench, ["board.power", "modbus-tcp", "modbus-rtu", "serial", "ble"]) == ""
+
+
+def test_every_capability_and_every_kind_stands_in_the_page() -> None:
+    for name, meaning in CAPABILITIES.items():
+        assert f"| `{name}` | {meaning} |" in PAGE
+    for kind in KINDS:
+        assert f"| `{kind}` | " in PAGE
