@@ -9,6 +9,7 @@ A `Board` is made from the configuration (`device_fw/contracts.py` says what it 
     ANALOG = (26, 27, 28)             # those that an ADC reads
     OUTPUTS = PINS                    # those that can drive
     I2C = (4, 5)                      # sda and scl where the board file names none
+    ADC_VOLTS = 3.3                   # at which the ADC reads 65535; a calibrated one (`read_uv`) does not need it
     NETWORK = True                    # whether MQTT is possible
     WATCHDOG_MS = 8388                # the longest time-out of its watchdog
     def temperature(): ...            # of the chip, in degrees Celsius

@@ -50,6 +50,14 @@ class Buses:
             self._i2c[pins] = self._open(pins, options["frequency_hz"])
         return self._i2c[pins]
 
+    def i2c_held(self, options: "dict[str, Any]") -> bool:
+        """Whether the data line is low, though nobody speaks."""
+        return not self.machine.Pin(self._i2c_pins(options)[0]).value()
+
+    def i2c_name(self, options: "dict[str, Any]") -> str:
+        """The bus, for errors."""
+        return "sda {}, scl {}".format(*self._i2c_pins(options))
+
     def free_i2c(self, options: "dict[str, Any]") -> None:
         """After a time-out: clock out what a chip still wants to say, so that it lets the data line go."""
         pins = self._i2c_pins(options)

@@ -44,6 +44,8 @@ class Board:
         self.properties[name] = Property(**entry)
         kind = _module("drivers", driver).Driver
         options = complete(kind.OPTIONS, options)
+        if hasattr(kind, "check"):
+            kind.check(options)
         source = None
         for one in self._sources:
             if one.key == (driver, options):

@@ -15,6 +15,7 @@ ANALOG = (26, 27, 28, 29)
 OUTPUTS = PINS
 I2C = (4, 5)
 NETWORK = True
+ADC_VOLTS = 3.3
 WATCHDOG_MS = 60000
 
 _parent: "list[Any]" = []

@@ -12,6 +12,8 @@ A driver is a plain class, made once for all properties that have the same optio
         PIN = "in"                                        # what its pins do: "in", "out", "analog", "i2c", "onewire", "": none
 
         def __init__(self, buses, options): ...           # only takes what it needs: a missing sensor is no error here
+        @staticmethod
+        def check(options): ...                           # where types do not say it all: ValueError; may be left out
         def start(self): ...                              # begins a conversion; milliseconds until it can be read, 0: at once
         def read(self): ...                               # {"temperature": 21.5}: all readings of that conversion
         def write(self, reading, value): ...              # only with OUTPUTS

@@ -7,6 +7,7 @@ Nothing is skipped where the platform has it: without MicroPython or mosquitto t
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from hil_tests.bench import mosquitto as bench_mosquitto
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / firmware.CACHE
+PINS = ROOT / "hil_tests/bench/micropython"
+sys.path.append(str(PINS))  # for drivers on emulated pins; behind everything of the same name
 RUN_S = 30.0
 
 RunOnMicroPython = Callable[..., Awaitable[list[str]]]

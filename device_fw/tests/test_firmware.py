@@ -102,14 +102,15 @@ def test_the_command_line_says_what_is_wrong_in_one_line(tmp_path: Path, umqtt: 
 # --- what a board file makes of it
 
 GREENHOUSE = ROOT / "examples/greenhouse/board.yaml"
+EXPECTED = ("__init__", "bme280", "crc8", "digital_in", "digital_out", "ds18b20", "i2c_chip")
 
 
 def test_a_board_file_decides_what_goes_in(umqtt: Path) -> None:
     files = firmware.collect(GREENHOUSE, umqtt)
     drivers = [path for path in files if path.startswith("device_fw/drivers/")]
-    assert drivers == ["device_fw/drivers/__init__.py", "device_fw/drivers/simulated.py"]
-    assert {"main.py", "umqtt/simple.py", "device_fw/boards/unix.py", "device_fw/firmware/agent.py"} <= set(files)
-    assert "device_fw/boards/demo.py" not in files
+    assert drivers == [f"device_fw/drivers/{name}.py" for name in EXPECTED]
+    assert {"main.py", "umqtt/simple.py", "device_fw/boards/pico_w.py", "device_fw/firmware/agent.py"} <= set(files)
+    assert not {"device_fw/boards/demo.py", "device_fw/boards/esp32.py", "device_fw/boards/unix.py"} & set(files)
     assert not any("tests" in path or "tools" in path for path in files)
     assert list(files) == sorted(files)
 
@@ -176,7 +177,7 @@ def on_board(code: str, folder: Path) -> str:
 def test_the_command_line_checks_a_board_file(tmp_path: Path) -> None:
     line = [sys.executable, "-m", "device_fw.tools.firmware", "check"]
     done = subprocess.run([*line, str(GREENHOUSE)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout.startswith("board.yaml: default/greenhouse on unix, ")
+    assert done.stdout.startswith("board.yaml: default/greenhouse on pico_w, 5 properties, bme280, ")
     assert done.returncode == 0
     (tmp_path / "b.yaml").write_text("board: pico_x\nname: b1\n")
     done = subprocess.run(

@@ -7,11 +7,11 @@ from types import ModuleType
 
 import pytest
 
-from device_fw.tests import portable_agent, portable_firmware
-from device_fw.tests.conftest import ROOT
+from device_fw.tests import portable_agent, portable_chips, portable_firmware, portable_hardware, portable_pins
+from device_fw.tests.conftest import PINS, ROOT
 from hil_tests.bench import micropython_board
 
-OURS = (portable_agent, portable_firmware)
+OURS = (portable_agent, portable_chips, portable_firmware, portable_hardware, portable_pins)
 OF_EDGEWIRE = ("topics", "board", "ota", "cobs", "board_link")
 ALL = (*OURS, *(importlib.import_module(f"edgewire.tests.portable_{name}") for name in OF_EDGEWIRE))
 
@@ -30,9 +30,8 @@ def on_the_board(micropython: None) -> dict[tuple[str, str], str]:
     """All portable tests run once on MicroPython: (module, test) -> what was printed of it."""
     runner = ROOT / "device_fw/tests/run_portable.py"
     line = micropython_board.command(str(runner), *(module.__name__ for module in ALL))
-    done = subprocess.run(
-        line, env=micropython_board.environment([ROOT]), capture_output=True, text=True, timeout=30, check=False
-    )
+    env = {**micropython_board.environment([ROOT, PINS]), "HEDGEROW_BOARD_CLOCK": "0"}
+    done = subprocess.run(line, env=env, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     results: dict[tuple[str, str], str] = {}
     key = ("", "")

@@ -151,7 +151,9 @@ class _Checked:
         options = {key: value for key, value in keys.items() if key not in OF_PROPERTY}
         for key in options:
             self._known(at, f"key of driver {driver_name}", key, [*OF_PROPERTY, *driver.OPTIONS])
-        self._try(at, drivers.complete, driver.OPTIONS, options)
+        complete = self._try(at, drivers.complete, driver.OPTIONS, options)
+        if hasattr(driver, "check"):
+            self._try(at, driver.check, complete)
         reading = self._known(
             f"{at}.reading",
             f"reading of {driver_name}",

@@ -1,0 +1,64 @@
+"""What boards and drivers say of themselves: complete, of the right types, and loaded by the real MicroPython."""
+
+import subprocess
+
+import pytest
+
+from device_fw import drivers
+from device_fw.firmware.properties import TYPES
+from device_fw.tests.conftest import PINS, ROOT
+from device_fw.tools import bytecode, catalogue, firmware
+from hil_tests.bench import micropython_board
+
+BOARDS = catalogue.boards()
+DRIVERS = catalogue.drivers()
+
+
+def test_the_boards_and_drivers_are_there() -> None:
+    assert {"unix", "esp32", "esp32_s2", "esp32_s3", "esp32_c3", "pico", "pico_w"} <= set(BOARDS)
+    assert {"digital_in", "digital_out", "adc", "pwm", "chip", "simulated"} <= set(DRIVERS)
+    assert {"bme280", "sht3x", "ds18b20", "dht"} <= set(DRIVERS)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_says_what_the_tools_ask(name: str) -> None:
+    board = BOARDS[name]
+    assert board.ARCH in bytecode.ARCHITECTURES
+    assert board.PLATFORM in ("esp32", "rp2", "linux")
+    assert len(set(board.PINS)) == len(board.PINS)
+    assert set(board.ANALOG) <= set(board.PINS)
+    assert set(board.I2C) <= set(board.OUTPUTS) <= set(board.PINS)
+    assert len(board.I2C) == 2
+    assert board.ADC_VOLTS == 3.3
+    assert board.NETWORK in (True, False)
+    assert board.WATCHDOG_MS > 1000
+    assert callable(board.temperature)
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_a_driver_says_what_the_tools_ask(name: str) -> None:
+    driver = DRIVERS[name]
+    for kind, unit, digits in driver.READINGS.values():
+        assert kind in TYPES
+        assert isinstance(unit, str)
+        assert 0 <= digits <= 4
+    assert set(driver.OUTPUTS) <= set(driver.READINGS)
+    assert hasattr(driver, "write") == bool(driver.OUTPUTS)
+    assert 0 <= driver.SHORTEST_MS <= driver.INTERVAL_MS
+    assert 0 < driver.DEADLINE_MS <= 200
+    assert driver.PIN in ("", "in", "out", "analog", "i2c", "onewire")
+    assert bool(driver.PIN) == any(role in driver.OPTIONS for role in drivers.PINS)
+    needed = {key: 1 for key, default in driver.OPTIONS.items() if default is None}
+    assert set(drivers.complete(driver.OPTIONS, needed)) == set(driver.OPTIONS)
+
+
+def test_all_of_them_load_on_micropython_and_compile(micropython: None) -> None:
+    modules = [f"device_fw.boards.{name}" for name in BOARDS] + [f"device_fw.drivers.{name}" for name in DRIVERS]
+    code = f"for name in {modules}: __import__(name)\nprint('ok')"
+    env = {**micropython_board.environment([ROOT, PINS]), "HEDGEROW_BOARD_CLOCK": "0"}
+    done = subprocess.run(
+        micropython_board.command("-c", code), env=env, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.stdout == "ok\n", done.stdout + done.stderr
+    paths = [f"{module.replace('.', '/')}.py" for module in modules]
+    assert len(firmware.compiled({path: (ROOT / path).read_bytes() for path in paths}, "armv6m")) == len(modules)
