@@ -313,8 +313,9 @@ def test_a_board_that_gets_other_files_starts_anew_with_them(make: Callable[...,
     board = make(main="print('one')")
     board.power_on()
     board.expect("one")
-    board.push({"main.py": b"print('two')"})
-    board.expect("two")
+    many = {f"lib/deep/module_{number}.py": b"x = %d" % number for number in range(40)}
+    board.push({"main.py": b"from deep.module_39 import x; print('two', x)", **many})
+    board.expect("two 39")
     assert board.cause == "power-on"
 
 

@@ -219,7 +219,8 @@ class UnixBoard:
         with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
             for number, data in enumerate(files.values()):
                 Path(name, str(number)).write_bytes(data)
-            self._programmer("write", name, json.dumps(list(files)))
+            Path(name, "paths").write_text(json.dumps(list(files)))  # an argument of MicroPython's ends after 255 bytes
+            self._programmer("write", name)
         if was_on:
             self.power_on()
 

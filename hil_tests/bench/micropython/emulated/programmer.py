@@ -1,7 +1,7 @@
 """A programmer clipped to the flash: writes and reads its files from outside, while the board is off.
 
-`programmer.py write FOLDER PATHS` copies FOLDER/0, FOLDER/1, … to the paths of a JSON list; `programmer.py read FOLDER`
-the other way, and prints the list; `programmer.py fill PATH BYTES` writes a file until no more than so many bytes are left.
+`programmer.py write FOLDER` copies FOLDER/0, FOLDER/1, … to the paths of the JSON list in FOLDER/paths; `programmer.py read
+FOLDER` the other way, and prints the list; `programmer.py fill PATH BYTES` writes until no more than so many bytes are left.
 """
 
 import json
@@ -56,7 +56,7 @@ def _fill(path, left):
                 return
 
 
-def main(action, folder, paths="[]"):
+def main(action, folder, left=""):
     """Do what the arguments say."""
     flash = Flash(told("HEDGEROW_BOARD_FLASH"), int(told("HEDGEROW_BOARD_FLASH_BYTES")))
     try:
@@ -67,9 +67,11 @@ def main(action, folder, paths="[]"):
         vfs.VfsLfs2.mkfs(flash)
         vfs.mount(vfs.VfsLfs2(flash), "/flash")
     if action == "write":
-        _write(folder, json.loads(paths))
+        with open(folder + "/paths") as file:
+            paths = json.load(file)
+        _write(folder, paths)
     elif action == "fill":
-        _fill(folder, int(paths))
+        _fill(folder, int(left))
     else:
         found = list(_paths())
         for number, path in enumerate(found):

@@ -1,0 +1,29 @@
+"""The project's firmware as files for a board of the bench: compiled, with its configuration."""
+
+import functools
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from device_fw.tools import firmware
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+def files(config: Mapping[str, object]) -> dict[str, bytes]:
+    """Path -> content of what a board with this configuration needs (docs/firmware.md). Raises FirmwareError.
+
+    umqtt.simple is fetched unless it is in the cache of the repository.
+    """
+    made = dict(_compiled(json.dumps({**config, "host": "127.0.0.1", "port": 1883}, sort_keys=True)))
+    made["config.json"] = json.dumps(dict(config)).encode()
+    return made
+
+
+@functools.lru_cache(maxsize=8)
+def _compiled(config: str) -> tuple[tuple[str, bytes], ...]:
+    with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
+        paths = firmware.assemble(Path(name), json.loads(config), firmware.umqtt_simple(_ROOT / firmware.CACHE))
+        sources = {str(path): Path(name, path).read_bytes() for path in paths}
+    return tuple(firmware.compiled(sources).items())
