@@ -1,8 +1,9 @@
 """`python -m cloud [cloudcore.yaml]`, or `cloudcore`: the map of the process.
 
 Kubernetes ── Kube ─┬─ Follower: Nodes ───────────────> EdgeController ───┬─> Sessions ── CloudHub ══ nodes
-                    ├─ Follower: DeviceModels, Devices -> DeviceController ┘
-                    └─ WriteService <── Writes <── both controllers
+                    ├─ Follower: DeviceModels, Devices -> DeviceController ┤
+                    ├─ Follower: DeviceFirmwares, images -> FirmwareController ┘
+                    └─ WriteService <── Writes <── all controllers
 """
 
 import argparse
@@ -18,9 +19,11 @@ from cloud.config import CloudCoreConfig
 from cloud.definitions import Definitions
 from cloud.device_controller import DeviceController
 from cloud.edge_controller import EdgeController
+from cloud.firmware_controller import FirmwareController
+from cloud.firmware_objects import PART_LABEL
 from cloud.kube import Kube
 from cloud.kube_sync import Follower, Ticker, WriteService
-from cloud.objects import DEVICE_MODELS, DEVICES, NODES
+from cloud.objects import CONFIGMAPS, DEVICE_FIRMWARES, DEVICE_MODELS, DEVICES, NODES
 from cloud.sessions import Sessions
 from cloud.writes import Writes
 from edgewire.config import ConfigError, load
@@ -55,16 +58,22 @@ class CloudCore:
         node_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         devices = DeviceController(sessions, device_writes)
         nodes = EdgeController(node_writes, now)
-        sessions.attach([nodes, devices], [devices])
+        firmware_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
+        firmware = FirmwareController(sessions, firmware_writes)
+        sessions.attach([nodes, devices, firmware], [devices, firmware])
         self.hub = CloudHub(sessions, tls, settings.host, settings.port)
         self.services: list[Service] = [
             *([Definitions(kube)] if settings.install_crds else []),
             Follower(kube, NODES, nodes.node_event),
             Follower(kube, DEVICE_MODELS, devices.model_event),
-            Follower(kube, DEVICES, devices.device_event),
+            Follower(kube, DEVICES, devices.device_event, firmware.device_event),
+            Follower(kube, CONFIGMAPS, firmware.part_event, selector=PART_LABEL),
+            Follower(kube, DEVICE_FIRMWARES, firmware.firmware_event),
             WriteService("write nodes", kube, node_writes, nodes),
             WriteService("write devices", kube, device_writes, devices),
+            WriteService("write rollouts", kube, firmware_writes, firmware),
             Ticker("heartbeats", nodes.tick),
+            Ticker("rollouts", firmware.tick),
             # Nodes are let in when everything is known that they may be compared with.
             self.hub,
             _Ready(self.hub),

@@ -29,8 +29,8 @@ class CloudCoreConfig(Struct, frozen=True):
     burst: int = 200
     """Patches that may go at once after a quiet time, before `qps` holds."""
     install_crds: bool = True
-    """Apply the CustomResourceDefinitions of Device and DeviceModel where the cluster lacks them or has others. False on a
-    cluster that also runs KubeEdge, or where cloudcore has no right to."""
+    """Apply the CustomResourceDefinitions of Device, DeviceModel and DeviceFirmware where the cluster lacks them or has others.
+    False on a cluster that also runs KubeEdge, or where cloudcore has no right to."""
     log_level: str = "info"
     """debug (every message), info, warning or error."""
 

@@ -18,7 +18,7 @@ from edgewire import backoff
 log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "manifests"
-PATTERN = "*devices.kubeedge.io*.yaml"
+PATTERN = "*devices.*.yaml"
 DIGEST = "hedgerow.dev/manifest"
 """The annotation that says which manifest a definition came from; the API rewrites what it stores."""
 

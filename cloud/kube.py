@@ -127,8 +127,11 @@ class Kube:
         """Read an object."""
         return await self.send(Request("GET", path, b"", ""))
 
-    async def follow(self, type: ResourceType) -> AsyncGenerator[Event]:
-        """Every object of a type in all namespaces: those that exist, `Synced`, then every change, without end."""
+    async def follow(self, type: ResourceType, selector: str = "") -> AsyncGenerator[Event]:
+        """Every object of a type in all namespaces: those that exist, `Synced`, then every change, without end.
+
+        With a `selector` only those whose labels fit.
+        """
         reflection = Reflection()
         delays = backoff.delays(limit_s=RETRY_LIMIT_S)
         loop = asyncio.get_running_loop()
@@ -136,10 +139,10 @@ class Kube:
             started = loop.time()
             try:
                 if not reflection.version:
-                    async with aclosing(self._list(type, reflection)) as events:
+                    async with aclosing(self._list(type, selector, reflection)) as events:
                         async for event in events:
                             yield event
-                async with aclosing(self._watch(type, reflection)) as events:
+                async with aclosing(self._watch(type, selector, reflection)) as events:
                     async for event in events:
                         yield event
                 delay = 0.0 if loop.time() - started >= SETTLED_S else next(delays)
@@ -150,9 +153,9 @@ class Kube:
                 log.warning("= watch broken type=%s retry_s=%.2f reason=%r", type.plural, delay, str(error))
             await asyncio.sleep(delay)
 
-    async def _list(self, type: ResourceType, reflection: Reflection) -> AsyncGenerator[Event]:
+    async def _list(self, type: ResourceType, selector: str, reflection: Reflection) -> AsyncGenerator[Event]:
         reflection.begin_list()
-        query = {"limit": str(PAGE)}
+        query = {"limit": str(PAGE), **_selecting(selector)}
         while True:
             answer = await self.send(Request("GET", f"{type.path()}?{urlencode(query)}", b"", ""), LIST_S)
             if not answer.ok:
@@ -171,8 +174,9 @@ class Kube:
         log.debug("= listed type=%s version=%s", type.plural, reflection.version)
         yield Synced()
 
-    async def _watch(self, type: ResourceType, reflection: Reflection) -> AsyncGenerator[Event]:
+    async def _watch(self, type: ResourceType, selector: str, reflection: Reflection) -> AsyncGenerator[Event]:
         query = {
+            **_selecting(selector),
             "watch": "1",
             "allowWatchBookmarks": "true",
             "resourceVersion": reflection.version,
@@ -211,6 +215,10 @@ class Kube:
             if self._connection is None:
                 self._connection = await _connection_of(self._kubeconfig)
             return self._connection
+
+
+def _selecting(selector: str) -> dict[str, str]:
+    return {"labelSelector": selector} if selector else {}
 
 
 class _Connection(RESTClientObject):

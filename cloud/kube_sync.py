@@ -17,17 +17,20 @@ TICK_S = 1.0
 class Follower:
     """A service: tells a controller of every object of a type. Ready when it has told of all that exist."""
 
-    def __init__(self, kube: Kube, type: ResourceType, take: Callable[[Event], None]) -> None:
+    def __init__(self, kube: Kube, type: ResourceType, *take: Callable[[Event], None], selector: str = "") -> None:
+        """`take` are told one after the other; with a `selector` only of objects whose labels fit."""
         self.name = f"follow {type.plural}"
         self._kube = kube
         self._type = type
         self._take = take
+        self._selector = selector
 
     async def run(self, ready: asyncio.Event) -> None:
         """Follow until cancelled."""
-        async with aclosing(self._kube.follow(self._type)) as events:
+        async with aclosing(self._kube.follow(self._type, self._selector)) as events:
             async for event in events:
-                self._take(event)
+                for take in self._take:
+                    take(event)
                 if isinstance(event, Synced):
                     ready.set()
 

@@ -40,6 +40,8 @@ class ResourceType(NamedTuple):
 
 DEVICES = ResourceType("/apis/devices.kubeedge.io/v1beta1", "devices")
 DEVICE_MODELS = ResourceType("/apis/devices.kubeedge.io/v1beta1", "devicemodels")
+DEVICE_FIRMWARES = ResourceType("/apis/devices.hedgerow.dev/v1alpha1", "devicefirmwares")
+CONFIGMAPS = ResourceType("/api/v1", "configmaps")
 NODES = ResourceType("/api/v1", "nodes")
 NAMESPACES = ResourceType("/api/v1", "namespaces")
 LEASES = ResourceType("/apis/coordination.k8s.io/v1", "leases")

@@ -114,8 +114,7 @@ class Rollout:
         """Where it stands, for the cloud."""
         failed = [(name, record) for name, record in sorted(self.devices.items()) if record.phase == FAILED]
         return Report(
-            self.plan.metadata.uid,
-            self.plan.metadata.resource_version,
+            self.plan.work,
             self.plan.retry,
             self.record.open,
             self._done(),

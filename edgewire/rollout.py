@@ -111,6 +111,12 @@ class Plan(Struct, frozen=True, rename="camel", omit_defaults=True):
         """Of two plans for one device, the greater counts: the higher counter, then the later made."""
         return self.image.counter, self.created, self.metadata.name
 
+    @property
+    def work(self) -> str:
+        """Which devices are to be brought to which image, in which attempt: of the same work, an older report still holds."""
+        work = [self.metadata.uid, self.image.id, self.retry, [wave.devices for wave in self.waves]]
+        return hashlib.sha256(_encoder.encode(work)).hexdigest()[:16]
+
     def opened(self, open: int) -> int:
         """Devices at all gateways in the first `open` waves."""
         return sum(len(wave.devices) + wave.elsewhere for wave in self.waves[:open])
@@ -126,9 +132,8 @@ class Failure(Struct, frozen=True):
 class Report(Struct, frozen=True, omit_defaults=True):
     """Where one gateway stands."""
 
-    uid: str
-    plan: str
-    """The version of the plan that it speaks of."""
+    work: str
+    """`Plan.work` of the plan that it speaks of."""
     retry: int = 0
     open: int = 0
     """So many waves are open here."""

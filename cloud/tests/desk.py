@@ -7,6 +7,7 @@ import msgspec
 
 from cloud.device_controller import DeviceController
 from cloud.edge_controller import EdgeController
+from cloud.firmware_controller import FirmwareController
 from cloud.objects import Added, Deleted, Event, Modified, Synced, parse
 from cloud.sessions import Session, Sessions
 from cloud.writes import NO_ANSWER, Answer, Request, Writer, Writes
@@ -15,6 +16,8 @@ from edgewire import message as wire
 from edgewire import resource, twin
 from edgewire.link import Link
 from edgewire.message import Message
+
+FIRMWARES = "/apis/devices.hedgerow.dev/v1alpha1/namespaces/default/devicefirmwares"
 
 
 def device(
@@ -127,7 +130,9 @@ class Desk:
         self.node_writes = Writes(qps=qps, burst=burst, now=self.now)
         self.devices = DeviceController(self.sessions, self.device_writes, lambda: self.wall)
         self.nodes = EdgeController(self.node_writes, self.now, lambda: self.wall)
-        self.sessions.attach([self.nodes, self.devices], [self.devices])
+        self.firmware_writes = Writes(qps=qps, burst=burst, now=self.now)
+        self.firmware = FirmwareController(self.sessions, self.firmware_writes, lambda: self.wall)
+        self.sessions.attach([self.nodes, self.devices, self.firmware], [self.devices, self.firmware])
         self.edges: list[Edge] = []
         self.stored: dict[str, dict[str, Any]] = {}
         self.requests: list[Request] = []
@@ -141,6 +146,8 @@ class Desk:
         self.nodes.node_event(Synced())
         self.devices.model_event(Synced())
         self.devices.device_event(Synced())
+        for take in (self.firmware.firmware_event, self.firmware.part_event, self.firmware.device_event):
+            take(Synced())
 
     def restarted(self) -> "Desk":
         """Another cloudcore on the same Kubernetes."""
@@ -176,13 +183,15 @@ class Desk:
         return raw
 
     def _tell(self, event: Event, kind: str) -> None:
-        controllers: dict[str, Callable[[Event], None]] = {
-            "Device": self.devices.device_event,
-            "DeviceModel": self.devices.model_event,
-            "Node": self.nodes.node_event,
+        controllers: dict[str, list[Callable[[Event], None]]] = {
+            "Device": [self.devices.device_event, self.firmware.device_event],
+            "DeviceModel": [self.devices.model_event],
+            "Node": [self.nodes.node_event],
+            "DeviceFirmware": [self.firmware.firmware_event],
+            "ConfigMap": [self.firmware.part_event],
         }
-        if kind in controllers:
-            controllers[kind](event)
+        for take in controllers.get(kind, ()):
+            take(event)
 
     def answer(self, request: Request) -> Answer:
         """What Kubernetes says to a request."""
@@ -224,6 +233,7 @@ class Desk:
             self._exchange()
             + self._make_requests(self.device_writes, self.devices)
             + self._make_requests(self.node_writes, self.nodes)
+            + self._make_requests(self.firmware_writes, self.firmware)
         ):
             pass
 
@@ -233,6 +243,7 @@ class Desk:
             self.now += 0.1
             self.wall += 0.1
             self.nodes.tick(self.now)
+            self.firmware.tick(self.now)
             self.settle()
 
     def _exchange(self) -> int:
@@ -285,6 +296,10 @@ def _path(object: dict[str, Any]) -> str:
     plurals = {"Device": "devices", "DeviceModel": "devicemodels"}
     if object["kind"] == "Node":
         return f"/api/v1/nodes/{object['metadata']['name']}"
+    if object["kind"] == "DeviceFirmware":
+        return f"{FIRMWARES}/{object['metadata']['name']}"
+    if object["kind"] == "ConfigMap":
+        return f"/api/v1/namespaces/default/configmaps/{object['metadata']['name']}"
     prefix = "/apis/devices.kubeedge.io/v1beta1/namespaces/default"
     return f"{prefix}/{plurals[object['kind']]}/{object['metadata']['name']}"
 

@@ -137,7 +137,7 @@ def ready_node(api: Api) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def device_definitions(session_api: Api) -> None:
     """The project's own CRDs, there and served."""
-    for path in sorted(MANIFESTS.glob("devices.kubeedge.io_*.yaml")):
+    for path in sorted(MANIFESTS.glob("devices.*.yaml")):
         define(session_api, yaml.safe_load(path.read_text()))
 
 

@@ -82,7 +82,7 @@ class Core:
 
     def define_devices(self) -> None:
         """Create the project's own definitions."""
-        for path in sorted(MANIFESTS.glob("devices.kubeedge.io_*.yaml")):
+        for path in sorted(MANIFESTS.glob("devices.*.yaml")):
             self.create("customresourcedefinitions", yaml.safe_load(path.read_text()))
 
     def _place(self, resource: Resource, namespace: str | None) -> str:

@@ -34,9 +34,9 @@ def walk(schema: Any) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.fixture(params=["devices", "devicemodels"])
+@pytest.fixture(params=sorted(path.name for path in MANIFESTS.glob("devices.*.yaml")))
 def schema(request: pytest.FixtureRequest) -> Any:
-    (version,) = documents(f"devices.kubeedge.io_{request.param}.yaml")[0]["spec"]["versions"]
+    (version,) = documents(request.param)[0]["spec"]["versions"]
     return version["schema"]["openAPIV3Schema"]
 
 
@@ -162,6 +162,7 @@ def test_the_embedded_api_takes_the_definitions() -> None:
     core = Core()
     core.define_devices()
     assert core.names("customresourcedefinitions") == [
+        "devicefirmwares.devices.hedgerow.dev",
         "devicemodels.devices.kubeedge.io",
         "devices.devices.kubeedge.io",
     ]
