@@ -1,0 +1,348 @@
+"""A board at its raw REPL, over mpremote's transport: what it is, what is on it, files written whole, and the reset.
+
+The board counts what it holds itself: sha256 is computed there. Ctrl-C stops the firmware that runs, and its memory is given back
+instead of a soft reset, which would start the boot code once more.
+"""
+
+import ast
+import base64
+import contextlib
+import errno
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import serial
+from mpremote.transport import TransportError
+from mpremote.transport_serial import SerialTransport
+
+from device_fw.tools.flash_errors import BoardLost, FlashError, NoAnswer, NoBoard, NoSpace, PortBusy, VerifyFailed
+from device_fw.tools.flash_plan import PART, Present, Write
+from device_fw.tools.flash_ports import forbidden, holders
+
+CHUNK = 1024
+"""Bytes of a file in one command: a board needs about six times as much memory for it."""
+ANSWER_S = 10.0
+_FIRST_ATTEMPT_S = 0.25
+_ATTEMPT_S = 2.0
+_RAW = b"raw REPL; CTRL-B to exit\r\n"
+_READ_S = 5.0
+
+_ARCHITECTURES = (
+    *("", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp"),
+    *("xtensa", "xtensawin", "rv32imc", "rv64imc"),
+)
+"""mpy-cross's names, by the number in `sys.implementation._mpy`."""
+
+_PRELUDE = """
+import sys, gc
+for _n in list(sys.modules):
+ if getattr(sys.modules[_n], '__file__', '')[:5] != '/rom/':
+  del sys.modules[_n]
+for _n in list(globals()):
+ if _n[:1] != '_':
+  del globals()[_n]
+import sys, gc, os, hashlib, binascii
+gc.collect()
+def _sum(p):
+ h = hashlib.sha256()
+ b = bytearray(512)
+ with open(p, 'rb') as f:
+  while 1:
+   n = f.readinto(b)
+   if not n:
+    break
+   h.update(memoryview(b)[:n])
+ return binascii.hexlify(h.digest()).decode()
+def _walk(d):
+ for e in os.ilistdir(d or '/'):
+  p = d + '/' + e[0]
+  if e[1] & 0x4000:
+   if os.statvfs(p)[:3] == os.statvfs('/')[:3]:
+    _walk(p)
+  else:
+   print(repr((p[1:], os.stat(p)[6], _sum(p))))
+def _folders(p):
+ for i in range(1, len(p)):
+  if p[i] == '/':
+   try:
+    os.mkdir(p[:i])
+   except OSError:
+    pass
+def _remove(p):
+ try:
+  os.remove(p)
+ except OSError:
+  pass
+ while p.count('/') > 1:
+  p = p[:p.rfind('/')]
+  try:
+   os.rmdir(p)
+  except OSError:
+   break
+def _place(a, b):
+ try:
+  os.rename(a, b)
+ except OSError:
+  os.remove(b)
+  os.rename(a, b)
+ if hasattr(os, 'sync'):
+  os.sync()
+"""
+
+_FACTS = """
+import machine
+_i = sys.implementation
+_v = os.statvfs('/')
+print(repr((
+ sys.platform, _i.name, list(_i.version), sys.version,
+ getattr(_i, '_machine', ''), getattr(_i, '_build', ''), getattr(_i, '_mpy', 0),
+ binascii.hexlify(machine.unique_id()).decode() if hasattr(machine, 'unique_id') else '',
+ _v[0] * _v[3], _v[0], [e[0] for e in os.ilistdir('/')],
+)))
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a board says of itself."""
+
+    platform: str
+    """`sys.platform`: esp32, rp2, linux."""
+    version: tuple[int, ...]
+    """Of its MicroPython."""
+    banner: str
+    """`sys.version` from `MicroPython` on, as the runtime's image contains it."""
+    machine: str
+    build: str
+    mpy: str
+    """The .mpy format it loads, `6.3`; empty: none."""
+    architecture: str
+    """As mpy-cross calls it; empty: no native code."""
+    unique_id: str
+    free: int
+    """Bytes, in blocks of `block`."""
+    block: int
+
+    @property
+    def release(self) -> str:
+        """`1.28.0`"""
+        return ".".join(map(str, self.version[:3]))
+
+
+class BoardConnection:
+    """A board at its raw REPL; a context. Every error is a FlashError."""
+
+    def __init__(self, port: str, on_command: Callable[[], None] | None = None, answer_s: float = ANSWER_S) -> None:
+        """`on_command` is called before each command that the board is sent: for who counts them. `answer_s`: a board that is
+        silent for so long is lost."""
+        self._port = port
+        self._answer_s = answer_s
+        self._on_command = on_command or (lambda: None)
+        self._transport: SerialTransport | None = None
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def open(self, deadline_s: float = ANSWER_S) -> None:
+        """Open the port and stop what runs there. NoBoard, PortBusy, PortForbidden, NoAnswer."""
+        if self._transport is None:
+            self._transport = open_port(self._port, deadline_s, self._answer_s)
+        begun = time.monotonic()
+        attempt_s = _FIRST_ATTEMPT_S
+        while not self._at_repl(min(attempt_s, self._answer_s)):
+            attempt_s = min(2 * attempt_s, _ATTEMPT_S)
+            if time.monotonic() - begun > deadline_s:
+                self.close()
+                raise NoAnswer(_no_answer(self._port, deadline_s))
+        self.run(_PRELUDE)
+
+    def close(self) -> None:
+        """Let the port go; harmless when it is."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            with contextlib.suppress(OSError, serial.SerialException):
+                transport.close()
+
+    def facts(self) -> Facts:
+        """What the board is. NoAnswer when it is no board but a computer's MicroPython."""
+        found = ast.literal_eval(self.run(_FACTS))
+        platform, name, version, banner, machine, build, mpy, unique_id, free, block, root = found
+        if name != "micropython":
+            raise NoAnswer(f"{self._port} runs {name}, not MicroPython: write it with --runtime IMAGE")
+        if "proc" in root and "etc" in root:
+            raise NoAnswer(f"{self._port} is a MicroPython with a computer's files, not a board's")
+        number = mpy >> 10 & 0x0F
+        return Facts(
+            platform,
+            tuple(part for part in version if isinstance(part, int)),
+            banner[banner.find("MicroPython") :] if "MicroPython" in banner else banner,
+            machine,
+            build,
+            f"{mpy & 0xFF}.{mpy >> 8 & 3}" if mpy else "",
+            _ARCHITECTURES[number] if number < len(_ARCHITECTURES) else "",
+            unique_id,
+            free,
+            block,
+        )
+
+    def files(self) -> dict[str, Present]:
+        """Every file of the board's own file system, by its path without the leading slash; `/sd` and `/rom` are others."""
+        lines = self.run("_walk('')").splitlines()
+        return {path: Present(size, sha256) for path, size, sha256 in map(ast.literal_eval, lines)}
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; None when there is none. For small files."""
+        code = f"try:\n print(binascii.b2a_base64(open({'/' + path!r}, 'rb').read()))\nexcept OSError:\n print(None)"
+        found = ast.literal_eval(self.run(code))
+        return None if found is None else base64.b64decode(found)
+
+    def free(self) -> int:
+        """Bytes that are free."""
+        return int(self.run("_v = os.statvfs('/')\nprint(_v[0] * _v[3])"))
+
+    def remove(self, path: str) -> None:
+        """Remove a file, and the folders that it leaves empty."""
+        self.run(f"_remove({'/' + path!r})")
+
+    def write(self, step: Write, written: Callable[[int], None] = lambda size: None) -> None:
+        """Write a file beside its place, have the board sum it up, and rename it. `written` is told of the bytes of each piece.
+
+        VerifyFailed when the board holds something else than was sent; then what was there before still is.
+        """
+        place, part = "/" + step.path, "/" + step.path + PART
+        self.run(f"_folders({place!r})\n_f = open({part!r}, 'wb')")
+        for at in range(0, len(step.content), CHUNK):
+            piece = step.content[at : at + CHUNK]
+            self.run(f"_f.write(binascii.a2b_base64({base64.b64encode(piece)!r}))\ngc.collect()")
+            written(len(piece))
+        found = self.run(f"_f.close()\nprint(_sum({part!r}))").strip()
+        if found != step.sha256:
+            self.run(f"_remove({part!r})")
+            raise VerifyFailed(
+                f"{step.path} came to the board damaged (sha256 {found[:16]}…, not {step.sha256[:16]}…): "
+                "try again, with another cable or USB port if it happens twice"
+            )
+        self.run(f"_place({part!r}, {place!r})")
+
+    def reset(self) -> None:
+        """Reset the board as its button does, and let the port go."""
+        self._fire("import machine\nmachine.reset()")
+
+    def bootloader(self) -> None:
+        """Let the board start its boot loader, and let the port go."""
+        self._fire("import machine\nmachine.bootloader()")
+
+    def run(self, code: str) -> str:
+        """What a piece of code prints on the board. BoardLost when the board goes away, NoSpace when its flash is full."""
+        self._on_command()
+        with self._lost():
+            printed, complaint = self._at_work().exec_raw(code, self._answer_s)
+        if complaint:
+            raise _of_board(complaint.decode(errors="replace"), self._port)
+        return str(printed.decode())
+
+    def _fire(self, code: str) -> None:
+        self._on_command()
+        with self._lost():
+            self._at_work().exec_raw_no_follow(code)
+        self.close()
+
+    def _at_work(self) -> SerialTransport:
+        if self._transport is None:
+            raise BoardLost(f"the port {self._port} is closed")
+        return self._transport
+
+    def _at_repl(self, within_s: float) -> bool:
+        """Interrupt what runs; whether the raw REPL answers. A board that is just starting hears nothing yet."""
+        transport: Any = self._at_work()
+        with self._lost():
+            usual_s, transport.serial.timeout = transport.serial.timeout, within_s
+            try:
+                transport.serial.write(b"\r\x03\x03")
+                transport.serial.reset_input_buffer()
+                transport.serial.write(b"\r\x01")
+                if not transport.read_until(1, _RAW, timeout_overall=within_s).endswith(_RAW):
+                    return False
+                return bool(transport.exec_raw("print(1)", within_s)[0].strip() == b"1")
+            except (TransportError, struct.error):
+                return False
+            finally:
+                transport.serial.timeout = usual_s
+
+    @contextlib.contextmanager
+    def _lost(self) -> Iterator[None]:
+        try:
+            yield
+        except (TransportError, OSError, struct.error, UnicodeDecodeError) as error:
+            raise BoardLost(
+                f"the board at {self._port} went away ({error}): check its cable and power, then run this again, "
+                "it goes on where it stopped"
+            ) from error
+
+
+class _Transport(SerialTransport):  # type: ignore[misc]
+    """mpremote's, with one deadline for all that a board answers: within some of its calls it has 10 s of its own."""
+
+    def __init__(self, device: str, answer_s: float) -> None:
+        super().__init__(device, timeout=min(_READ_S, answer_s))
+        self._answer_s = answer_s
+
+    def read_until(self, least: int, ending: bytes, timeout: float | None = None, **more: Any) -> bytes:
+        return bytes(super().read_until(least, ending, min(timeout or self._answer_s, self._answer_s), **more))
+
+
+def open_port(port: str, deadline_s: float = ANSWER_S, answer_s: float = ANSWER_S) -> SerialTransport:
+    """mpremote's transport on a port, which is ours alone. NoBoard, PortBusy, PortForbidden."""
+    begun = time.monotonic()
+    while True:
+        try:
+            if not (by := holders(port)):
+                return _opened(port, answer_s)
+        except serial.SerialException as error:
+            if error.errno == errno.EACCES:
+                raise forbidden(port) from error
+            if error.errno not in (errno.EAGAIN, errno.EBUSY):
+                raise NoBoard(f"no board at {port}: {error}") from error
+            by = holders(port)
+        if time.monotonic() - begun > min(deadline_s, _ATTEMPT_S):  # who looks at every new port is gone by then
+            whom = f"{', '.join(by)} has it" if by else "another program has it"
+            raise PortBusy(f"{port} is busy: {whom}; close it and run this again")
+        time.sleep(0.05)
+
+
+def _opened(port: str, answer_s: float) -> SerialTransport:
+    try:
+        return _Transport(os.path.realpath(port), answer_s)  # it knows a pty by its name
+    except TransportError as error:
+        with serial.Serial(port, exclusive=True):  # it does not say why; this does
+            pass
+        raise PortBusy(f"{port} is busy: run this again") from error
+
+
+def _of_board(traceback: str, port: str) -> FlashError:
+    """An exception on the board."""
+    text = "".join(traceback.strip().splitlines()[-1:])
+    if "ENOSPC" in text or text.endswith("OSError: 28"):
+        return NoSpace(
+            f"the board at {port} is full: remove files of yours from it (`mpremote fs ls`), and run this again"
+        )
+    if text.startswith("MemoryError"):
+        return BoardLost(f"the board at {port} has not enough memory free: reset it, and run this again")
+    return FlashError(f"the board at {port} says: {text}")
+
+
+def _no_answer(port: str, deadline_s: float) -> str:
+    return (
+        f"the board at {port} answers no raw REPL within {deadline_s:g} s: its firmware catches Ctrl-C, or it is in its boot "
+        "loader, or has no MicroPython. Press its reset button and run this again; if that does not help, write MicroPython "
+        "anew with --runtime IMAGE"
+    )

@@ -1,0 +1,112 @@
+"""What is asked for when a board is flashed, what came of it, and whom the flashing needs, as protocols."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from device_fw.tools import flash_plan
+from device_fw.tools.flash_board import ANSWER_S, Facts
+from device_fw.tools.flash_runtime import Runtime
+
+BACK_S = 15.0
+"""How long a board may be away after a reset or a loss of power."""
+
+
+class Firmware(Protocol):
+    """What is to be on the board."""
+
+    @property
+    def board(self) -> str:
+        """What it is for."""
+
+    @property
+    def platform(self) -> str:
+        """`sys.platform` of such a board."""
+
+    @property
+    def configuration(self) -> Mapping[str, Any]:
+        """What `config.json` says, but for what is provisioned: gateway, Wi-Fi, credentials."""
+
+    def files(self, facts: Facts, config: bytes, present: Mapping[str, flash_plan.Present]) -> dict[str, bytes]:
+        """Every file of the board, for one like this, with this `config.json`. FirmwareError when it cannot be."""
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Files and folders that the firmware writes itself; they stay."""
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Top folders of which nothing stays that is not wanted."""
+
+
+class Users(Protocol):
+    """The users of the gateway's broker."""
+
+    def accepts(self, user: str, password: str) -> bool:
+        """Whether the broker lets this user in with this password."""
+
+    def store(self, user: str, password: str, device: str) -> None:
+        """Let it in, as the device's own user."""
+
+
+class Show(Protocol):
+    """What the person in front of it sees."""
+
+    def step(self, text: str) -> None:
+        """Something begins."""
+
+    def progress(self, part: float) -> None:
+        """How much of it is done, 0 to 1."""
+
+
+class Report(Protocol):
+    """Somebody who hears the device at the gateway, from before the reset on."""
+
+    def wait(self) -> str:
+        """What it said first. NoReport when it says nothing."""
+
+
+@dataclass
+class Order:
+    """What is asked for."""
+
+    firmware: Firmware
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Keys of `config.json` that are provisioned: `host`, `port`, Wi-Fi. What is not given here stays as it is on the board."""
+    port: str = ""
+    """A path or USB serial number; empty: the only board."""
+    runtime: Runtime | None = None
+    """MicroPython, to be written unless the board runs just this one."""
+    drive: Path | None = None
+    """Where the boot loader's drive is; None: wherever it is mounted."""
+    baud: int = 460_800
+    stub: bool = True
+    users: Users | None = None
+    listen: Callable[[Mapping[str, Any]], Report] | None = None
+    """Begins to listen for the device of this configuration; None: nobody waits for its report."""
+    dry_run: bool = False
+    on_command: Callable[[], None] | None = None
+    """Called before each command that the board is sent."""
+    patience_s: float = BACK_S
+    answer_s: float = ANSWER_S
+    """A board that is silent for so long in the midst of a command is lost."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it."""
+
+    port: str
+    facts: Facts | None
+    """None after a dry run whose board has no runtime yet."""
+    device: str
+    written: tuple[str, ...]
+    """The files that were not there, or others; those that would be written, of a dry run."""
+    removed: tuple[str, ...]
+    image: str
+    """sha256 over all files and their paths, but for the configuration."""
+    password: str
+    """The device's own at the broker, when it is new; empty when it stays."""
+    configuration: dict[str, Any] = field(default_factory=dict)
+    report: str = ""

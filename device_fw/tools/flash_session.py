@@ -1,0 +1,210 @@
+"""One board at its raw REPL, from what is on it to what should be: read, plan, write, read back, reset."""
+
+import hashlib
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from device_fw.tools import flash_plan
+from device_fw.tools.flash_board import BoardConnection, Facts
+from device_fw.tools.flash_errors import (
+    BoardLost,
+    FlashError,
+    NoBoard,
+    NoSpace,
+    RuntimeFailed,
+    RuntimeTooOld,
+    VerifyFailed,
+    WrongBoard,
+)
+from device_fw.tools.flash_order import Order, Outcome, Show
+from device_fw.tools.flash_plan import Write
+
+OLDEST = (1, 20)
+"""The oldest MicroPython that the firmware runs on."""
+CONFIG = "config.json"
+PROVISIONED = ("host", "port", "user", "password", "client_id", "wifi", "tls")
+"""Keys of `config.json` that stay when a board is flashed again without them."""
+_FRUITLESS = 2
+_POLL_S = 0.1
+
+
+class Session:
+    """One board from its first command to its reset, over as many losses of the line as bring it forward."""
+
+    def __init__(self, order: Order, show: Show, port: str) -> None:
+        self._order = order
+        self._show = show
+        self._port = port
+        self._board = BoardConnection(port, order.on_command, order.answer_s)
+        self._written = 0
+        self._password: tuple[str, str] | None = None
+        self._done: dict[str, flash_plan.Step] = {}
+
+    def complete(self) -> Outcome:
+        """Bring the board to where it should be, and prove it."""
+        fruitless = 0
+        while True:
+            before = self._written
+            try:
+                self._open()
+                return self._once()
+            except BoardLost as error:
+                # A watchdog that the firmware left armed resets a board that is being written: what it has, it keeps.
+                fruitless = 0 if self._written > before else fruitless + 1
+                self._board.close()
+                if fruitless == _FRUITLESS:
+                    raise
+                self._show.step(f"The board went away, going on: {error}")
+            except BaseException:
+                self._board.close()
+                raise
+
+    def reset(self) -> None:
+        """Start what was written."""
+        try:
+            self._board.reset()
+        finally:
+            self._board.close()
+
+    def _open(self) -> None:
+        begun = time.monotonic()
+        while True:
+            try:
+                return self._board.open(self._order.patience_s)
+            except NoBoard as error:
+                if time.monotonic() - begun > self._order.patience_s:
+                    raise BoardLost(f"the board at {self._port} does not come back: {error}") from error
+                time.sleep(_POLL_S)
+
+    def _once(self) -> Outcome:
+        order, show = self._order, self._show
+        facts = self._board.facts()
+        show.step(f"{facts.machine or facts.platform}, MicroPython {facts.release}, {facts.unique_id}")
+        check(order, facts)
+        show.step("Read what is on the board")
+        present = self._board.files()
+        configuration = self._configuration(present)
+        config = json.dumps(configuration, sort_keys=True, separators=(",", ":")).encode()
+        wanted = order.firmware.files(facts, config, present)
+        plan = flash_plan.steps(wanted, present, kept=order.firmware.kept, gone=order.firmware.gone)
+        if missing := flash_plan.lacking(plan, present, facts.free, facts.block):
+            raise NoSpace(
+                f"the board has {facts.free} bytes free, {missing} too few: remove files of yours from it (`mpremote fs ls`), "
+                "or leave drivers out of its board file"
+            )
+        if order.dry_run:
+            for step in plan:
+                show.step(f"Would {step}")
+            self.reset()  # the firmware that was stopped goes on
+        else:
+            self._carry_out(plan)
+            self._verify(wanted)
+        if order.dry_run:
+            self._done.update({step.path: step for step in plan})
+        return Outcome(
+            port=self._port,
+            facts=facts,
+            device=str(configuration["name"]),
+            written=tuple(path for path, step in self._done.items() if isinstance(step, Write)),
+            removed=tuple(path for path, step in self._done.items() if not isinstance(step, Write)),
+            image=image_hash(wanted),
+            password=self._password[1] if self._password is not None else "",
+            configuration=configuration,
+        )
+
+    def _carry_out(self, plan: list[flash_plan.Step]) -> None:
+        total = sum(len(step.content) for step in plan if isinstance(step, Write))
+        done = 0
+
+        def wrote(size: int) -> None:
+            nonlocal done
+            done += size
+            self._written += size
+            self._show.progress(done / total if total else 1.0)
+
+        writes = sum(isinstance(step, Write) for step in plan)
+        if plan:
+            self._show.step(f"Write {writes} files, {total} bytes; remove {len(plan) - writes}")
+        for step in plan:
+            if isinstance(step, Write):
+                self._board.write(step, wrote)
+            else:
+                self._board.remove(step.path)
+            self._done[step.path] = step
+
+    def _verify(self, wanted: Mapping[str, bytes]) -> None:
+        self._show.step(f"Read {len(wanted)} files back")
+        if others := flash_plan.differences(wanted, self._board.files()):
+            raise VerifyFailed(
+                f"what is on the board is not what was written: {', '.join(others[:5])}. Run this again; if it happens twice, "
+                "its flash is worn out, or something else writes to it"
+            )
+
+    def _configuration(self, present: Mapping[str, flash_plan.Present]) -> dict[str, Any]:
+        """The board file's, what is provisioned now, and of what is not, what the board has."""
+        there = self._provisioned(present)
+        configuration = {**there, **self._order.firmware.configuration, **self._order.settings}
+        if configuration.get("transport", "mqtt") != "mqtt":
+            return configuration
+        if not configuration.get("host"):
+            raise FlashError("the board does not know its gateway yet: give --gateway HOST[:PORT]")
+        user, device = str(configuration.get("user") or configuration["name"]), str(configuration["name"])
+        if user == there.get("name"):  # it was another device before
+            user = device
+        password = str(configuration.get("password") or "")
+        if user == there.get("user") and self._accepted(user, password):
+            return {**configuration, "user": user, "password": password}
+        if self._password is None or self._password[0] != user:
+            self._password = user, secrets.token_urlsafe(18)
+        if self._order.users is not None and not self._order.dry_run:
+            self._show.step(f"Let {user} in at the broker")
+            self._order.users.store(user, self._password[1], device)
+        return {**configuration, "user": user, "password": self._password[1]}
+
+    def _accepted(self, user: str, password: str) -> bool:
+        return bool(password) and (self._order.users is None or self._order.users.accepts(user, password))
+
+    def _provisioned(self, present: Mapping[str, flash_plan.Present]) -> dict[str, Any]:
+        if CONFIG not in present:
+            return {}
+        try:
+            found = json.loads(self._board.read(CONFIG) or b"{}")
+        except ValueError:
+            return {}  # half of one, from an interrupted call of another tool
+        own = self._order.firmware.configuration
+        return (
+            {key: value for key, value in found.items() if key in PROVISIONED and key not in own}
+            if isinstance(found, dict)
+            else {}
+        )
+
+
+def check(order: Order, facts: Facts) -> None:
+    """Whether it is the board that is meant, with the runtime that is. WrongBoard, RuntimeTooOld, RuntimeFailed."""
+    firmware, runtime = order.firmware, order.runtime
+    if runtime is not None and not facts.banner.startswith(runtime.banner):
+        raise RuntimeFailed(
+            f"the board runs {facts.banner}, not {runtime.banner} that was written to it: run this again"
+        )
+    if facts.platform != firmware.platform:
+        raise WrongBoard(
+            f"this firmware is for {firmware.board} ({firmware.platform}), and the board is {facts.machine or 'another'} "
+            f"({facts.platform}): plug in the other board, or name the right one in the board file (`board:`)"
+        )
+    if facts.version < OLDEST:
+        raise RuntimeTooOld(
+            f"the board runs MicroPython {facts.release}; the firmware needs {'.'.join(map(str, OLDEST))} or newer: "
+            "download one from micropython.org/download and write it with --runtime IMAGE"
+        )
+
+
+def image_hash(wanted: Mapping[str, bytes]) -> str:
+    """sha256 over the paths and contents of all files but the configuration, which is every board's own."""
+    total = hashlib.sha256()
+    for path in sorted(wanted):
+        if path != CONFIG:
+            total.update(path.encode() + b"\0" + hashlib.sha256(wanted[path]).digest())
+    return total.hexdigest()
