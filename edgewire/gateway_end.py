@@ -38,6 +38,12 @@ class GatewayEnd(Link):
             self.ask(now)
         return events
 
+    def wait_ms(self, now: int) -> int:
+        """As `Link.wait_ms`."""
+        if self.connected:
+            return super().wait_ms(now)
+        return max(0, self._asked + self.keepalive_s * 1000 - now)
+
     def receive(self, data: bytes, now: int) -> "list[Event]":
         """As `Link.receive`, and lines of text as soon as they end."""
         events = super().receive(data, now)

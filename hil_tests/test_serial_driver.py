@@ -15,7 +15,7 @@ from hil_tests.bench import demo
 from hil_tests.bench.nmea_receiver import NmeaReceiver
 from hil_tests.bench.scale import Scale
 from hil_tests.bench.serial_server import SerialServer
-from mappers import serial_line
+from mappers import serial_claims
 from mappers.driver import BadAnswer, BusDown, Caller, DriverError, NoAnswer, Refused, Value, ValueRefused, read_config
 from mappers.reading import Reader, readable
 from mappers.serial_line import SerialLine, SerialLines
@@ -44,12 +44,13 @@ class Bus:
     def __init__(self, port: str, drivers: SerialLines | None = None, **keys: Any) -> None:
         self.at = read_config({"port": port, "timeout": 300, **keys}, Address, "configData")
         self.drivers = drivers or SerialLines()
-        self.driver = self.drivers.driver(self.at.line)
+        self.driver: SerialLine = self.drivers.driver(self.at.line)
         self.heard: list[Value | DriverError] = []
 
     def visitor(self, type: str = "FLOAT", **keys: Any) -> Visitor:
         config = read_config(keys, VisitorConfig, "visitors.configData")
-        return self.drivers.visitor(self.at, config, ModelProperty("p", type=type))
+        visitor: Visitor = self.drivers.visitor(self.at, config, ModelProperty("p", type=type))
+        return visitor
 
     def listen(self, *visitors: Visitor) -> None:
         self.driver.listen(visitors, lambda visitor, value: self.heard.append(value))
@@ -284,7 +285,7 @@ async def test_a_network_that_fails_is_noticed_and_the_server_found_again(scale:
 
 
 async def test_a_port_is_opened_once(scale: Scale, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serial_line, "HANDOVER_S", 0.1)
+    monkeypatch.setattr(serial_claims, "HANDOVER_S", 0.1)
     async with Bus(scale.port) as bus:
         again = Bus(scale.port, bus.drivers, baudRate=19200)
         opening = asyncio.create_task(again.driver.open())

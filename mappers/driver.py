@@ -32,6 +32,14 @@ Wanted: TypeAlias = bool | Decimal | str | bytes
 T = TypeVar("T")
 
 
+class Dated(Struct, frozen=True):
+    """A value that its device says the time of."""
+
+    value: Value
+    at_ms: int
+    """When it was made, in ms since 1970."""
+
+
 class MapperError(Exception):
     """Base of the errors of this package."""
 
@@ -108,14 +116,35 @@ class Listener(Protocol):
     visitors, in seconds; without it, or at 0, it counts as online while its bus is open.
     """
 
-    def listen(self, visitors: Sequence[Any], heard: Callable[[Any, Value | DriverError], None]) -> None:
+    def listen(self, visitors: Sequence[Any], heard: Callable[[Any, Value | Dated | DriverError], None]) -> None:
         """From now on, call `heard` in the event loop with each value that comes of one of these visitors, or what is wrong.
 
+        A value without a time of its own counts as of now, and none as later.
         What is wrong with a value is Refused or BadAnswer; NoAnswer says that the device cannot be heard any more, and BusDown
         that none can: the framework closes, waits and opens again.
         They are the pushed ones of all devices of the bus and replace those of the last call. Called when the bus is open,
         and again whenever its devices change. May raise BusDown.
         """
+        ...
+
+
+@runtime_checkable
+class Relay(Protocol):
+    """A driver whose devices exchange messages with the gateway that the framework need not understand: firmware updates.
+
+    What a device hears is named by an attribute `relays` of its address, a tuple of kinds of `edgewire.topics`: the framework
+    subscribes to them. At most one message of each kind waits for a device, the newest, and one for the gateway.
+    """
+
+    def relay(self, said: Callable[[str, bytes], None]) -> None:
+        """From now on, call `said` in the event loop with kind and payload of what a device of the bus says.
+
+        Called when the bus is open. What cannot be passed on is dropped: a device that needs an answer asks again.
+        """
+        ...
+
+    def hand_over(self, address: Any, kind: str, payload: bytes) -> None:
+        """Take a message for the device at an address. Never waits and never raises; what cannot be delivered is dropped."""
         ...
 
 
@@ -174,7 +203,9 @@ class Drivers(Protocol):
     """Describes one protocol's part of a Device, and makes its drivers.
 
     With an attribute `aliases`, a tuple of further protocol names, devices of those are served too. A class that has a
-    `settings_type`, a struct, is constructed with one: the `options` of its mapper.
+    `settings_type`, a struct, is constructed with one: the `options` of its mapper. A property without `visitors.configData`
+    is one of the twin only, unless the device's address has an attribute `by_name` that is True: its properties are known by
+    their names.
     """
 
     @property

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
-from .driver import BusDown, DriverError, Listener, Value
+from .driver import BusDown, Dated, DriverError, Listener, Value
 from .mapped import MappedDevice, Output
 from .mapper import Mapper
 from .plan import Point
@@ -34,7 +34,7 @@ class Ears:
         self._followed = -1
         self._down: BusDown | None = None
         self._of: dict[int, list[tuple[MappedDevice, Point]]] = {}
-        self._heard: dict[MappedDevice, list[tuple[Point, Value | DriverError]]] = {}
+        self._heard: dict[MappedDevice, list[tuple[Point, Value | Dated | DriverError]]] = {}
 
     def follow(self) -> None:
         """Listen to the devices that are on the bus now, and to no others. Cheap when nothing changed.
@@ -57,7 +57,7 @@ class Ears:
             self._driver.listen(visitors, self._take)
         self._followed = self._mapper.changes
 
-    def _take(self, visitor: Any, value: Value | DriverError) -> None:
+    def _take(self, visitor: Any, value: Value | Dated | DriverError) -> None:
         if isinstance(value, BusDown):
             self._down = value
             self._wake()

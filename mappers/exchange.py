@@ -11,11 +11,12 @@ from edgewire import topics
 
 from .calls import Answer
 from .mapped import Output
-from .mapper import HEARD, Effect, Ignore, Listen, Mapper
+from .mapper import Effect, Ignore, Listen, Mapper, concerning
 from .mqtt import BrokerConfig, MqttConnection
 from .outbox import Outbox
 from .outlets import Outlets
 from .poller import Poller
+from .relays import Relayed, Relays
 
 
 class Exchange:
@@ -25,6 +26,7 @@ class Exchange:
         self._mapper = mapper
         self._outlets = outlets
         self._outbox = Outbox()
+        self._relays = Relays()
         self._up = False
         self.poller = Poller(mapper, self._tell)
         self.connection = MqttConnection(broker, f"mapper-{mapper.drivers.protocol}", self)
@@ -53,6 +55,7 @@ class Exchange:
 
     def acknowledged(self, device: str) -> None:
         """The gateway has a device's publication on its disk; the next may go."""
+        self._relays.acknowledged(device)
         self._outbox.acknowledged(device)
         self._pump()
 
@@ -60,6 +63,7 @@ class Exchange:
         """What was on its way waits again."""
         self._up = False
         self._outbox.lost()
+        self._relays.lost()
         self._mapper.disconnected()
 
     def _tell(self, outputs: Sequence[Output]) -> None:
@@ -68,6 +72,10 @@ class Exchange:
         self._pump()
 
     def _put(self, output: Output) -> None:
+        if isinstance(output, Relayed):
+            if self._up:
+                self._relays.put(output)
+            return
         if isinstance(output, Answer):  # to someone who waits: now or never, beside what waits of the device
             self.connection.publish("", topics.of_device(output.device, topics.METHOD_RESULT), output.payload.decode())
             return
@@ -78,11 +86,11 @@ class Exchange:
     def _apply(self, effects: Sequence[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Listen):
-                for kind in HEARD:
-                    self.connection.subscribe(topics.of_device(effect.device, kind))
+                for topic in concerning(effect.device, effect.relays):
+                    self.connection.subscribe(topic)
             elif isinstance(effect, Ignore):
-                for kind in HEARD:
-                    self.connection.unsubscribe(topics.of_device(effect.device, kind))
+                for topic in concerning(effect.device, effect.relays):
+                    self.connection.unsubscribe(topic)
                 self._outbox.forget(effect.device)
             else:
                 self._put(effect)
@@ -92,3 +100,5 @@ class Exchange:
         if self._up:
             for publication in self._outbox.take():
                 self.connection.publish(publication.device, publication.topic, publication.payload)
+            for topic, payload in self._relays.take():
+                self.connection.publish(topic, topic, payload)

@@ -25,9 +25,10 @@ from edgewire.methods import Call
 from . import values
 from .calls import Answer, Calls
 from .cycles import Cycles
-from .driver import BusDown, DriverError, NoAnswer, Value, ValueRefused, Wanted
+from .driver import BusDown, Dated, DriverError, NoAnswer, Value, ValueRefused, Wanted
 from .health import OFFLINE, ONLINE, SILENT, Health, State
 from .plan import Plan, Point, Settings
+from .relays import Relayed
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Report(Struct, frozen=True):
     values: dict[str, tuple[str, int]]
 
 
-Output: TypeAlias = Report | State | Answer
+Output: TypeAlias = Report | State | Answer | Relayed
 
 
 class Write(Struct, frozen=True):
@@ -239,7 +240,7 @@ class MappedDevice:
         return [*self._health.news(now), *changed]
 
     def heard(
-        self, points: Sequence[Point], results: Sequence[Value | DriverError], now: float, now_ms: int
+        self, points: Sequence[Point], results: Sequence[Value | Dated | DriverError], now: float, now_ms: int
     ) -> list[Output]:
         """The device spoke unasked; `results` stand in the order of `points`, in which one may stand twice.
 
@@ -289,7 +290,7 @@ class MappedDevice:
         return [*self._health.told()]
 
     def _take_all(
-        self, points: Sequence[Point], results: Sequence[Value | DriverError], now: float, now_ms: int
+        self, points: Sequence[Point], results: Sequence[Value | Dated | DriverError], now: float, now_ms: int
     ) -> tuple[list[Report], int]:
         """The report of what is to be reported, if anything, and how many results are no values."""
         changed: dict[str, tuple[str, int]] = {}
@@ -298,9 +299,12 @@ class MappedDevice:
             last = known.get(point.name)
             if last is None:
                 continue  # the definition changed meanwhile
+            made_ms = now_ms
+            if isinstance(result, Dated):
+                made_ms, result = min(result.at_ms, now_ms), result.value
             try:
                 if self._take(point, last, result, now):
-                    at_ms = last.source_ms = now_ms if now_ms > last.source_ms else last.source_ms + 1
+                    at_ms = last.source_ms = made_ms if made_ms > last.source_ms else last.source_ms + 1
                     last.reported_at = now
                     changed[point.name] = (last.text or "", at_ms)
             except DriverError as error:

@@ -22,23 +22,26 @@ from .driver import DefinitionError, DriverError, Drivers
 from .health import DEFINITION_REFUSED, LONGEST_MESSAGE, UNHEALTHY, State
 from .mapped import MappedDevice, Output
 from .plan import Plan, Settings, make_plan
+from .relays import Mail, kinds
 
 log = logging.getLogger(__name__)
 
 HEARD = (topics.DELTA, topics.METHOD)
-"""What a mapper listens to of each device it serves."""
+"""What a mapper listens to of each device it serves, whatever its driver."""
 
 
 class Listen(Struct, frozen=True):
-    """Subscribe to the desired values and the calls of a device: `HEARD`."""
+    """Subscribe to what concerns a device: `HEARD`, and the kinds that pass through to it."""
 
     device: str
+    relays: tuple[str, ...] = ()
 
 
 class Ignore(Struct, frozen=True):
     """A device is served no more: unsubscribe, and drop what waits to be sent for it."""
 
     device: str
+    relays: tuple[str, ...] = ()
 
 
 Effect = Output | Listen | Ignore
@@ -72,6 +75,8 @@ class Mapper:
         self._definitions: dict[str, _Definition] = {}
         self._served: dict[str, MappedDevice] = {}
         self._unusable: dict[str, State] = {}
+        self.mail = Mail()
+        """What devices hear that the framework does not understand."""
         self.changes = 0
         """Counts up whenever the devices of a bus or their points change."""
         self._on_bus: dict[Hashable, list[MappedDevice]] = {}
@@ -79,7 +84,10 @@ class Mapper:
     def filters(self) -> list[str]:
         """What to subscribe to on every new session with the broker."""
         definitions = (topic for protocol in self._protocols for topic in topics.mapper_filters(protocol))
-        return [*definitions, *(topics.of_device(id, kind) for id in self._served for kind in HEARD)]
+        return [
+            *definitions,
+            *(topic for d in self._served.values() for topic in concerning(d.id, kinds(d.plan.address))),
+        ]
 
     def received(self, topic: str, payload: bytes, now: float, now_ms: int = 0) -> list[Effect]:
         """Take in a message. Whatever is wrong with it costs one log line."""
@@ -92,6 +100,8 @@ class Mapper:
                 self._desired(device[0], payload)
             elif device is not None and device[1] == topics.METHOD:
                 return [*self._called(device[0], payload, now, now_ms)]
+            elif device is not None and device[1] in self._relays(device[0]):
+                self.mail.put(*device, payload)
         except (DeviceError, ValueError) as error:  # msgspec's and json's errors are ValueErrors
             log.warning("< message refused topic=%s reason=%s", topic, error)
         return []
@@ -192,22 +202,31 @@ class Mapper:
         log.info("= device added device=%s bus=%s properties=%d", id, plan.bus, len(plan.points))
         self._served[id] = device = MappedDevice(id, plan, self._settings, now, self._draw)
         self._on_bus.setdefault(plan.bus, []).append(device)
-        return [*given_up, Listen(id)]
+        return [*given_up, Listen(id, kinds(plan.address))]
 
     def _refuse(self, id: str, error: DefinitionError) -> list[Effect]:
         log.warning("< device cannot be used device=%s reason=%s", id, error)
         self._definitions[id].plan = None
+        ignore = self._ignore(id)
         given_up = self._remove(id) or []
         self._unusable[id] = State(id, UNHEALTHY, DEFINITION_REFUSED, str(error)[:LONGEST_MESSAGE])
-        return [*given_up, Ignore(id), self._unusable[id]]
+        return [*given_up, ignore, self._unusable[id]]
 
     def _drop(self, id: str) -> list[Effect]:
         self._unusable.pop(id, None)
+        ignore = self._ignore(id)
         given_up = self._remove(id)
         if given_up is None:
             return []
         log.info("= device removed device=%s", id)
-        return [*given_up, Ignore(id)]
+        return [*given_up, ignore]
+
+    def _ignore(self, id: str) -> Ignore:
+        return Ignore(id, self._relays(id))
+
+    def _relays(self, id: str) -> tuple[str, ...]:
+        device = self._served.get(id)
+        return () if device is None else kinds(device.plan.address)
 
     def _remove(self, id: str) -> list[Answer] | None:
         """Serve a device no more: the answers to its calls, or None when it was not served."""
@@ -215,6 +234,7 @@ class Mapper:
         if device is None:
             return None
         self.changes += 1
+        self.mail.take(id)
         neighbours = self._on_bus[device.plan.bus]
         neighbours.remove(device)
         if not neighbours:
@@ -235,6 +255,11 @@ class Mapper:
         device = self._served.get(id)
         if device is not None:
             device.want(board.delta(payload))
+
+
+def concerning(device: str, relays: tuple[str, ...]) -> list[str]:
+    """The topics that concern a device, with the kinds that pass through to it."""
+    return [topics.of_device(device, kind) for kind in (*HEARD, *relays)]
 
 
 def _same(one: MapperDevice, other: MapperDevice) -> bool:

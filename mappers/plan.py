@@ -110,7 +110,7 @@ def make_plan(
         if p.name in seen:
             raise DefinitionError(f"Device property {p.name!r} is defined twice")
         seen.add(p.name)
-        if not p.visitors.config_data:
+        if not p.visitors.config_data and not getattr(address, "by_name", False):
             continue  # a property of the twin only: nothing of the device is behind it
         points.append(kept.get(p.name) or _point(p, definition, address, drivers, settings))
     wanted = frozenset(p.name for p in spec.properties if p.desired is not None and p.desired.value)

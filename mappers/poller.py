@@ -14,11 +14,12 @@ from collections.abc import Callable, Hashable, Sequence
 from edgewire import backoff, methods
 
 from .calling import answer, carry_out, make
-from .driver import BusDown, Driver, DriverError, Listener, NoAnswer, ValueRefused
+from .driver import BusDown, Driver, DriverError, Listener, NoAnswer, Relay, ValueRefused
 from .ears import Ears
 from .health import ONLINE
 from .mapped import RETRY_REFUSED_S, MappedDevice, Output
 from .mapper import Mapper
+from .relays import Courier
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +90,9 @@ class Poller:
                     ears = None
                     if isinstance(driver, Listener):
                         ears = Ears(self._mapper, bus, driver, self._emit, wake.set)
+                    courier = Courier(self._mapper, bus, driver, self._emit) if isinstance(driver, Relay) else None
                     while True:
-                        device = await self._first_due(bus, wake, ears)
+                        device = await self._first_due(bus, wake, ears, courier)
                         if await self._turn(driver, device):
                             delays = backoff.delays(limit_s=BUS_RETRY_LIMIT_S)
                 except BusDown as error:
@@ -100,13 +102,17 @@ class Poller:
         finally:
             await driver.close()
 
-    async def _first_due(self, bus: Hashable, wake: asyncio.Event, ears: Ears | None) -> MappedDevice:
+    async def _first_due(
+        self, bus: Hashable, wake: asyncio.Event, ears: Ears | None, courier: Courier | None
+    ) -> MappedDevice:
         loop, waited = asyncio.get_running_loop(), False
         while True:
             _honour_cancellation()
             wake.clear()
             if ears is not None:
                 ears.follow()
+            if courier is not None:
+                courier.follow()
             first = self._mapper.next_on(bus)
             now = time.monotonic()
             if first is not None and first[1] <= now:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from edgewire.device import Device, DeviceError, DeviceModel, MapperDevice, parse_device, parse_model
 
-from .driver import DefinitionError, Driver, DriverError, Drivers, Listener, Value
+from .driver import Dated, DefinitionError, Driver, DriverError, Drivers, Listener, Value
 from .plan import Plan, Point, Settings, make_plan
 
 
@@ -121,10 +121,10 @@ class Reader:
             return heard
         complete = asyncio.Event()
 
-        def take(visitor: Any, value: Value | DriverError) -> None:
+        def take(visitor: Any, value: Value | Dated | DriverError) -> None:
             for point in points:
                 if point.visitor is visitor and id(point) in waiting:
-                    heard[id(point)] = value
+                    heard[id(point)] = value.value if isinstance(value, Dated) else value
                     waiting.discard(id(point))
             if not waiting:
                 complete.set()

@@ -12,8 +12,7 @@ A decoder never fails. What is garbled, too long or does not bear its checksum i
 whole frame is found. It keeps no more than `maxFrame` bytes and what a frame needs around them. Frames depend on the bytes only,
 not on the pieces they come in; with `idle`, also on when the caller says that the line is idle.
 
-A link with a session (sequence numbers, acknowledgements, as the firmware's serial link has) is a `Framer` like these around
-one of them: it leaves duplicates out of what `feed` returns and puts what is to be answered at once in `reply`.
+`board` is no framing of this kind, but a link with a session: `serial_board_line.py`.
 """
 
 import struct
@@ -28,6 +27,8 @@ from edgewire.config import nearest
 from .serial_checksums import CHECKSUMS, NMEA, Seal, make_seal
 from .serial_stuffing import slip, unslip
 
+BOARD = "board"
+"""The framing of boards with a session of their own."""
 LARGEST_FRAME = 65536
 _LENGTHS = {1: "B", 2: "H", 4: "I"}
 _LINE_ENDS = b"\r\n"
@@ -56,7 +57,7 @@ class Framing(Struct, frozen=True, kw_only=True):
     """`payload`, or `frame`: start and length too."""
 
     def __post_init__(self) -> None:
-        _one_of("framing", self.kind, FRAMERS)
+        _one_of("framing", self.kind, (*FRAMERS, BOARD))
         _one_of("lengthBytes", self.length_bytes, _LENGTHS)
         _one_of("lengthOrder", self.length_order, ("big", "little"))
         _one_of("lengthCounts", self.length_counts, ("payload", "rest", "frame"))
@@ -84,8 +85,6 @@ class Framer(Protocol):
     """The silence after which `idle` wants to be called; 0: never."""
     refused: int
     """How many frames were no good, and how often something between frames was none."""
-    reply: bytes
-    """What is to be sent at once for what was fed; the caller takes it and leaves it empty."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take in what came; the payloads that are whole now."""
@@ -111,7 +110,6 @@ class _Framer:
     def __init__(self, framing: Framing) -> None:
         self.gap_s = 0.0
         self.refused = 0
-        self.reply = b""
         self.framing = framing
         self._seal = _seal(framing)
         self._room = framing.max_frame

@@ -34,12 +34,12 @@ r"""Serial lines: `protocolName: serial`.
 A line is read all the time. What comes goes to whom it concerns: to the question under way, and to the properties without `ask`.
 A question waits for a frame that is of its properties, however much else comes, until its deadline, and is repeated `retries`
 times. A property that is only written has the value that the device took last.
+
+A microcontroller with `framing: board` is another driver's: `serial_board_line.py`.
 """
 
 import asyncio
-import contextlib
 import logging
-import os
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
@@ -47,15 +47,15 @@ from typing import Any
 from edgewire.device import ModelProperty
 
 from .driver import BusDown, DriverError, NoAnswer, Value, VisitorKeys, Wanted
+from .serial_board import board_visitor
+from .serial_board_line import BoardLine
+from .serial_claims import Claims
 from .serial_dialogue import Dialogue, Heard, Question, results, unanswered
-from .serial_framing import make_framer
+from .serial_framing import BOARD, make_framer
 from .serial_port import Port, open_port
 from .serial_visitors import Address, Line, Visitor, VisitorConfig, make_command, make_visitor, show
 
 log = logging.getLogger(__name__)
-
-HANDOVER_S = 3.0
-"""How long a port is waited for that another line has, which may be closing it: a Device whose speed was edited."""
 
 GARBLED_LOG_S = 60.0
 """A noisy line says so at most this often."""
@@ -75,19 +75,20 @@ class SerialLines:
         """The line: its devices share the port, and take turns in asking."""
         return address.line
 
-    def visitor(self, address: Address, keys: VisitorConfig, model: ModelProperty) -> Visitor:
+    def visitor(self, address: Address, keys: VisitorConfig, model: ModelProperty) -> Any:
         """How a property is asked for, recognised and written. Raises DefinitionError."""
-        return make_visitor(address, keys, model)
+        make = board_visitor if address.by_name else make_visitor
+        return make(address, keys, model)
 
-    def driver(self, bus: Line) -> "SerialLine":
-        """A driver for a line."""
-        return SerialLine(bus, self._claims)
+    def driver(self, bus: Line) -> Any:
+        """A driver for a line: a BoardLine with `framing: board`, else a SerialLine."""
+        return (BoardLine if bus.framing.kind == BOARD else SerialLine)(bus, self._claims)
 
 
 class SerialLine:
     """Reads, hears and writes the devices of one line."""
 
-    def __init__(self, line: Line, claims: "Claims | None" = None) -> None:
+    def __init__(self, line: Line, claims: Claims | None = None) -> None:
         self.line = line
         self._claims = claims or Claims()
         self._port: Port | None = None
@@ -254,10 +255,6 @@ class SerialLine:
         for frame in frames:
             self._lately.append(frame)
             self._dialogue.received(frame, now)
-        if self._framer.reply and self._port is not None:
-            reply, self._framer.reply = self._framer.reply, b""
-            task = asyncio.ensure_future(self._port.write(reply))
-            task.add_done_callback(_looked_at)
         question = self._dialogue.question
         if question is not None and question.done:
             self._answered.set()
@@ -272,44 +269,5 @@ class SerialLine:
         self._dialogue.tell_all(error)
 
 
-class Claims:
-    """The ports that this process has open, so that none is opened twice; the system's own lock says no better than "in use"."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, tuple[SerialLine, asyncio.Event]] = {}
-
-    async def take(self, by: SerialLine) -> None:
-        """Claim a line's port. Raises BusDown when another line keeps it; one that is just being closed is waited for."""
-        key = _place(by.line.port)
-        held = self._held.get(key)
-        if held is not None and held[0] is not by:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(HANDOVER_S):
-                    await held[1].wait()
-        if self._held.setdefault(key, (by, asyncio.Event()))[0] is not by:
-            raise BusDown(
-                f"{by.line} is in use by another Device that says other things of the line "
-                "(speed, parity, framing, checksum...): they must be the same for all devices on it"
-            )
-
-    def release(self, by: SerialLine) -> None:
-        """Give back what a line claimed."""
-        for key, (holder, released) in list(self._held.items()):
-            if holder is by:
-                del self._held[key]
-                released.set()
-
-
-def _place(port: str) -> str:
-    """What a port is behind the names it has."""
-    return port if "://" in port else os.path.realpath(port)
-
-
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _looked_at(task: "asyncio.Future[None]") -> None:
-    """A reply that could not be sent: the line is gone, which is told elsewhere."""
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("> reply not sent error=%s", error)

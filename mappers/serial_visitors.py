@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from edgewire import topics
 from edgewire.config import nearest
 from edgewire.device import INTEGER, ModelProperty
 
 from .driver import BadAnswer, DefinitionError, Refused, Value, ValueRefused, VisitorKeys, Wanted
 from .serial_checksums import NMEA
-from .serial_framing import Framing, make_framer
+from .serial_framing import BOARD, Framing, make_framer
 from .serial_parsing import (
     MISSING,
     Frame,
@@ -88,7 +89,8 @@ class Address(Struct, frozen=True, kw_only=True):
     """A device file (`/dev/serial/by-id/...` stays the same when the ports are numbered anew), or a URL of pyserial's."""
     serial_port: str = msgspec.field(default="", name="serialPort")
     """KubeEdge's name for `port`."""
-    baud_rate: int = msgspec.field(default=9600, name="baudRate")
+    baud_rate: int | None = msgspec.field(default=None, name="baudRate")
+    """None: 9600, and 115200 for a board."""
     data_bits: int = msgspec.field(default=8, name="dataBits")
     parity: str = "none"
     stop_bits: float = msgspec.field(default=1, name="stopBits")
@@ -138,19 +140,38 @@ class Address(Struct, frozen=True, kw_only=True):
             raise ValueError(f"`flowControl` {self.flow_control!r} is not known: did you mean {near}?")
         if self.stop_bits not in STOP_BITS:
             raise ValueError("`stopBits` must be 1, 1.5 or 2")
-        _within("baudRate", self.baud_rate, 50, 12_000_000)
+        _within("baudRate", self.speed, 50, 12_000_000)
         _within("dataBits", self.data_bits, 5, 8)
         _within("pause", self.pause, 0, 60_000)
         _within("timeout", self.timeout, 10, 60_000)
         _within("retries", self.retries, 0, 10)
         _within("silenceS", self.silence_limit_s, 0, 31 * 24 * 3600)
-        self._framing()
+        if self._framing().kind == BOARD and self._framing() != Framing(kind=BOARD):
+            raise ValueError("with `framing: board` no other key says how frames look")
+        if self.by_name and (self.commands or self.pause):
+            raise ValueError("`commands` and `pause` have no meaning with `framing: board`")
+
+    @property
+    def by_name(self) -> bool:
+        """Whether its properties are known by their names, without keys."""
+        return self.framing == BOARD
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """What passes through to it: firmware updates, of a board."""
+        return (topics.OTA_OFFER, topics.OTA_CHUNK) if self.by_name else ()
+
+    @property
+    def speed(self) -> int:
+        """In baud."""
+        usual = 115_200 if self.by_name else 9600
+        return usual if self.baud_rate is None else self.baud_rate
 
     @property
     def line(self) -> Line:
         """The line the device is on."""
         parity = PARITIES.get(self.parity.lower(), self.parity.upper())
-        settings = Settings(self.baud_rate, self.data_bits, parity, self.stop_bits, self.flow_control)
+        settings = Settings(self.speed, self.data_bits, parity, self.stop_bits, self.flow_control)
         return Line(self.port or self.serial_port, settings, self._framing(), self.pause / 1000)
 
     def _framing(self) -> Framing:

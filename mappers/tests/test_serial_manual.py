@@ -21,7 +21,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "serial.md").read_text()
 def plans() -> dict[str, Plan]:
     """The devices of the page, by name."""
     examples = [part.split("```")[0] for part in PAGE.split("```yaml\n")[1:]]
-    assert len(examples) == 2
+    assert len(examples) == 3
     models, found = {}, {}
     for manifest in (m for example in examples for m in yaml.safe_load_all(example)):
         content = msgspec.json.encode(manifest)
@@ -46,6 +46,7 @@ def test_the_devices_of_the_manual_take_what_they_are_sent() -> None:
     }
     for name, (frame, text) in said.items():
         assert found[name].text(found[name].visitor.take(Frame(frame))) == text, name
+    assert found["pico/led"].visitor.take("ON") == "ON"
     assert found["probe/temperature"].visitor.ask == b"\xaa\x55\x03\x01\x7e\x80"
     assert found["scale/tare"].visitor.command(msgspec.json.decode("5")) == b"T\r\n"
 
