@@ -1,5 +1,6 @@
 """The emulated board is hardware to whoever is outside: mpremote, power, resets, watchdog, flash."""
 
+import json
 import os
 import random
 import re
@@ -348,3 +349,28 @@ def test_a_board_goes_with_the_process_that_made_it(tmp_path: Path) -> None:
     while not gone(int(line)):
         assert time.monotonic() < deadline, "the board outlived it"
         time.sleep(0.01)
+
+
+def test_a_program_finds_pins_and_what_surrounds_them(make: Callable[..., UnixBoard]) -> None:
+    board = make(
+        main="""
+from machine import Pin
+Pin(3, Pin.OUT).value(1)
+print("level", Pin(4, Pin.IN).value())
+"""
+    )
+    (board.folder / "hardware.json").write_text(json.dumps({"pins": {"4": 1}}))
+    board.power_on()
+    board.expect(r"level 1\s")
+    assert json.loads((board.folder / "pins.json").read_text()) == {"3": 1}
+
+
+def test_a_board_in_a_folder_of_before_has_its_flash_and_expects_what_is_new(make: Callable[..., UnixBoard]) -> None:
+    first = make(main="import machine; print('cause', machine.reset_cause())")
+    first.power_on()
+    first.expect("cause 1")
+    first.write(b"import machine; machine.reset()\r")
+    first.expect("cause 2")
+    first.close()
+    with UnixBoard(first.folder) as again:
+        again.expect(r"cause 1\s")

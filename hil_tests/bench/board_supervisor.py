@@ -136,7 +136,7 @@ class Watchdog:
 class Processor:
     """MicroPython in a process, from one reset to the next."""
 
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], folder: str) -> None:
         self.master, slave = os.openpty()
         self.wires, far = os.pipe()
         try:
@@ -144,6 +144,7 @@ class Processor:
             self._process = subprocess.Popen(
                 command,
                 env={**environment, "HEDGEROW_BOARD_WIRES": str(far)},
+                cwd=folder,
                 stdin=slave,
                 stdout=slave,
                 stderr=slave,
@@ -206,7 +207,7 @@ class Board:
     """All of it: takes orders, and does what the processor asks for."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        """`settings`: command, environment, port, console, clock_s."""
+        """`settings`: command, environment, folder, port, console, clock_s."""
         self._settings = settings
         self._outside = Outside(Path(settings["port"]))
         self._console = Console(Path(settings["console"]))
@@ -445,7 +446,7 @@ class Board:
             "HEDGEROW_BOARD_CUT_AFTER": str(self._cut_after),
             "HEDGEROW_BOARD_MAIN": "" if again_raw else "1",
         }
-        self._processor = here = Processor(self._settings["command"], environment)
+        self._processor = here = Processor(self._settings["command"], environment, self._settings["folder"])
         for fd in (here.master, here.wires, here.ending):
             self._epoll.register(fd, select.EPOLLIN)
 

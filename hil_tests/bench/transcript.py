@@ -15,9 +15,9 @@ class Transcript:
     """A console's file, and what was expected of it so far. What was before a megabyte is in `<name>.1`, the rest is gone."""
 
     def __init__(self, path: Path) -> None:
-        """The file need not exist."""
+        """The file need not exist; what is in it already is not waited for."""
         self.path = path
-        self._seen = 0
+        self._seen = len(self.text())
 
     def text(self) -> str:
         """All that it holds, one character a byte."""

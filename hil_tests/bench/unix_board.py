@@ -1,7 +1,8 @@
 """MicroPython's Unix port as a board on the desk: a serial port with the REPL, flash that survives the power, resets, a watchdog.
 
 `folder` is the board: `port` (mpremote and the rest open it), `flash.img` (LittleFS 2, mounted at `/`), `console.log` (what it
-printed, with a line for each start), `usb.json` (what a USB host would know of it). What it does not prove stands in docs/hil.md.
+printed, with a line for each start), `usb.json` (what a USB host would know of it), `hardware.json` and `pins.json` (what is
+around its pins, docs/sensors.md). What it does not prove stands in docs/hil.md.
 """
 
 import contextlib
@@ -77,6 +78,7 @@ class UnixBoard:
         self._flash_bytes = flash_bytes // _BLOCK * _BLOCK
         self._environment = {
             **micropython_board.environment([MODULES]),
+            "HEDGEROW_BOARD_HARDWARE": str(self.folder),
             **(environment or {}),
             "HEDGEROW_BOARD_FLASH": str(self.flash_image),
             "HEDGEROW_BOARD_FLASH_BYTES": str(self._flash_bytes),
@@ -88,6 +90,9 @@ class UnixBoard:
                 "-i", "-c", _BOOT, heap=f"{heap_kb + _HARDWARE_HEAP_KB}k", terminal=True
             ),
             "environment": self._environment,
+            "folder": str(
+                self.folder
+            ),  # in which files below the board are found: VfsPosix renames by relative paths only
             "port": str(self.folder / "port"),
             "console": str(self.console),
             "clock_s": clock_s,

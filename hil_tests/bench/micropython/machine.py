@@ -82,7 +82,8 @@ class RTC:
         return None
 
 
-try:
-    from emulated_pins import *
-except ImportError:  # a board without pins
-    pass
+def __getattr__(name):
+    """Pins, converters and buses: their emulation takes memory, and only a program that uses them shall pay for it."""
+    import emulated_pins
+
+    return getattr(emulated_pins, name)

@@ -23,6 +23,7 @@ def _mount(path, size, cut_after, rom, tell):
         vfs.mount(vfs.VfsLfs2(flash), "/")
         tell("formatted")
     vfs.mount(vfs.VfsPosix(rom), "/rom", readonly=True)
+    sys.modules["emulated"].__path__ = "/rom/emulated"  # where it was found is out of reach now
     os.chdir("/")
     sys.path[:] = ["", ".frozen", "/lib", "/rom"]
     sys.argv[:] = []
