@@ -35,8 +35,31 @@ class Board(Protocol):
     def unix_ms(self) -> int:
         """Milliseconds since 1970; 0 while nobody knows."""
 
+    def set_unix_ms(self, unix_ms: int) -> None:
+        """Set the clock, where there is one to set: others on the board, such as TLS, look at it."""
+
     def alive(self) -> None:
         """Called at every turn: feed the watchdog."""
+
+
+class Network(Protocol):
+    """What must be there before a link can be, such as Wi-Fi."""
+
+    def tick(self, now_ms: int) -> bool:
+        """Whether it is there; if not, work on it. Never raises, never waits."""
+
+    def wait_ms(self, now_ms: int) -> int:
+        """When to call next while it is not there."""
+
+
+class Sntp(Protocol):
+    """Somebody to ask what time it is."""
+
+    def tick(self, now_ms: int) -> int:
+        """Milliseconds since 1970 at `now_ms` when an answer came, else 0. Never raises, never waits."""
+
+    def wait_ms(self, now_ms: int) -> int:
+        """When to call next."""
 
 
 class Link(Protocol):

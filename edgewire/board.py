@@ -72,11 +72,20 @@ def desired(payload: "bytes | str") -> "dict[str, str]":
 
 def refusal(payload: "bytes | str") -> "tuple[str, int, str] | None":
     """What a result topic said: (event id, code, reason) of a refusal, None of a success. ValueError when it is none."""
+    event, _, code, reason = answer(payload)
+    return (event, code, reason) if code else None
+
+
+def answer(payload: "bytes | str") -> "tuple[str, int, int, str]":
+    """What a result topic said: event id, ms since 1970 (0: not told), code (0: success), reason. ValueError when it is none."""
     message = _object(payload)
-    code = message.get("code")
-    if not isinstance(code, int) or code == 0:
-        return None
-    return str(message.get("event_id", "")), code, str(message.get("reason", ""))
+    at, code = message.get("timestamp"), message.get("code")
+    return (
+        str(message.get("event_id", "")),
+        at if isinstance(at, int) else 0,
+        code if isinstance(code, int) else 0,
+        str(message.get("reason", "")),
+    )
 
 
 def _object(payload: "bytes | str") -> "dict[str, object]":

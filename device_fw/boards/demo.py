@@ -76,6 +76,9 @@ class Board:
         """Milliseconds since 1970."""
         return unix.unix_ms()
 
+    def set_unix_ms(self, unix_ms: int) -> None:
+        """The machine's clock is not ours to set."""
+
     def alive(self) -> None:
         """End with whoever started this board."""
         unix.alive()

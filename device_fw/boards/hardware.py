@@ -89,13 +89,26 @@ class Board:
             return int(self._features.unix_ms())
         if time.gmtime()[0] < _BUILT_IN:
             return 0
-        since_2000 = time.gmtime(0)[0] == 2000  # the epoch of some ports
-        return time.time_ns() // 1000000 + (946684800000 if since_2000 else 0)
+        return time.time_ns() // 1000000 + _epoch_s() * 1000
+
+    def set_unix_ms(self, unix_ms: int) -> None:
+        """Set the clock; where it cannot be set nothing happens."""
+        if hasattr(self._features, "unix_ms"):
+            return
+        import machine
+
+        year, month, day, hour, minute, second, weekday = time.gmtime(unix_ms // 1000 - _epoch_s())[:7]
+        machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
 
     def alive(self) -> None:
         """What the board wants at every turn."""
         if hasattr(self._features, "alive"):
             self._features.alive()
+
+
+def _epoch_s() -> int:
+    """Where the port's count of seconds begins: in 1970, or in 2000."""
+    return 946684800 if time.gmtime(0)[0] == 2000 else 0
 
 
 class Source:

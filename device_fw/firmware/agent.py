@@ -1,7 +1,7 @@
 """The agent: what a board reports, when, and what it does about desired values. No I/O, no clock.
 
 A shell feeds it with readings (`sample`), messages (`on_message`), the state of the link (`connected`, `disconnected`) and the
-time (`tick`, `set_clock`), carries out the actions it returns, and sends what `tick` hands out, one message at a time. It holds
+time (`tick`, `time`), carries out the actions it returns, and sends what `tick` hands out, one message at a time. It holds
 the newest reading of each property and nothing else, so a board that is cut off for a year needs no more memory than
 one that is not.
 
@@ -12,9 +12,11 @@ one that is not.
   with what still differs, and the two would go on for ever.
 
 Times are milliseconds: `now_ms` on the shell's monotonic clock, source times since 1970, or 0 while the board never learned the
-time; then the gateway's time counts.
+time; then the gateway's time counts. The gateway's answer to a report tells its time; one that shows the board's to be behind
+lets everything be said again, for the gateway took the older times for old news.
 """
 
+from device_fw.firmware.timekeeper import Timekeeper
 from edgewire import board, topics
 
 TYPE_CHECKING = False  # MicroPython has no typing
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 FIRST_RETRY_MS = 2000
 _REFUSALS_KEPT = 32  # names in one delta that need not be logged again
+_DOUBT_MS = 100  # of the gateway's time, whatever came of its way
+_SLOW_MS = 2000  # an answer that took longer tells no time
+_BEHIND_MS = 1000
 
 
 class _Reading:
@@ -57,17 +62,18 @@ class Agent:
         self._announce_ms: "int | None" = None
         self._retry_ms = FIRST_RETRY_MS
         self._full_ms = 0
-        self._epoch_ms: "int | None" = None
+        self.time = Timekeeper(log)
         self._events = 0
+        self._asked_ms = 0  # when the last report went out
 
     def last_will(self) -> "tuple[str, str, int]":
         """Topic, payload and QoS of what the broker shall say when the board is lost."""
         return topics.of_device(self.device, topics.STATE), board.state("offline"), 1
 
-    def set_clock(self, now_ms: int, unix_ms: int) -> None:
-        """Tell what time it is. `unix_ms` counts since 1970; 0 says that nobody knows, and changes nothing."""
-        if unix_ms:
-            self._epoch_ms = unix_ms - now_ms
+    def gateway_time(self, unix_ms: int, now_ms: int, doubt_ms: int = 0) -> None:
+        """The gateway told its time, give or take `doubt_ms`."""
+        if self.time.gateway(unix_ms, now_ms, doubt_ms + _DOUBT_MS) >= _BEHIND_MS:
+            self._all_due(now_ms)
 
     def connected(self, now_ms: int) -> None:
         """The link is up and subscribed to `subscriptions`: the state and all values go out next."""
@@ -102,7 +108,7 @@ class Agent:
             if address == (self.device, topics.DELTA):
                 return self._obey(board.delta(payload))
             if address == (self.device, topics.RESULT):
-                self._note_result(board.refusal(payload), now_ms)
+                self._note_answer(payload, now_ms)
             else:
                 self._log("message_ignored", topic=topic)
         except (ValueError, MemoryError) as error:  # a large document may not fit the board's heap
@@ -122,7 +128,7 @@ class Agent:
             self._all_due(now_ms)
             return (
                 topics.of_device(self.device, topics.STATE),
-                board.state("online", self._event(), self._unix(now_ms)),
+                board.state("online", self._event(), self.time.unix_ms(now_ms)),
                 1,
             )
         if now_ms - self._full_ms >= self._heartbeat_ms:
@@ -134,7 +140,8 @@ class Agent:
                 values[name] = self._take(reading)
         if not values:
             return None
-        report = board.report(values, self._event(), self._unix(now_ms))
+        self._asked_ms = now_ms
+        report = board.report(values, self._event(), self.time.unix_ms(now_ms))
         return topics.of_device(self.device, topics.UPDATE), report, 1
 
     def _all_due(self, now_ms: int) -> None:
@@ -144,8 +151,8 @@ class Agent:
 
     def _take(self, reading: _Reading) -> "tuple[str, int]":
         """Value and source time for a report. The time strictly increases, or the gateway would take it for a replay."""
-        if self._epoch_ms is not None:
-            reading.source_ms = max(self._epoch_ms + reading.sampled_ms, reading.source_ms + 1)
+        if self.time.source:
+            reading.source_ms = max(self.time.unix_ms(reading.sampled_ms), reading.source_ms + 1)
         reading.reported = reading.text
         reading.due = False
         return reading.text, reading.source_ms
@@ -153,9 +160,6 @@ class Agent:
     def _event(self) -> str:
         self._events += 1
         return str(self._events)
-
-    def _unix(self, now_ms: int) -> int:
-        return 0 if self._epoch_ms is None else self._epoch_ms + now_ms
 
     def _obey(self, desired: "dict[str, str]") -> "list[tuple[str, str | int | float | bool]]":
         actions = []
@@ -183,10 +187,13 @@ class Agent:
         if name in self._readings:
             self._readings[name].due = True
 
-    def _note_result(self, refusal: "tuple[str, int, str] | None", now_ms: int) -> None:
-        if refusal is None:
+    def _note_answer(self, payload: bytes, now_ms: int) -> None:
+        event, unix_ms, code, reason = board.answer(payload)
+        took_ms = now_ms - self._asked_ms
+        if unix_ms and event == str(self._events) and took_ms <= _SLOW_MS:
+            self.gateway_time(unix_ms + took_ms // 2, now_ms, took_ms)
+        if not code:
             return
-        event, code, reason = refusal
         self.reports_refused += 1
         self._log("report_refused", event_id=event, code=code, reason=reason)
         if self._announce_ms is None:  # perhaps the node does not know the device yet: say everything again, ever later

@@ -21,6 +21,9 @@ DEFAULTS: "dict[str, object]" = {
     "user": "",  # of the device at the broker; empty: none
     "password": "",
     "client_id": "",  # empty: the device's name
+    "wifi_ssid": "",  # empty: the board has another network, or joins by itself
+    "wifi_password": "",  # empty: an open network
+    "ntp": "",  # host or host:port of an NTP server; empty: the gateway's time counts
     "board": "unix",  # a module of device_fw.boards
     "heartbeat_ms": 60000,  # everything is reported at least this often
     "keepalive_s": 30,  # MQTT's; a silent broker is noticed after half of it and timeout_ms; 0: never, unless we send
@@ -60,6 +63,9 @@ def check(values: object) -> "dict[str, Any]":
     for key, needed in (("server_name", "ca"), ("certificate", "ca"), ("certificate", "key"), ("key", "certificate")):
         if config[key] and not config[needed]:
             raise ValueError("key {} is missing: {} needs it".format(needed, key))
+    port = config["ntp"].partition(":")[2]
+    if port and not (port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError("key ntp: {!r} is not host or host:port".format(config["ntp"]))
     namespace, _, name = config["name"].partition("/")
     if not namespace or not name or "/" in name:
         raise ValueError("key name: {!r} is not <namespace>/<name>".format(config["name"]))

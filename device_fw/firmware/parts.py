@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
 
-    from device_fw.contracts import Updater
+    from device_fw.contracts import Network, Sntp, Updater
     from device_fw.firmware.station import Station
 
 
@@ -32,7 +32,42 @@ def station(config: "dict[str, Any]") -> "Station":
     if update is not None:
         properties.update(update.properties())
     agent = Agent(config["name"], properties, log, config["heartbeat_ms"])
-    return Station(agent, transport.make(config, board), board, Backoff(random.random), Clock(), update)
+    return Station(
+        agent,
+        transport.make(config, board),
+        board,
+        Backoff(random.random),
+        Clock(),
+        update,
+        network(config),
+        sntp(config),
+    )
+
+
+def network(config: "dict[str, Any]") -> "Network | None":
+    """The network to join; None when the board has one anyway, or needs none."""
+    if not config["wifi_ssid"]:
+        return None
+    import random
+
+    from device_fw.firmware.retry import Backoff
+    from device_fw.firmware.wifi import Wifi
+
+    host_name = config["name"].partition("/")[2]
+    return Wifi(config["wifi_ssid"], config["wifi_password"], host_name, Backoff(random.random))
+
+
+def sntp(config: "dict[str, Any]") -> "Sntp | None":
+    """The NTP server to ask, if one is named."""
+    if not config["ntp"]:
+        return None
+    import random
+
+    from device_fw.firmware.retry import Backoff
+    from device_fw.firmware.sntp import PORT, Sntp
+
+    host, _, port = config["ntp"].partition(":")
+    return Sntp(host, Backoff(random.random, limit_ms=60000), int(port or PORT))
 
 
 def updater(config: "dict[str, Any]") -> "Updater | None":

@@ -12,17 +12,18 @@ from edgewire import topics
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
-    from device_fw.contracts import Board, Link, Updater
+    from device_fw.contracts import Board, Link, Network, Sntp, Updater
     from device_fw.firmware.agent import Agent
     from device_fw.firmware.retry import Backoff
     from device_fw.firmware.ticks import Clock
 
 _TURN_MS = 1000
+_CLOCK_OFF_MS = 2000  # from then on the board's own clock is set
 _SENDS_A_TURN = 16  # a flood of messages must not keep the board from its sensors
 
 
 class Station:
-    """One board, its agent, its link, and what updates its firmware (None: nothing does)."""
+    """One board, its agent and its link, and what not every board has: an updater, a network to join, an NTP server."""
 
     def __init__(
         self,
@@ -32,6 +33,8 @@ class Station:
         backoff: "Backoff",
         clock: "Clock",
         updater: "Updater | None" = None,
+        network: "Network | None" = None,
+        sntp: "Sntp | None" = None,
     ) -> None:
         """`agent` knows the properties of the board and of the updater."""
         self._agent = agent
@@ -40,6 +43,9 @@ class Station:
         self._backoff = backoff
         self._clock = clock
         self._updater = updater
+        self._network = network
+        self._sntp = sntp
+        self._reachable = network is None
         self._own = tuple(updater.properties()) if updater is not None else ()  # the updater's, not the board's
         self._acknowledged = 0
         self._connect_ms = 0  # when the next try is due
@@ -63,21 +69,46 @@ class Station:
         now = self._clock.now()
         if self._updater is not None:
             self._updater.alive(now)
-        self._agent.set_clock(now, self._board.unix_ms() or self._link.unix_ms())
-        due = self._board.due(now)
-        for name in due:
+        for name in self._board.due(now):
             self._sample(name, now)
-        if due:
-            self._sample_own(now)
+        for name in self._own:
+            self._sample(name, now)
         try:
+            self._reach(now)
+            self._ask_the_time(now)
             if self._link.connected:
                 self._serve(now)
-            elif now >= self._connect_ms:
+            elif self._reachable and now >= self._connect_ms:
                 self._connect()
             else:
-                sleep_ms(min(self._pause(), self._connect_ms - now))
+                sleep_ms(self._pause())
         except (OSError, MemoryError) as error:
             self._lost(error)
+
+    def _reach(self, now: int) -> None:
+        """Keep to the network; a link without one is lost at once, and tried at once when it is back."""
+        if self._network is None:
+            return
+        before, self._reachable = self._reachable, self._network.tick(now)
+        if self._reachable and not before:
+            self._connect_ms = now
+        elif self._link.connected and not self._reachable:
+            raise OSError("no network")
+
+    def _ask_the_time(self, now: int) -> None:
+        time = self._agent.time
+        own = self._board.unix_ms()
+        time.own_clock(own, now)
+        told = self._link.unix_ms()
+        if told:
+            self._agent.gateway_time(told, now)
+        if self._sntp is not None and self._reachable:
+            found = self._sntp.tick(now)
+            if found:
+                time.ntp(found, now)
+        unix_ms = time.unix_ms(now)
+        if unix_ms and abs(unix_ms - own) > _CLOCK_OFF_MS:
+            self._board.set_unix_ms(unix_ms)
 
     def _serve(self, now: int) -> None:
         for _ in range(_SENDS_A_TURN):
@@ -104,8 +135,16 @@ class Station:
         return topics.of_device(self._agent.device, kind), payload, qos
 
     def _pause(self) -> int:
-        """How long there is nothing to read."""
-        return max(0, min(_TURN_MS, self._board.wait_ms(self._clock.now())))
+        """How long there is nothing to do but to listen."""
+        now = self._clock.now()
+        pause = min(_TURN_MS, self._board.wait_ms(now))
+        if not self._reachable and self._network is not None:
+            pause = min(pause, self._network.wait_ms(now))
+        elif not self._link.connected:
+            pause = min(pause, self._connect_ms - now)
+        if self._sntp is not None and self._reachable:
+            pause = min(pause, self._sntp.wait_ms(now))
+        return max(0, pause)
 
     def _connect(self) -> None:
         gc.collect()
@@ -129,7 +168,6 @@ class Station:
             for kind in self._updater.kinds:
                 if topic == topics.of_device(self._agent.device, kind).encode():
                     self._updater.on_message(kind, payload, self._clock.now())
-                    self._sample_own(self._clock.now())
                     return
         for name, value in self._agent.on_message(topic, payload, self._clock.now()):
             try:
@@ -139,17 +177,13 @@ class Station:
                 self._agent.failed(name, value, error)
             self._sample(name, self._clock.now())
 
-    def _sample_own(self, now: int) -> None:
-        for name in self._own:
-            self._sample(name, now)
-
     def _sample(self, name: str, now: int) -> None:
         read = self._updater.read if self._updater is not None and name in self._own else self._board.read
         try:
             self._agent.sample(name, read(name), now)
             if self._failures.pop(name, None):
                 log("sensor_back", property=name)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             if self._failures.get(name) != str(error):
                 self._failures[name] = str(error)
                 log("sensor_failed", property=name, reason=error)

@@ -152,7 +152,7 @@ def test_the_heartbeat_reports_everything_and_restarts_with_every_full_report() 
 
 def test_without_a_clock_reports_carry_no_time() -> None:
     bench = Bench()
-    bench.agent.set_clock(0, 0)
+    bench.agent.time.own_clock(0, 0)
     bench.agent.sample("temp", 20, 7)
     bench.agent.connected(8)
     state, report = bench.flush(8)
@@ -162,7 +162,7 @@ def test_without_a_clock_reports_carry_no_time() -> None:
 
 def test_source_times_are_those_of_the_readings() -> None:
     bench = Bench()
-    bench.agent.set_clock(1000, UNIX_MS)
+    bench.agent.time.own_clock(UNIX_MS, 1000)
     bench.agent.sample("temp", 20, 1500)
     bench.agent.sample("led", "ON", 1600)
     bench.agent.connected(1700)
@@ -174,7 +174,7 @@ def test_source_times_are_those_of_the_readings() -> None:
 def test_readings_before_the_clock_was_set_get_their_time_when_it_is() -> None:
     bench = Bench()
     bench.agent.sample("temp", 20, 100)
-    bench.agent.set_clock(1000, UNIX_MS)
+    bench.agent.time.own_clock(UNIX_MS, 1000)
     bench.agent.connected(1000)
     assert times(bench.flush(1000)[1][1]) == {"temp": UNIX_MS - 900}
 
@@ -184,7 +184,7 @@ def test_source_times_increase_even_when_the_clock_is_set_back() -> None:
     bench.connect()
     seen = []
     for step in range(5):
-        bench.agent.set_clock(step, UNIX_MS - step * 3600000)
+        bench.agent.time.own_clock(UNIX_MS - step * 3600000, step)
         bench.agent.sample("temp", step, step)
         seen.append(times(bench.flush(step)[0][1])["temp"])
     assert seen == [UNIX_MS + step for step in range(5)]
@@ -192,7 +192,7 @@ def test_source_times_increase_even_when_the_clock_is_set_back() -> None:
 
 def test_the_same_reading_reported_again_has_a_later_time() -> None:
     bench = Bench()
-    bench.agent.set_clock(0, UNIX_MS)
+    bench.agent.time.own_clock(UNIX_MS, 0)
     bench.agent.sample("temp", 20, 0)
     bench.connect()
     bench.agent.disconnected()
@@ -314,6 +314,55 @@ def test_an_accepted_report_changes_nothing() -> None:
     bench.agent.on_message((D + "twin/update/result").encode(), payload, 1)
     assert bench.flush(30000) == []
     assert bench.agent.reports_refused == 0
+
+
+def result(bench: Bench, event: str, unix_ms: int, now: int) -> None:
+    payload = json.dumps({"event_id": event, "timestamp": unix_ms, "twin": {}}).encode()
+    assert bench.agent.on_message((D + "twin/update/result").encode(), payload, now) == []
+
+
+def test_the_gateways_answer_tells_the_time_to_a_board_that_has_none() -> None:
+    bench = Bench()
+    bench.agent.sample("temp", 20, 0)
+    bench.connect(0)
+    result(bench, "2", UNIX_MS, 40)  # half of the 40 ms it took is the way back
+    bench.agent.sample("temp", 21, 50)
+    assert times(bench.flush(50)[0][1]) == {"temp": UNIX_MS + 30}
+
+
+def test_an_answer_that_took_long_or_is_to_something_else_tells_no_time() -> None:
+    bench = Bench()
+    bench.agent.sample("temp", 20, 0)
+    bench.connect(0)
+    result(bench, "2", UNIX_MS, 2001)
+    result(bench, "1", UNIX_MS, 10)
+    result(bench, "2", 0, 10)
+    assert bench.agent.time.unix_ms(0) == 0
+
+
+def test_a_board_that_woke_up_in_the_past_says_everything_again_once_it_knows_the_time() -> None:
+    bench = Bench()
+    bench.agent.time.own_clock(UNIX_MS - 3600000, 0)
+    bench.agent.sample("temp", 20, 0)
+    bench.agent.sample("led", "ON", 0)
+    bench.connect(0)
+    result(bench, "2", UNIX_MS, 10)
+    (kind, report), *_ = bench.flush(20)
+    assert kind == "twin/update"
+    assert times(report) == {"temp": UNIX_MS - 5, "led": UNIX_MS - 5}
+    result(bench, "3", UNIX_MS + 20, 30)
+    assert bench.flush(40) == []
+
+
+def test_a_board_ahead_of_the_gateway_goes_back_and_its_times_increase_all_the_same() -> None:
+    bench = Bench()
+    bench.agent.time.own_clock(UNIX_MS + 3600000, 0)
+    bench.agent.sample("temp", 20, 0)
+    bench.connect(0)
+    result(bench, "2", UNIX_MS, 0)
+    bench.agent.sample("temp", 21, 10)
+    bench.agent.sample("led", "ON", 10)
+    assert times(bench.flush(10)[0][1]) == {"temp": UNIX_MS + 3600001, "led": UNIX_MS + 10}
 
 
 def test_a_reading_of_an_unknown_property_or_without_a_value_is_an_error() -> None:

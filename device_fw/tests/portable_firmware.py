@@ -79,6 +79,7 @@ def test_a_wrong_configuration_is_refused_with_the_key() -> None:
         ({"host": ""}, "host"),
         ({"transport": "pigeon"}, "transport: 'pigeon' is none of mqtt, serial"),
         ({"properties": []}, "properties"),
+        ({"ntp": "clock:noon"}, "ntp"),
     ):
         wrong = dict(good)
         wrong.update(change)

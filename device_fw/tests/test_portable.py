@@ -7,11 +7,11 @@ from types import ModuleType
 
 import pytest
 
-from device_fw.tests import portable_agent, portable_chips, portable_firmware, portable_hardware, portable_pins
+from device_fw.tests import portable_agent, portable_chips, portable_firmware, portable_hardware, portable_pins, portable_time
 from device_fw.tests.conftest import PINS, ROOT
 from hil_tests.bench import micropython_board
 
-OURS = (portable_agent, portable_chips, portable_firmware, portable_hardware, portable_pins)
+OURS = (portable_agent, portable_chips, portable_firmware, portable_hardware, portable_pins, portable_time)
 OF_EDGEWIRE = ("topics", "board", "ota", "cobs", "board_link")
 ALL = (*OURS, *(importlib.import_module(f"edgewire.tests.portable_{name}") for name in OF_EDGEWIRE))
 

@@ -88,3 +88,10 @@ def test_a_refusal_is_told_from_a_success() -> None:
     assert board.refusal(b'{"event_id":"e1","timestamp":1,"code":400,"reason":"bad"}') == ("e1", 400, "bad")
     assert board.refusal(b'{"event_id":"e1","timestamp":1,"twin":{"led":{"actual":{"value":"ON"}}}}') is None
     assert board.refusal(b'{"event_id":"e1","code":0}') is None
+
+
+def test_an_answer_says_to_what_and_when() -> None:
+    refused = b'{"event_id":"e1","timestamp":1795411715588,"code":400,"reason":"bad"}'
+    assert board.answer(refused) == ("e1", 1795411715588, 400, "bad")
+    assert board.answer(b'{"event_id":"e2","timestamp":7,"twin":{}}') == ("e2", 7, 0, "")
+    assert board.answer(b'{"timestamp":"noon"}') == ("", 0, 0, "")
