@@ -392,7 +392,8 @@ async def test_a_message_larger_than_the_board_takes_does_not_cut_it_off(
 
 
 async def test_it_runs_with_a_heap_of_96_kilobytes(tmp_path: Path, umqtt: Path, faulty: FaultyBroker) -> None:
-    with MicroPythonBoard(tmp_path, {**QUICK, "port": faulty.port}, umqtt=umqtt, heap="96k") as board:
+    config = {**QUICK, "port": faulty.port}
+    with MicroPythonBoard(tmp_path, config, umqtt=umqtt, heap="96k", as_bytecode=True) as board:
         await faulty.until(lambda: reports(faulty))
         await faulty.publish(D + "twin/update/delta", json.dumps(delta(led="ON", interval="50")).encode())
         await faulty.until(lambda: len(reports(faulty)) > 20)

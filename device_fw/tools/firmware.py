@@ -96,11 +96,12 @@ def check_board(files: Mapping[str, bytes], mpy: int) -> None:
     bytecode.check(files, mpy)
 
 
-def assemble(folder: Path, config: Mapping[str, object], umqtt: Path) -> list[Path]:
+def assemble(folder: Path, config: Mapping[str, object], umqtt: Path, *, as_bytecode: bool = False) -> list[Path]:
     """Write a board's files into `folder`, which becomes its root; those of an earlier call are replaced.
 
     `config` is completed with the defaults of `device_fw/firmware/config.py`; `umqtt` is the file `umqtt_simple` returns, or
-    micropython-lib's. Returns the files, relative to `folder`. FirmwareError when the configuration is wrong or names no board.
+    micropython-lib's. Sources are for reading and changing them; boards of a desk get bytecode. Returns the files, relative to
+    `folder`. FirmwareError when the configuration is wrong or names no board.
     """
     try:
         complete = board_config.check(dict(config))
@@ -109,6 +110,8 @@ def assemble(folder: Path, config: Mapping[str, object], umqtt: Path) -> list[Pa
     files = {path: file.read_bytes() for path, file in _of_configuration(complete).items()}
     files["umqtt/simple.py"] = umqtt.read_bytes()
     files["main.py"] = _ENTRY
+    if as_bytecode:
+        files = compiled(files)
     for path, content in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(content)

@@ -63,13 +63,23 @@ class MicroPythonBoard:
     """
 
     def __init__(
-        self, folder: Path, config: Mapping[str, object], *, umqtt: Path | None = None, heap: str = "192k"
+        self,
+        folder: Path,
+        config: Mapping[str, object],
+        *,
+        umqtt: Path | None = None,
+        heap: str = "192k",
+        as_bytecode: bool = False,
     ) -> None:
-        """`config` as in docs/firmware.md; `umqtt` is umqtt.simple's file, fetched or taken from the cache when None."""
+        """`config` as in docs/firmware.md; `umqtt` is umqtt.simple's file, fetched or taken from the cache when None.
+
+        `as_bytecode` runs what boards of a desk run, else the sources.
+        """
         self.folder = folder
         self.config = dict(config)
         self.heap = heap
         self._umqtt = umqtt
+        self._as_bytecode = as_bytecode
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -95,7 +105,7 @@ class MicroPythonBoard:
         if self.running:
             return
         line = command("main.py", heap=self.heap)
-        firmware.assemble(self.folder, self.config, self._umqtt or _umqtt())
+        firmware.assemble(self.folder, self.config, self._umqtt or _umqtt(), as_bytecode=self._as_bytecode)
         with self.console.open("ab") as console:
             self._process = self._spawn(line, console)
 
