@@ -7,7 +7,14 @@ from types import ModuleType
 
 import pytest
 
-from device_fw.tests import portable_agent, portable_chips, portable_firmware, portable_hardware, portable_pins, portable_time
+from device_fw.tests import (
+    portable_agent,
+    portable_chips,
+    portable_firmware,
+    portable_hardware,
+    portable_pins,
+    portable_time,
+)
 from device_fw.tests.conftest import PINS, ROOT
 from hil_tests.bench import micropython_board
 
