@@ -6,7 +6,7 @@ Properties with the same driver and the same options share one: a BME280 is aske
 import time
 
 from device_fw.boards.buses import Buses
-from device_fw.drivers import complete
+from device_fw.drivers import SensorError, complete
 from device_fw.firmware.properties import Property
 
 TYPE_CHECKING = False  # MicroPython has no typing
@@ -51,7 +51,7 @@ class Board:
             if one.key == (driver, options):
                 source = one
         if source is None:
-            source = Source((driver, options), kind(self._buses, options))
+            source = Source((driver, options), kind(self._buses, options), self._buses)
             self._sources.append(source)
         source.add(name, reading, interval_ms or kind.INTERVAL_MS)
         self._of[name] = source
@@ -59,8 +59,9 @@ class Board:
     def due(self, now_ms: int) -> "list[str]":
         """Which properties have a new reading, or a new failure, to be asked for by `read`. Starts conversions on its way."""
         names: "list[str]" = []
+        began = self._buses.ticks_ms()
         for source in self._sources:
-            if source.step(now_ms):
+            if source.step(now_ms + self._buses.since_ms(began)):
                 names.extend(source.readings)
         return names
 
@@ -114,8 +115,9 @@ def _epoch_s() -> int:
 class Source:
     """One driver, the properties that it serves, and where it stands between two readings."""
 
-    def __init__(self, key: "tuple[str, dict[str, Any]]", driver: "Any") -> None:
+    def __init__(self, key: "tuple[str, dict[str, Any]]", driver: "Any", buses: "Any") -> None:
         self.key = key
+        self._buses = buses
         self.interval_ms = 0
         self.readings: "dict[str, str]" = {}
         self._driver = driver
@@ -136,7 +138,9 @@ class Source:
         try:
             if self._ready_ms is None and (self._due_ms is None or now_ms >= self._due_ms):
                 self._due_ms = now_ms + self.interval_ms
-                self._ready_ms = now_ms + self._driver.start()
+                began = self._buses.ticks_ms()
+                wait_ms = self._driver.start()
+                self._ready_ms = now_ms + wait_ms + self._buses.since_ms(began) if wait_ms else now_ms
             if self._ready_ms is None or now_ms < self._ready_ms:
                 return False
             self._ready_ms = None
@@ -156,6 +160,8 @@ class Source:
         """A property's newest reading."""
         if self._failure is not None:
             raise self._failure
+        if not self._values:
+            raise SensorError("not read yet")
         return self._values[self.readings[name]]
 
     def write(self, name: str, value: "Value") -> None:

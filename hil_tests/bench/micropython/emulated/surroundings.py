@@ -1,8 +1,8 @@
 """What surrounds the emulated board, told by a JSON file that a test or a person may change at any time.
 
 docs/sensors.md has its keys. It is looked at on every access to a pin or a bus. What the board does to its pins is written to
-another file, whole or not at all. Both lie on the machine, not in the board's flash: in the folder `HEDGEROW_BOARD_HARDWARE`,
-else in the working folder.
+another file, whole or not at all. Both lie on the machine, not in the board's flash: in the folder `HEDGEROW_BOARD_HARDWARE`.
+Without it there is no file; tests `say` what is there.
 """
 
 import json
@@ -25,14 +25,12 @@ def _system_clock():
 class Surroundings:
     """The file, and what the board made of its pins."""
 
-    def __init__(self, folder=None, clock=None):
-        """`folder` as above by default; `clock` counts milliseconds."""
-        self.now_ms = clock or _system_clock()
-        self._open = open
-        self._rename = os.rename
-        self._folder = "" if folder is None else str(folder) + "/"
-        if folder is None and os.getenv("HEDGEROW_BOARD_HARDWARE"):
-            self._reach(os.getenv("HEDGEROW_BOARD_HARDWARE"))
+    def __init__(self, folder=None):
+        """`folder` is where the files lie."""
+        self.now_ms = _system_clock()
+        self._open = None
+        if folder:
+            self._reach(folder)
         self._text = None
         self._said = {}
         self._parts = {}
@@ -43,8 +41,9 @@ class Surroundings:
         """Around the board's own file system, which is mounted over the machine's."""
         from vfs import VfsPosix
 
-        outside = VfsPosix(folder)
+        outside = VfsPosix()
         self._open, self._rename = outside.open, outside.rename
+        self._folder = folder + "/"
 
     def say(self, said):
         """Other surroundings, in a test without a file: new parts, which say this."""
@@ -91,5 +90,5 @@ class Surroundings:
         self._rename(self._folder + PINS + ".new", self._folder + PINS)
 
 
-around = Surroundings()
+around = Surroundings(os.getenv("HEDGEROW_BOARD_HARDWARE"))
 """Those of this board."""
