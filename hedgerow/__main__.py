@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-import os
 import re
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hedgerow import bench, mapper
+from hedgerow.options import DATA, FAILED, USAGE, DataDir, Kubeconfig, check, complain, fail, kubeconfig_of
 from hedgerow.signals import until_signalled
 
 if TYPE_CHECKING:
@@ -29,15 +29,7 @@ app = typer.Typer(
 app.add_typer(mapper.app, name="mapper")
 app.add_typer(bench.app, name="bench")
 
-DATA = Path(".hedgerow")
-FAILED, USAGE = 1, 2
-"""Exit status: it did not work; it was not asked rightly."""
 _NAME = "[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
-
-DataDir = Annotated[Path, typer.Option("--data", help="Folder of everything the stack keeps.")]
-Kubeconfig = Annotated[
-    Path | None, typer.Option(help="kubeconfig of the Kubernetes API; else $KUBECONFIG, else that of `hedgerow up`.")
-]
 
 
 @app.command()
@@ -53,11 +45,11 @@ def up(
 ) -> None:
     """Run the whole stack on this machine until Ctrl-C."""
     if once and not demo:
-        _fail("--once is the demo's tour: give --demo too", USAGE)
+        fail("--once is the demo's tour: give --demo too", USAGE)
     if kubeconfig is not None and not kubeconfig.exists():
-        _fail(f"no kubeconfig at {kubeconfig}", USAGE)
+        fail(f"no kubeconfig at {kubeconfig}", USAGE)
     if kubeconfig is not None:
-        _checked([kubeconfig])
+        check([kubeconfig])
     logging.basicConfig(level="WARNING", format="%(levelname)s %(message)s", stream=sys.stderr)
     status = asyncio.run(until_signalled(_up(demo, once, data.absolute(), node, kubeconfig, deadline)))
     # A signal is how one ends it; the tour, though, did not come to its end.
@@ -71,7 +63,7 @@ def get(
     data: DataDir = DATA,
 ) -> None:
     """Show devices: reported and desired values, age and state."""
-    _run(_get(_device_id(device) if device else "", _kubeconfig(kubeconfig, data)))
+    _run(_get(_device_id(device) if device else "", kubeconfig_of(kubeconfig, data)))
 
 
 @app.command("set")
@@ -85,8 +77,8 @@ def set_(
     """Set the desired value of a property."""
     device, _, name = target.rpartition("/")
     if not device or not name:
-        _fail(f"{target!r} is not [NAMESPACE/]DEVICE/PROPERTY", USAGE)
-    _run(_set(_device_id(device), name, value, _kubeconfig(kubeconfig, data), wait))
+        fail(f"{target!r} is not [NAMESPACE/]DEVICE/PROPERTY", USAGE)
+    _run(_set(_device_id(device), name, value, kubeconfig_of(kubeconfig, data), wait))
 
 
 @app.command()
@@ -99,13 +91,13 @@ def password(
     from edge_gateway.broker.passwords import hash_for_mosquitto, hash_password
 
     if any(character in mosquitto for character in ":\n\0"):
-        _fail(f"{mosquitto!r} cannot be a user in a password file", USAGE)
+        fail(f"{mosquitto!r} cannot be a user in a password file", USAGE)
     if sys.stdin.isatty():
         given = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     else:
         given = sys.stdin.readline().rstrip("\r\n")
     if not given:
-        _fail("an empty password is none", USAGE)
+        fail("an empty password is none", USAGE)
     typer.echo(f"{mosquitto}:{hash_for_mosquitto(given)}" if mosquitto else hash_password(given))
 
 
@@ -130,7 +122,7 @@ def kubeconfig(
         else:
             typer.echo(made.decode(), nl=False)
     except (credentials.CredentialError, OSError) as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
 
 
 @app.command()
@@ -141,7 +133,7 @@ def backup(file: Annotated[Path, typer.Argument(help="The file to write.")], dat
     try:
         made = backups.make(data, file)
     except backups.BackupError as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     typer.echo(f"{file}: {made.objects} objects, resourceVersion {made.revision}")
 
 
@@ -158,7 +150,7 @@ def restore(
     try:
         manifest, facts = backups.restore(data, file, force=force)
     except (backups.BackupError, ChildError) as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     typer.echo(f"{data}: {facts.objects} objects of {manifest.made}, now resourceVersion {facts.revision}")
 
 
@@ -180,7 +172,7 @@ async def _up(with_demo: bool, once: bool, data: Path, node: str, kubeconfig: Pa
                 return await _tour(running, console, deadline_s)
             await show(running, console)
     except (ChildError, ClusterError) as error:
-        return _complain(str(error))
+        return complain(str(error))
     return 0
 
 
@@ -227,41 +219,13 @@ def _run(command: Coroutine[Any, Any, None]) -> None:
     try:
         asyncio.run(command)
     except ClusterError as error:
-        _fail(" ".join(str(error).split()), FAILED)
+        fail(" ".join(str(error).split()), FAILED)
 
 
 def _device_id(device: str) -> str:
     if not re.fullmatch(f"({_NAME}/)?{_NAME}", device):
-        _fail(f"{device!r} is no device: [NAMESPACE/]NAME, in small letters, digits, - and .", USAGE)
+        fail(f"{device!r} is no device: [NAMESPACE/]NAME, in small letters, digits, - and .", USAGE)
     return device if "/" in device else f"default/{device}"
-
-
-def _kubeconfig(given: Path | None, data: Path) -> Path:
-    found = given or Path(os.environ.get("KUBECONFIG", "") or data / "kubeconfig")
-    files = [Path(one) for one in str(found).split(os.pathsep)]
-    if not any(file.exists() for file in files):
-        _fail(f"no kubeconfig at {found}: is `hedgerow up` running? Else give --kubeconfig", USAGE)
-    _checked(files)
-    return found
-
-
-def _checked(kubeconfig: list[Path]) -> None:
-    from hedgerow.cluster import ClusterError, check_kubeconfig
-
-    try:
-        check_kubeconfig(kubeconfig)
-    except ClusterError as error:
-        _fail(" ".join(str(error).split()), FAILED)
-
-
-def _complain(why: str) -> int:
-    typer.echo(f"hedgerow: {why}", err=True)
-    return FAILED
-
-
-def _fail(why: str, status: int) -> NoReturn:
-    _complain(why)
-    raise typer.Exit(status)
 
 
 def main() -> None:

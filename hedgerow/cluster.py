@@ -16,7 +16,7 @@ from cloud import objects
 from cloud.kube import Kube
 from cloud.objects import Deleted, Object, ResourceType, Synced
 from cloud.writes import JSON, MERGE_PATCH, Answer, Request
-from edgewire.device import Device, DeviceModel, desired_problem, same_value
+from edgewire.device import Device, DeviceModel, Metadata, desired_problem, same_value
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +64,16 @@ class DeviceStatus(Struct, rename="camel"):
     conditions: list[Condition] = field(default_factory=list)
 
 
+class LabelledMetadata(Metadata, frozen=True, omit_defaults=True):
+    """An object's metadata with its labels, which no gateway reads."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+
+
 class DeviceView(Device, frozen=True):
     """A Device with its status."""
 
+    metadata: LabelledMetadata
     status: DeviceStatus = field(default_factory=DeviceStatus)
 
     def reported(self, property: str) -> Reported | None:
