@@ -1,15 +1,19 @@
 """Boards of the bench, whichever it is: the default one of emulated boards, or a desk of real ones (`--bench desk.yaml`)."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from adafruit_uf2 import uf2conv
 
+from hil_tests.bench import esp_image
 from hil_tests.bench.bench_file import MicropythonSerial, Power
 from hil_tests.bench.boards import Board, BoardError
 from hil_tests.bench.broker import BenchBroker
 from hil_tests.bench.serial_board import SerialBoard
+from hil_tests.bench.uf2_drive import FLASH_AT, RP2040
 from hil_tests.bench.unix_board import Unavailable, UnixBoard
 from hil_tests.conftest import missing
 
@@ -123,3 +127,41 @@ def test_the_port_of_a_real_board_is_let_go_for_other_programs(tmp_path: Path) -
             other.write(b"print(7 * 8)\r")
             unix.expect("56")
         real.close()
+
+
+@pytest.mark.needs("board.rom-loader", "board.power")
+def test_an_esp32_in_its_boot_loader_takes_an_image_and_starts_it(board: Board) -> None:
+    board.power_on()
+    board.flash(esp_image.made(20_000, "MicroPython v1.28.0 on 2026-05-01; Generic ESP32 module with ESP32"))
+    board.expect("Hash of data verified")
+
+
+@pytest.mark.needs("board.rom-loader", "board.power", "board.fault.power-cut-in-write")
+def test_an_esp32_that_dies_while_it_is_flashed_says_so(board: Board) -> None:
+    image = esp_image.made(20_000, "MicroPython v1.28.0 on 2026-05-01; Generic ESP32 module with ESP32")
+    board.fault("power-cut-in-write", 8)
+    board.power_on()
+    with pytest.raises(BoardError, match="esp32"):
+        board.flash(image)
+    board.fault("none")
+    board.cycle()
+    board.flash(image)
+
+
+@pytest.mark.needs("board.uf2", "board.power")
+def test_an_rp2_drive_takes_an_image_and_goes(board: Board) -> None:
+    board.power_on()
+    board.flash(uf2_image())
+    deadline = time.monotonic() + 10
+    while Path(board.port).exists():
+        assert time.monotonic() < deadline, "the drive stayed"
+        time.sleep(0.01)
+
+
+def uf2_image() -> bytes:
+    """A small .uf2 for an RP2040."""
+    uf2conv.familyid, uf2conv.appstartaddr = RP2040, FLASH_AT
+    try:
+        return bytes(uf2conv.convert_to_uf2(b"MicroPython v1.28.0 on 2026-05-01; Raspberry Pi Pico with RP2040\0" * 20))
+    finally:
+        uf2conv.familyid = 0

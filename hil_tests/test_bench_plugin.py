@@ -67,7 +67,7 @@ def test_what_no_emulation_can_do_and_what_the_machine_lacks_may_be_skipped(run:
         """
         import pytest
         from hil_tests.conftest import missing
-        @pytest.mark.needs("board.reset", "board.rom-loader", "board.uf2")
+        @pytest.mark.needs("board.rom-loader", "board.uf2")
         def test_one(): raise AssertionError
         @pytest.mark.needs("serial")
         def test_two(): missing("a program")

@@ -8,7 +8,8 @@ from hil_tests.bench.bench_file import load
 from hil_tests.bench.boards import CAPABILITIES
 from hil_tests.bench.kinds import KINDS
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "hil.md").read_text()
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "hil.md").read_text()
 
 
 def test_the_desk_of_the_page_is_a_bench(tmp_path: Path) -> None:
@@ -25,3 +26,10 @@ def test_every_capability_and_every_kind_stands_in_the_page() -> None:
         assert f"| `{name}` | {meaning} |" in PAGE
     for kind in KINDS:
         assert f"| `{kind}` | " in PAGE
+
+
+def test_every_test_of_the_fault_matrix_exists() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", PAGE.partition("## Fault matrix")[2])
+    assert len(named) > 20
+    for file, test in named:
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"

@@ -116,6 +116,8 @@ class BleAdapter(Entry, kw_only=True):
 BOARD_KINDS: dict[str, type[Entry]] = {
     "micropython-unix": MicropythonUnix,
     "micropython-serial": MicropythonSerial,
+    "esp-rom": Emulated,
+    "uf2-drive": Emulated,
 }
 INSTRUMENT_KINDS: dict[str, type[Entry]] = {
     "modbus-tcp": Addressed,

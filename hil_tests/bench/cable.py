@@ -1,6 +1,7 @@
 """A network cable one can pull: a TCP forwarder on loopback between two parts, for demos and tests.
 
 `cut` ends the connections that run through it and refuses new ones, as a broken uplink does; `restore` lets them come back.
+`half_open` loses the far side without a word to the near one, as a router does that forgets its connections.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ class Cable:
         self._to = host, port
         self._server: asyncio.Server | None = None
         self._streams: set[asyncio.StreamWriter] = set()
+        self._far: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
+        self._deaf: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def start(self, port: int = 0) -> None:
@@ -31,6 +34,12 @@ class Cable:
         for stream in list(self._streams):
             stream.transport.abort()
 
+    def half_open(self) -> None:
+        """Take the far ends away from the connections that run now; the near ends stay, and nothing comes of what they say."""
+        for near, far in self._far.items():
+            self._deaf.add(near)
+            far.transport.abort()
+
     async def restore(self) -> None:
         """Be whole again, on the same port."""
         if self._server is None:
@@ -43,17 +52,25 @@ class Cable:
             writer.transport.abort()
             return
         self._streams |= {writer, far_writer}
+        self._far[writer] = far_writer
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(_copy(reader, far_writer))
-                both.create_task(_copy(far_reader, writer))
+                both.create_task(self._copy(reader, far_writer, writer))
+                both.create_task(self._copy(far_reader, writer, writer))
         finally:
             self._streams -= {writer, far_writer}
+            if writer in self._deaf:  # what is well ends by itself, and what is left of it is still sent
+                writer.transport.abort()
+                self._deaf.discard(writer)
+            del self._far[writer]
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_CHUNK):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _copy(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, near: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                if near not in self._deaf:
+                    writer.write(data)
+                    await writer.drain()
+        if near not in self._deaf:
+            writer.close()

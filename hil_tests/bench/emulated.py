@@ -47,7 +47,7 @@ class EmulatedUnixBoard(UnixBoard):
         elif name == "power-cut-in-write":
             self.cut_power_after(value)
         else:
-            was_on = self.running
+            was_on = self.powered
             self.power_off()
             if name == "erased-flash":
                 self.erase()
@@ -60,7 +60,7 @@ class EmulatedUnixBoard(UnixBoard):
         """Take a whole flash image."""
         if len(image) != self.flash_image.stat().st_size:
             raise BoardError(f"the image has {len(image)} bytes, the flash {self.flash_image.stat().st_size}")
-        was_on = self.running
+        was_on = self.powered
         self.power_off()
         self.flash_image.write_bytes(image)
         if was_on:

@@ -67,6 +67,18 @@ def _serial_board(name: str, entry: MicropythonSerial, folder: Path) -> Part:
     return SerialBoard(name, entry, folder)
 
 
+def _esp_rom(name: str, entry: Entry, folder: Path) -> Part:
+    from hil_tests.bench.loaders import EspRomBoard
+
+    return EspRomBoard(name, folder)
+
+
+def _uf2_drive(name: str, entry: Entry, folder: Path) -> Part:
+    from hil_tests.bench.loaders import Uf2Board
+
+    return Uf2Board(name, folder)
+
+
 def _instrument(emulates: str) -> Callable[[str, Any, Path], Part]:
     def make(name: str, entry: Addressed | SerialInstrument | BleAdapter | Entry, folder: Path) -> Part:
         if isinstance(entry, BleAdapter):
@@ -107,6 +119,14 @@ KINDS = {
             emulated=False,
             modules=(("serial", "hedgerow[device]"), ("mpremote", "hedgerow[device]")),
         ),
+        Kind(
+            "esp-rom",
+            "an ESP32 in its boot loader, for esptool",
+            ("board.rom-loader", "board.power", "board.reset", "board.fault.power-cut-in-write"),
+            _esp_rom,
+            modules=(("esptool", "hedgerow[device]"),),
+        ),
+        Kind("uf2-drive", "an RP2 board's drive", ("board.uf2", "board.power", "board.reset"), _uf2_drive),
         Kind(
             "modbus-tcp",
             "a Modbus TCP server",

@@ -127,6 +127,11 @@ class UnixBoard:
         return self.pid is not None
 
     @property
+    def powered(self) -> bool:
+        """Whether it has power; also while it sleeps, or between two starts."""
+        return self._supervisor is not None and self.off_because not in ("never on", "off", "cut")
+
+    @property
     def pid(self) -> int | None:
         """MicroPython's process; another one after each reset, none between two."""
         return self._state("pid") if self._supervisor is not None else None
@@ -143,7 +148,7 @@ class UnixBoard:
 
     @property
     def off_because(self) -> str:
-        """Why it does not run: off, cut (`cut_power_after`), asleep, bootloader; empty while it does."""
+        """Why it does not run: never on, off, cut (`cut_power_after`), asleep, bootloader; empty while it does."""
         return str(self._state("off"))
 
     # --- power
@@ -219,7 +224,7 @@ class UnixBoard:
 
         A board that is on loses its power for that, and starts anew.
         """
-        was_on = self.running
+        was_on = self.powered
         self.power_off()
         with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
             for number, data in enumerate(files.values()):
@@ -253,7 +258,7 @@ class UnixBoard:
         return done.stdout
 
     def _needs_off(self) -> None:
-        if self.running:
+        if self.powered:
             raise BoardError(f"{self.folder} is on; its flash belongs to it")
 
     # --- the supervisor
