@@ -85,8 +85,8 @@ class Agent:
         """The link is down. What was on its way may be lost; the newest values go out on the next `connected`."""
         self._online = False
 
-    def sample(self, name: str, value: "str | int | float | bool", now_ms: int) -> None:
-        """Take a reading. ValueError when the device has no such property or the value is no finite number."""
+    def sample(self, name: str, value: "str | int | float | bool", now_ms: int) -> str:
+        """Take a reading; returns it as it is reported. ValueError for an unknown property or no finite number."""
         kind = self._properties.get(name)
         if kind is None:
             raise ValueError("no property " + name)
@@ -100,6 +100,7 @@ class Agent:
         reading.sampled_ms = now_ms
         if reading.reported is None or kind.moved(reading.reported, text):
             reading.due = True
+        return text
 
     def on_message(self, topic: bytes, payload: bytes, now_ms: int) -> "list[tuple[str, str | int | float | bool]]":
         """Take a message of `subscriptions`. Returns the outputs to set: (property, value). Never raises for what it says."""

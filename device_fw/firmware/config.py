@@ -29,6 +29,7 @@ DEFAULTS: "dict[str, object]" = {
     "keepalive_s": 30,  # MQTT's; a silent broker is noticed after half of it and timeout_ms; 0: never, unless we send
     "timeout_ms": 5000,  # of every wait on the link
     "max_packet": 16384,  # bytes; larger messages are skipped
+    "journal_kb": 64,  # of flash, at most, for readings of properties with `log` while there is no link
     "seed": 1,  # of a simulated sensor
     "properties": {},  # by name, keys of `Property` that differ from the board's own; see docs/firmware.md
 }

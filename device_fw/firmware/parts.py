@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from device_fw.contracts import Network, Sntp, Updater
+    from device_fw.firmware.journal import Journal
+    from device_fw.firmware.properties import Property
     from device_fw.firmware.station import Station
 
 
@@ -41,6 +43,7 @@ def station(config: "dict[str, Any]") -> "Station":
         update,
         network(config),
         sntp(config),
+        journal(config, properties),
     )
 
 
@@ -68,6 +71,16 @@ def sntp(config: "dict[str, Any]") -> "Sntp | None":
 
     host, _, port = config["ntp"].partition(":")
     return Sntp(host, Backoff(random.random, limit_ms=60000), int(port or PORT))
+
+
+def journal(config: "dict[str, Any]", properties: "dict[str, Property]") -> "Journal | None":
+    """What keeps the readings of properties with `log` while there is no link; None when there are none, or it cannot tell."""
+    names = tuple([name for name in properties if properties[name].log])
+    if not names or config["transport"] != "mqtt":
+        return None
+    from device_fw.firmware.journal import Journal
+
+    return Journal(names, "journal", config["journal_kb"] * 1024)
 
 
 def updater(config: "dict[str, Any]") -> "Updater | None":

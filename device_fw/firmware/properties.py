@@ -18,8 +18,12 @@ class Property:
         maximum: "float | None" = None,
         values: "list[str] | None" = None,
         digits: int = 3,
+        log: bool = False,
     ) -> None:
-        """`dead_band` is in the property's own unit, `digits` are kept after the point. ValueError for an unknown type."""
+        """`dead_band` is in the property's own unit, `digits` are kept after the point. ValueError for an unknown type.
+
+        With `log` every reading is kept on flash while there is no link.
+        """
         if type not in TYPES:
             raise ValueError("type {} is none of {}".format(type, ", ".join(TYPES)))
         self.type = type
@@ -29,6 +33,7 @@ class Property:
         self.maximum = maximum
         self.values = values
         self.digits = digits
+        self.log = log
 
     def parse(self, text: str) -> "str | int | float | bool":
         """A desired value as the output takes it. ValueError when it has another type or lies outside the limits."""

@@ -14,6 +14,7 @@ TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from device_fw.contracts import Board, Link, Network, Sntp, Updater
     from device_fw.firmware.agent import Agent
+    from device_fw.firmware.journal import Journal
     from device_fw.firmware.retry import Backoff
     from device_fw.firmware.ticks import Clock
 
@@ -23,7 +24,7 @@ _SENDS_A_TURN = 16  # a flood of messages must not keep the board from its senso
 
 
 class Station:
-    """One board, its agent and its link, and what not every board has: an updater, a network to join, an NTP server."""
+    """One board, its agent and its link, and what not every board has: updater, network to join, NTP server, journal."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Station:
         updater: "Updater | None" = None,
         network: "Network | None" = None,
         sntp: "Sntp | None" = None,
+        journal: "Journal | None" = None,
     ) -> None:
         """`agent` knows the properties of the board and of the updater."""
         self._agent = agent
@@ -45,6 +47,8 @@ class Station:
         self._updater = updater
         self._network = network
         self._sntp = sntp
+        self._journal = journal
+        self._telling = False  # a batch of the journal is on its way
         self._reachable = network is None
         self._own = tuple(updater.properties()) if updater is not None else ()  # the updater's, not the board's
         self._acknowledged = 0
@@ -69,18 +73,20 @@ class Station:
         now = self._clock.now()
         if self._updater is not None:
             self._updater.alive(now)
+        self._ask_the_time(now)
         for name in self._board.due(now):
             self._sample(name, now)
         for name in self._own:
             self._sample(name, now)
         try:
             self._reach(now)
-            self._ask_the_time(now)
             if self._link.connected:
                 self._serve(now)
             elif self._reachable and now >= self._connect_ms:
                 self._connect()
             else:
+                if self._journal is not None:
+                    self._journal.tick(now)
                 sleep_ms(self._pause())
         except (OSError, MemoryError) as error:
             self._lost(error)
@@ -122,17 +128,24 @@ class Station:
             self._backoff.reset()
             if self._updater is not None:
                 self._updater.contact(self._clock.now())
+            if self._journal is not None:
+                self._journal.told()
+        if self._telling and self._link.idle and self._journal is not None:
+            self._telling = False
+            self._journal.acknowledged()
 
     def _next(self, now: int) -> "tuple[str, str | bytes, int] | None":
-        """What to send next: what the agent has to say comes first."""
-        message = self._agent.tick(now)
-        if message is not None or self._updater is None:
-            return message
-        wanted = self._updater.tick(now)
-        if wanted is None:
-            return None
-        kind, payload, qos = wanted
-        return topics.of_device(self._agent.device, kind), payload, qos
+        """What to send next: the newest values first, then new firmware, then what was missed."""
+        message: "tuple[str, str | bytes, int] | None" = self._agent.tick(now)
+        if message is None and self._updater is not None:
+            wanted = self._updater.tick(now)
+            if wanted is not None:
+                kind, payload, qos = wanted
+                message = topics.of_device(self._agent.device, kind), payload, qos
+        if message is None and self._journal is not None and not self._telling:
+            message = self._journal.message(self._agent.device, self._agent.time.unix_ms(now))
+            self._telling = message is not None
+        return message
 
     def _pause(self) -> int:
         """How long there is nothing to do but to listen."""
@@ -153,12 +166,17 @@ class Station:
         self._link.subscribe(*self._agent.subscriptions)
         if self._updater is not None:
             self._link.subscribe(*[topics.of_device(self._agent.device, kind) for kind in self._updater.kinds])
+        if self._journal is not None:
+            self._journal.save()  # so that it goes out in order, with what was written before
         self._agent.connected(self._clock.now())
         log("connected", to=self._link.peer)
 
     def _lost(self, error: "OSError | MemoryError") -> None:
         self._link.close()
         self._agent.disconnected()
+        if self._journal is not None:
+            self._telling = False
+            self._journal.save()
         delay_ms = self._backoff.next_ms()
         self._connect_ms = self._clock.now() + delay_ms
         log("link_lost", reason=error, retry_ms=delay_ms)
@@ -180,7 +198,9 @@ class Station:
     def _sample(self, name: str, now: int) -> None:
         read = self._updater.read if self._updater is not None and name in self._own else self._board.read
         try:
-            self._agent.sample(name, read(name), now)
+            text = self._agent.sample(name, read(name), now)
+            if self._journal is not None and name in self._journal.names:
+                self._journal.note(name, text, self._agent.time.unix_ms(now), now)
             if self._failures.pop(name, None):
                 log("sensor_back", property=name)
         except (OSError, ValueError, MemoryError) as error:

@@ -20,6 +20,7 @@ class Faults:
     connack: int | None = 0  # return code, and the end when it is a refusal (section 3.2.2.3); None: no answer
     suback: int | None = 1
     puback: bool = True
+    withheld: str = ""  # a topic whose PUBACKs are not sent
     pingresp: bool = True
     frozen: bool = False  # neither reads nor answers, but the connection stays: a half-open link
     cut_after: int | None = None  # sends so many bytes of its next answer, then closes
@@ -168,7 +169,7 @@ class FaultyBroker:
             case 0x30:
                 message = _published(first, body)
                 visit.published.append(message)
-                if message.qos and faults.puback:
+                if message.qos and faults.puback and message.topic != faults.withheld:
                     await self._send(writer, b"\x40\x02" + message.packet_id.to_bytes(2, "big"))
             case 0x40:
                 visit.acknowledged.append(int.from_bytes(body, "big"))

@@ -81,6 +81,7 @@ def test_a_name_without_a_namespace_is_in_default(tmp_path: Path) -> None:
         (with_keys(seed="x"), "`properties.warmth` in board.yaml: option seed: 'x' is no whole number from 0"),
         (with_keys(reading="valu"), "`properties.warmth.reading` in board.yaml: .*did you mean 'value'?"),
         (with_keys(interval_ms=0), "`properties.warmth.interval_ms` in board.yaml: 0 is no whole number from 1"),
+        (with_keys(log="yes"), "`properties.warmth.log` in board.yaml: true or false"),
         (with_keys(dead_band="much"), "`properties.warmth.dead_band` in board.yaml: 'much' is no number"),
         (with_keys(digits=True), "`properties.warmth.digits` in board.yaml: True is no number"),
     ],

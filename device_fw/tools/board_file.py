@@ -30,7 +30,7 @@ from edgewire import config as yaml_config
 from edgewire import device
 from edgewire.device import DeviceModel, ModelProperty
 
-OF_PROPERTY = ("driver", "reading", "interval_ms", "dead_band", "digits", "values")
+OF_PROPERTY = ("driver", "reading", "interval_ms", "dead_band", "digits", "values", "log")
 """Keys of a property that are not its driver's options."""
 
 RESERVED = "firmware"
@@ -207,6 +207,10 @@ class _Checked:
             kind["digits"] = int(self._number(f"{at}.digits", keys.get("digits", driver.READINGS[reading][2])))
         if keys.get("dead_band"):
             kind["dead_band"] = self._number(f"{at}.dead_band", keys["dead_band"])
+        if "log" in keys:
+            if not isinstance(keys["log"], bool):
+                raise self._at(f"{at}.log", "true or false")
+            kind["log"] = keys["log"]
         if "values" in keys:
             kind["values"] = self._values(at, keys["values"], driver.READINGS[reading][0])
             kind["type"] = "string"
