@@ -129,6 +129,7 @@ class Rollout:
     def restore(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Take back what the store kept of it, the rows of its id and below; what cannot be read is dropped."""
         kept = dict(rows)
+        record, devices = RolloutRecord(), {}
         try:
             record = msgspec.json.decode(kept.pop(self.id, b"{}"), type=RolloutRecord)
             devices = {
@@ -136,8 +137,8 @@ class Rollout:
             }
         except UNREADABLE as error:
             log.error("stored rollout is unreadable and begun anew rollout=%s error=%s", self.id, error)
-            return
         if (record.uid, record.image) != (self.plan.metadata.uid, self.plan.image.id):
+            self.changes += [(TABLE, key, None) for key in kept]
             return
         self.record.stopped_at = record.stopped_at
         self.record.open = max(self.record.open, record.open)

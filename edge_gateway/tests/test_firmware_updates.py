@@ -452,3 +452,31 @@ def test_a_device_that_is_not_here_yet_waits() -> None:
     assert site.counts() == {"pending": 1}
     site.devices = Devices()
     assert site.offered() == []
+
+
+def test_a_report_that_says_nothing_new_of_firmware_changes_nothing() -> None:
+    site = Site("a")
+    site.image()
+    site.plan(a_plan(["a"]))
+    site.says("a", "downloading")
+    effects = site.updates.changed("default/a")
+    assert (effects.changes, effects.publishes, effects.dirty) == ([], [], [])
+
+
+@pytest.mark.parametrize("row", [b"x", b'{"uid":"another"}'])
+def test_rows_that_cannot_be_used_are_dropped_and_the_rollout_begins_anew(row: bytes) -> None:
+    site = Site("a", "b")
+    site.image()
+    site.plan(a_plan(["a", "b"]))
+    site.rows["rollout", NAME] = row
+    site.rows["rollout", f"{NAME}/gone"] = b"{}"
+    site.restart()
+    assert site.counts() == {"offered": 2}
+    assert ("rollout", f"{NAME}/gone") not in site.rows
+
+
+def test_rows_of_a_rollout_that_is_gone_are_dropped() -> None:
+    site = Site("a")
+    site.rows["rollout", "default/old"] = site.rows["rollout", "default/old/a"] = b"{}"
+    site.restart()
+    assert site.rows == {}
