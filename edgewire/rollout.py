@@ -172,10 +172,9 @@ def phase_of(image: Image, reported: Mapping[str, str]) -> Found | None:
     """What a device says of its update to an image; None when it says nothing of it."""
     state, target = reported.get(ota.FIRMWARE_STATE, ""), reported.get(ota.FIRMWARE_TARGET, "")
     if target == image.target:
-        phase = _OF_STATE.get(state)
-        if phase is None:
-            return None  # idle, or in recovery: it waits for an offer
-        reason = reported.get(ota.FIRMWARE_REASON, "")
+        phase, reason = _OF_STATE.get(state), reported.get(ota.FIRMWARE_REASON, "")
+        if phase is None or reason == ota.GONE:
+            return None  # idle, in recovery, or its gateway had nothing for it for a while: it waits for an offer
         return Found(phase, (state if reason in _EMPTY else reason[:64]) if phase == FAILED else "")
     if target in _EMPTY and state in _QUIET and reported.get(ota.FIRMWARE) == image.version:
         return Found(UPDATED, "")  # it came with it over the cable

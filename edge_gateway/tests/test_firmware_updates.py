@@ -480,3 +480,17 @@ def test_rows_of_a_rollout_that_is_gone_are_dropped() -> None:
     site.rows["rollout", "default/old"] = site.rows["rollout", "default/old/a"] = b"{}"
     site.restart()
     assert site.rows == {}
+
+
+def test_a_device_that_was_told_that_there_is_nothing_is_not_one_that_failed() -> None:
+    site = Site("a")
+    site.image()
+    site.plan(a_plan(["a"], max_failure_percent=0))
+    site.says("a", "downloading")
+    site.plan(a_plan(["a"], max_failure_percent=0, aborted=True))
+    assert site.get("a", 100, 10) == b""
+    site.says("a", "refused", reason="gone")
+    assert site.counts() == {"pending": 1}
+    site.offered()
+    site.plan(a_plan(["a"], max_failure_percent=0, retry=1))
+    assert site.offered() == ["a"]

@@ -17,6 +17,7 @@ PLAN = Plan(Metadata("default", "new", "u1"), "edge1", "2026-11-01T00:00:00Z", I
         ("confirmed", IMAGE.target, "1.4.0", "none", ("updated", "")),
         ("reverted", IMAGE.target, "1.3.0", "watchdog", ("failed", "watchdog")),
         ("refused", IMAGE.target, "1.3.0", "none", ("failed", "refused")),
+        ("refused", IMAGE.target, "1.3.0", "gone", None),
         ("idle", IMAGE.target, "1.3.0", "stopped", None),
         ("recovery", IMAGE.target, "0", "no-image", None),
         ("confirmed", "0123456789abcdef", "1.4.0", "none", None),
