@@ -1,7 +1,7 @@
 """The serial link of a board without a network: a session over a line that loses, garbles and repeats bytes. No I/O, no clock.
 
-`docs/serial-link.md` is the specification: frames, kinds, sessions. Here is what both ends share, and the board's end; the
-gateway's is `gateway_end.py`. Both run on MicroPython.
+`docs/serial-link.md` is the specification: frames, kinds, sessions. Here is what both ends share; `board_end.py` and
+`gateway_end.py` are they. All run on MicroPython, and are files of their own because one as long takes a board's heap to compile.
 
 A shell feeds `receive` with what came, calls `tick` when `wait_ms` is over, writes `output()` after any call, and acts on
 events, each a kind and its content:
@@ -19,70 +19,28 @@ when a session ends may or may not have arrived: both sides tell their state ane
 any monotonic clock.
 """
 
-from edgewire import topics
-from edgewire.cobs import cobs, crc16, uncobs
+from edgewire.board_frames import (
+    ACK,
+    HELLO,
+    LARGEST_MESSAGE,
+    LOST,
+    MORE,
+    OVERHEAD,
+    TIME,
+    WELCOME,
+    WHO,
+    Pieces,
+    decode,
+    encode,
+)
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     Event = tuple[int, bytes]
 
-VERSION = 1
-
-# Kinds of frames. None looks like text: 9, 10, 13 and 27 are left out, also with MORE.
-ACK = 0
-STATE = 1
-REPORT = 2
-DELTA = 3
-RESULT = 4
-OTA_OFFER = 5
-OTA_GET = 6
-OTA_CHUNK = 7
-HELLO = 11
-WELCOME = 12
-WHO = 14
-TIME = 15
-MORE = 0x10  # added to a message's kind: the next frame goes on with it
-# Events that are no frames.
-LOST = -1
-TEXT = -2
-
-CODES = {
-    topics.STATE: STATE,
-    topics.UPDATE: REPORT,
-    topics.DELTA: DELTA,
-    topics.RESULT: RESULT,
-    topics.OTA_OFFER: OTA_OFFER,
-    topics.OTA_GET: OTA_GET,
-    topics.OTA_CHUNK: OTA_CHUNK,
-}
-"""Kinds of a device's topics (`edgewire.topics`) as kinds of frames."""
-
-OVERHEAD = 9
-"""Bytes of a frame beside its part of a message: two zeros, the first code, header and CRC. Each 254 bytes take one more."""
-LARGEST_MESSAGE = 65535
-KEEPALIVE_S = 10
 _OUT_LIMIT = 4096  # bytes nobody has written yet; what goes beyond is lost as on a line, and sent again
 _LAST_MESSAGE = 8
 _SHORTEST_ROOM = 16  # a welcome must fit
-
-
-def encode(kind: int, tag: int, number: int, content: bytes) -> bytes:
-    """A frame between two zeros."""
-    body = bytes((kind, tag >> 8, tag & 0xFF, number)) + content
-    return b"\0" + cobs(body + u16(crc16(body))) + b"\0"
-
-
-def decode(piece: bytes) -> "bytes | None":
-    """Header and content of what stood between two zeros, or None when it is no frame."""
-    body = uncobs(piece)
-    if body is None or len(body) < 6 or u16(crc16(body[:-2])) != body[-2:]:
-        return None
-    return body[:-2]
-
-
-def u16(value: int) -> bytes:
-    """Two bytes, the higher first."""
-    return bytes((value >> 8, value & 0xFF))
 
 
 class Link:
@@ -111,7 +69,8 @@ class Link:
         self.limit_of_peer = 0
         self._room_of_peer = 1
         self._out = bytearray()
-        self._piece = bytearray()
+        longest = max(room, _SHORTEST_ROOM)
+        self.pieces = Pieces(longest + longest // 254 + OVERHEAD)
         self._message: "bytes | None" = None
         self._launched = self._heard = self._alive = 0
         self._begin(0, 0)
@@ -120,11 +79,6 @@ class Link:
     def idle(self) -> bool:
         """Whether the next message may be sent."""
         return self._message is None
-
-    @property
-    def pending(self) -> bytes:
-        """What came since the last whole piece."""
-        return bytes(self._piece)
 
     def send(self, kind: int, message: bytes, now: int) -> None:
         """Begin to send a message, while `connected` and `idle`. ValueError when it is longer than the peer takes."""
@@ -141,17 +95,16 @@ class Link:
     def receive(self, data: bytes, now: int) -> "list[Event]":
         """Take in what came, in any pieces."""
         events: "list[Event]" = []
-        pieces = data.split(b"\0")
-        last = len(pieces) - 1
-        for number, piece in enumerate(pieces):
-            if len(self._piece) + len(piece) > self._longest:
-                self._drop(events)
-            if len(piece) > self._longest:
+        for piece in self.pieces.feed(data):
+            body = decode(piece)
+            if body is None:
                 self._no_frame(piece, events)
+            elif self._tag and body[1] << 8 | body[2] == self._tag and body[0] not in (HELLO, WELCOME, WHO):
+                self._heard = now
+                self._untouched = False
+                self._of_session(body[0], body, now, events)
             else:
-                self._piece.extend(piece)
-            if number < last:
-                self._ended(now, events)
+                self._handle(body[0], body, now, events)
         return events
 
     def tick(self, now: int) -> "list[Event]":
@@ -199,11 +152,6 @@ class Link:
 
     # What they have in common.
 
-    @property
-    def _longest(self) -> int:
-        room = max(self.room, _SHORTEST_ROOM)
-        return room + room // 254 + OVERHEAD
-
     def _begin(self, tag: int, now: int) -> None:
         """Forget the session before."""
         self._tag = tag
@@ -221,26 +169,6 @@ class Link:
             self.connected = False
             events.append((LOST, why.encode()))
         self._begin(0, 0)
-
-    def _ended(self, now: int, events: "list[Event]") -> None:
-        if not self._piece:
-            return
-        piece = bytes(self._piece)
-        self._piece = bytearray()
-        body = decode(piece)
-        if body is None:
-            self._no_frame(piece, events)
-        elif self._tag and body[1] << 8 | body[2] == self._tag and body[0] not in (HELLO, WELCOME, WHO):
-            self._heard = now
-            self._untouched = False
-            self._of_session(body[0], body, now, events)
-        else:
-            self._handle(body[0], body, now, events)
-
-    def _drop(self, events: "list[Event]") -> None:
-        if self._piece:
-            self._no_frame(bytes(self._piece), events)
-            self._piece = bytearray()
 
     def _of_session(self, kind: int, body: bytes, now: int, events: "list[Event]") -> None:
         number = body[3]
@@ -298,59 +226,3 @@ class Link:
 
     def _time(self, now: int) -> bytes:
         return (self.epoch_ms + now if self.epoch_ms else 0).to_bytes(8, "big")
-
-
-class BoardEnd(Link):
-    """The board's end: it asks for the session."""
-
-    def __init__(self, name: str, nonce: int, **options: int) -> None:
-        """`name` is the device, `<namespace>/<name>`; `nonce` any number, best a random one; `options` those of `Link`."""
-        super().__init__(**options)
-        self._name = name.encode()
-        self._nonce = nonce & 0xFFFF
-        self._asking = False
-        self._asked = 0
-        self.refused_version = 0
-        """The version of a gateway that speaks another one."""
-
-    def connect(self, now: int) -> None:
-        """Begin to ask for a session, over and over, until the event WELCOME; a session there is ends without an event."""
-        self.connected = False
-        self._begin(0, now)
-        self._nonce = (self._nonce + 1) & 0xFFFF
-        self._asking = True
-        self.refused_version = 0
-        self._ask(now)
-
-    def tick(self, now: int) -> "list[Event]":
-        """As `Link.tick`, and asks again for a session."""
-        if self._asking and now - self._asked >= self.resend_ms:
-            self._ask(now)
-        return super().tick(now)
-
-    def _ask(self, now: int) -> None:
-        self._asked = now
-        about = bytes((VERSION,)) + u16(self._nonce) + u16(self.room) + u16(self.limit) + bytes((self.keepalive_s,))
-        self._put(HELLO, 0, about + self._name)
-
-    def _handle(self, kind: int, body: bytes, now: int, events: "list[Event]") -> None:
-        if kind == WELCOME and self._asking and len(body) >= 7 and body[5] << 8 | body[6] == self._nonce:
-            self._welcomed(body, now, events)
-        elif kind == WHO and self._asking:
-            self._ask(now)
-        elif kind == WHO and self.connected and body[1] << 8 | body[2] != self._tag:
-            self._lose("the gateway began anew", events)
-
-    def _welcomed(self, body: bytes, now: int, events: "list[Event]") -> None:
-        if body[4] != VERSION or len(body) < 19:
-            self.refused_version = body[4]
-            return
-        self._asking = False
-        self._begin(body[1] << 8 | body[2], now)
-        self._room_of_peer = max(
-            1, min(self.room, body[7] << 8 | body[8])
-        )  # no larger a frame than it has room for itself
-        self.limit_of_peer = body[9] << 8 | body[10]
-        self.connected = True
-        events.append((WELCOME, b""))
-        events.append((TIME, body[11:19]))

@@ -1,6 +1,7 @@
 """The gateway's end of a board's serial link (`board_link.py`), and what a board prints between its frames. No I/O, no clock."""
 
-from edgewire.board_link import HELLO, TEXT, TIME, VERSION, WELCOME, WHO, Link, encode, u16
+from edgewire.board_frames import HELLO, TEXT, TIME, VERSION, WELCOME, WHO, encode, u16
+from edgewire.board_link import Link
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
@@ -47,17 +48,12 @@ class GatewayEnd(Link):
     def receive(self, data: bytes, now: int) -> "list[Event]":
         """As `Link.receive`, and lines of text as soon as they end."""
         events = super().receive(data, now)
-        end = self._piece_end()
-        if end:
-            text, self._piece = bytes(self._piece[:end]), self._piece[end:]
+        text = self.pieces.rest
+        text = text[: text.rfind(b"\n") + 1]
+        if text and is_text(text):
+            self.pieces.forget(len(text))
             self._lines(text, events)
         return events
-
-    def _piece_end(self) -> int:
-        """Where the last whole line of text ends in what has come; 0 when it is none."""
-        text = bytes(self._piece)
-        end = text.rfind(b"\n") + 1
-        return end if end and is_text(text[:end]) else 0
 
     def _handle(self, kind: int, body: bytes, now: int, events: "list[Event]") -> None:
         if kind == HELLO:
@@ -74,8 +70,7 @@ class GatewayEnd(Link):
             return
         if not (self.connected and self._untouched and nonce == self._nonce):
             # Once anything came in a session, its board's hello can only be that of another life, whatever it looks like.
-            self._last_tag = self._last_tag % 65535 + 1
-            self._begin(self._last_tag, now)
+            self._begin(self._next_tag(), now)
             self._nonce = nonce
             self.connected = True
             self._room_of_peer = max(1, body[7] << 8 | body[8])
@@ -84,6 +79,13 @@ class GatewayEnd(Link):
             events.append((HELLO, body[12:]))
         about = bytes((VERSION,)) + u16(nonce) + u16(self.room) + u16(self.limit)
         self._put(WELCOME, 0, about + self._time(now))
+
+    def _next_tag(self) -> int:
+        """Another tag. A frame of one that is left out could look like mpremote, which ends a board's program."""
+        self._last_tag = self._last_tag % 65535 + 1
+        while self._last_tag >> 8 == 0x0D or self._last_tag == 0x030D:
+            self._last_tag += 1
+        return self._last_tag
 
     def _of_session(self, kind: int, body: bytes, now: int, events: "list[Event]") -> None:
         if kind != TIME:  # a board has its time from here

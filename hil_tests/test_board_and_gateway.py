@@ -115,6 +115,7 @@ async def test_a_desired_value_set_while_the_board_is_off_is_followed_when_it_is
     gateway.knows(MODEL, led="ON")
     board.start()
     await until(lambda: board.outputs().get("led") == "ON")
+    await until(lambda: "event=output" in board.console.read_text())  # the output is set a moment before
     assert board.console.read_text().count("event=output") == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from device_fw.tests.watcher import Watcher
 from edgewire import topics
-from edgewire.board_link import OTA_CHUNK, OTA_GET, OTA_OFFER
+from edgewire.board_frames import OTA_CHUNK, OTA_GET, OTA_OFFER
 from edgewire.device import ModelProperty
 from hil_tests.bench.linked_board import LinkedBoard
 from hil_tests.test_modbus_mapper import Gateway, MapperProcess, gateway

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from edgewire.board_link import ACK, CODES, DELTA, HELLO, LOST, OTA_GET, REPORT, RESULT, STATE, TEXT
+from edgewire.board_frames import ACK, CODES, DELTA, HELLO, LOST, OTA_GET, REPORT, RESULT, STATE, TEXT
 from edgewire.device import same_value
 from edgewire.gateway_end import GatewayEnd
 
@@ -212,6 +212,8 @@ class BoardSession:
         self._finish(None if known else Refused(f"the board at {self._line} says nothing of it"))
 
     def _refused(self, why: str) -> None:
+        if self.writing is not None:
+            why = why.removeprefix(f"{self.writing.text[:40]!r}: ")  # the value is named by the framework
         self._finish(Refused(f"the board says {why[:200]!r}"))
 
     def _finish(self, error: DriverError | None) -> None:

@@ -8,8 +8,8 @@ one that is not.
 - A property is reported when it moved by its dead band, together with the others that moved meanwhile; all of them are
   reported on connecting, after `heartbeat_ms` without a full report, and again, ever later, after the gateway refused a report.
 - A desired value becomes an action; the property is reported once the output's own reading says so.
-- A desired value that cannot be followed is logged and answered with the current value, once: the gateway answers each report
-  with what still differs, and the two would go on for ever.
+- A desired value that cannot be followed is logged, told with the state and answered with the current value, once: the
+  gateway answers each report with what still differs, and the two would go on for ever.
 
 Times are milliseconds: `now_ms` on the shell's monotonic clock, source times since 1970, or 0 while the board never learned the
 time; then the gateway's time counts. The gateway's answer to a report tells its time; one that shows the board's to be behind
@@ -57,7 +57,8 @@ class Agent:
         self._log = log
         self._heartbeat_ms = heartbeat_ms
         self._readings: "dict[str, _Reading]" = {}
-        self._not_followed: "dict[str, str]" = {}
+        self._not_followed: "dict[str, tuple[str, str]]" = {}  # property -> the desired value, and why not
+        self._refusals_told = True
         self._online = False
         self._announce_ms: "int | None" = None
         self._retry_ms = FIRST_RETRY_MS
@@ -95,7 +96,7 @@ class Agent:
         if reading is None:
             reading = self._readings[name] = _Reading()
         if text != reading.text:
-            self._not_followed.pop(name, None)
+            self._follow(name)
         reading.text = text
         reading.sampled_ms = now_ms
         if reading.reported is None or kind.moved(reading.reported, text):
@@ -129,9 +130,11 @@ class Agent:
             self._all_due(now_ms)
             return (
                 topics.of_device(self.device, topics.STATE),
-                board.state("online", self._event(), self.time.unix_ms(now_ms)),
+                self._state(now_ms),
                 1,
             )
+        if not self._refusals_told:
+            return topics.of_device(self.device, topics.STATE), self._state(now_ms), 1
         if now_ms - self._full_ms >= self._heartbeat_ms:
             self._retry_ms = FIRST_RETRY_MS
             self._all_due(now_ms)
@@ -173,17 +176,30 @@ class Agent:
             else:
                 try:
                     actions.append((name, kind.parse(text)))
+                    if self._not_followed.get(name, (text,))[0] != text:
+                        self._follow(name)
                 except ValueError as error:
                     self._not_follow(name, text, error)
         return actions
 
+    def _state(self, now_ms: int) -> str:
+        self._refusals_told = True
+        refused = {name: "{!r}: {}".format(text[:40], why) for name, (text, why) in self._not_followed.items()}
+        return board.state("online", self._event(), self.time.unix_ms(now_ms), refused=refused)
+
+    def _follow(self, name: str) -> None:
+        if self._not_followed.pop(name, None):
+            self._refusals_told = False
+
     def _not_follow(self, name: str, text: str, reason: object) -> None:
         self.desired_refused += 1
-        if self._not_followed.get(name) == text:
+        before = self._not_followed.get(name)
+        if before and before[0] == text:
             return
         if len(self._not_followed) >= _REFUSALS_KEPT:
             self._not_followed.clear()
-        self._not_followed[name] = text
+        self._not_followed[name] = text, str(reason)[:100]
+        self._refusals_told = False
         self._log("desired_not_followed", property=name, desired=text[:64], reason=reason)
         if name in self._readings:
             self._readings[name].due = True

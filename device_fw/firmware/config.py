@@ -24,6 +24,7 @@ DEFAULTS: "dict[str, object]" = {
     "wifi_ssid": "",  # empty: the board has another network, or joins by itself
     "wifi_password": "",  # empty: an open network
     "ntp": "",  # host or host:port of an NTP server; empty: the gateway's time counts
+    "serial": {},  # the line of that transport: {"uart": 0, "baud": 115200, "tx": 0, "rx": 1}; empty: USB, the console
     "board": "unix",  # a module of device_fw.boards
     "heartbeat_ms": 60000,  # everything is reported at least this often
     "keepalive_s": 30,  # MQTT's; a silent broker is noticed after half of it and timeout_ms; 0: never, unless we send

@@ -38,7 +38,7 @@ def station(config: "dict[str, Any]") -> "Station":
         agent,
         transport.make(config, board),
         board,
-        Backoff(random.random),
+        Backoff(random.random, limit_ms=getattr(transport, "RETRY_LIMIT_MS", 30000)),
         Clock(),
         update,
         network(config),

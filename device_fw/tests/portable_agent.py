@@ -51,9 +51,13 @@ class Bench:
 
     def reported(self, now: int) -> "dict[str, str]":
         """The values of the one report that goes out now; empty when none does."""
-        out = self.flush(now)
+        out = [payload for kind, payload in self.flush(now) if kind == "twin/update"]
         assert len(out) < 2, out
-        return values(out[0][1]) if out else {}
+        return values(out[0]) if out else {}
+
+    def refused(self, now: int) -> "list[dict[str, str]]":
+        """Which desired values are not followed, and why, as each state that goes out now says."""
+        return [payload.get("refused", {}) for kind, payload in self.flush(now) if kind == "state/update"]
 
     def delta(self, desired: "dict[str, str]", now: int = 0) -> "list[tuple[str, Any]]":
         payload = json.dumps({"event_id": "", "timestamp": 0, "twin": {}, "delta": desired}).encode()
@@ -233,6 +237,25 @@ def test_another_bad_value_is_answered_again_and_a_good_one_beside_it_is_followe
     assert bench.reported(1) == {"speed": "0"}
     assert bench.delta({"speed": "-1", "led": "ON"}) == [("led", "ON")]
     assert bench.reported(2) == {"speed": "0"}
+
+
+def test_the_gateway_is_told_what_is_not_followed_and_why_until_it_is() -> None:
+    bench = Bench()
+    bench.agent.sample("led", "OFF", 0)
+    bench.agent.sample("speed", 0, 0)
+    bench.connect()
+    bench.delta({"led": "BLUE", "speed": "101"})
+    both = {"led": "'BLUE': none of OFF, ON", "speed": "'101': above 100"}
+    assert bench.refused(1) == [both]
+    bench.delta({"led": "BLUE", "speed": "101"})
+    assert bench.refused(2) == []
+    bench.agent.disconnected()
+    bench.agent.connected(3)
+    assert bench.refused(3) == [both]
+    bench.delta({"led": "OFF"})  # as it is: no reading will change
+    assert bench.refused(4) == [{"speed": both["speed"]}]
+    bench.delta({"speed": "5"})
+    assert bench.refused(5) == [{}]
 
 
 def test_an_unknown_property_is_logged_once() -> None:

@@ -1,7 +1,8 @@
 """What a board's serial link promises, in plain asserts: runs on CPython and on MicroPython."""
 
 from edgewire import topics
-from edgewire.board_link import (
+from edgewire.board_end import BoardEnd
+from edgewire.board_frames import (
     CODES,
     DELTA,
     HELLO,
@@ -11,7 +12,6 @@ from edgewire.board_link import (
     TEXT,
     TIME,
     WELCOME,
-    BoardEnd,
     decode,
     encode,
 )

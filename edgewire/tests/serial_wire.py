@@ -1,6 +1,7 @@
 """Two ends of a board's serial link and a line between them that a test can spoil; also runs on MicroPython."""
 
-from edgewire.board_link import ACK, HELLO, LOST, TEXT, TIME, WELCOME, BoardEnd
+from edgewire.board_end import BoardEnd
+from edgewire.board_frames import ACK, HELLO, LOST, TEXT, TIME, WELCOME
 from edgewire.gateway_end import GatewayEnd
 
 TYPE_CHECKING = False  # MicroPython has no typing

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewire import cobs as cobs_module
-from edgewire.board_link import DELTA, HELLO, LOST, OTA_CHUNK, REPORT, STATE, BoardEnd, Link
+from edgewire.board_end import BoardEnd
+from edgewire.board_frames import DELTA, HELLO, LOST, OTA_CHUNK, REPORT, STATE
+from edgewire.board_link import Link
 from edgewire.cobs import cobs, uncobs
 from edgewire.gateway_end import GatewayEnd
 from edgewire.tests.golden import SAMPLES

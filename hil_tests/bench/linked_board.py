@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgewire import board
-from edgewire.board_link import DELTA, LOST, REPORT, STATE, TIME, WELCOME, BoardEnd
+from edgewire.board_end import BoardEnd
+from edgewire.board_frames import DELTA, LOST, REPORT, STATE, TIME, WELCOME
 from hil_tests.bench.serial_instrument import SerialInstrument, serve
 
 _PERIOD_S = 0.02
