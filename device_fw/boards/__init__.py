@@ -1,6 +1,7 @@
 """What differs from board to board. One module a board with pins and features only; `hardware.py` makes the rest of it.
 
-A `Board` is made from the configuration (`device_fw/contracts.py` says what it offers). Properties with a `driver` make it one of
+`device_fw/contracts.py` says what a `Board` offers. Its properties come with the firmware (`own.py`, made of the board file, so
+that an update brings its own), changed by `properties` of this one board's configuration. Those with a `driver` make it a
 `hardware.Board`, with what the module named by `board` says of pins and features:
 
     PLATFORM = "rp2"                  # sys.platform of its MicroPython
@@ -26,18 +27,42 @@ if TYPE_CHECKING:
 
 def load(config: "dict[str, Any]") -> "Board":
     """The board that the configuration describes. ImportError when there is none of that name, ValueError when it is wrong."""
-    if config["board"] == "unix" and not has_drivers(config["properties"]):
+    properties = with_changes(_own(), config["properties"])
+    if config["board"] == "unix" and not has_drivers(properties):
         from device_fw.boards import demo
 
         return demo.Board(config)
     from device_fw.boards import hardware
 
-    board: Board = hardware.Board(config)
-    return board
+    return hardware.Board(config["board"], properties)
+
+
+def with_changes(own: "dict[str, dict[str, Any]]", changes: "dict[str, dict[str, Any]]") -> "dict[str, dict[str, Any]]":
+    """The properties of the firmware, with what the configuration of this one board says of them; neither is changed."""
+    properties = dict(own)
+    for name, keys in changes.items():
+        entry = dict(own.get(name, {}))
+        options = dict(entry.get("options", {}))
+        entry.update(keys)
+        options.update(keys.get("options", {}))
+        if options:
+            entry["options"] = options
+        properties[name] = entry
+    return properties
+
+
+def _own() -> "dict[str, dict[str, Any]]":
+    """What the board file that this firmware was made from says; nothing in a firmware without one."""
+    try:
+        module: Any = __import__("device_fw.boards.own", None, None, ("PROPERTIES",))
+    except ImportError:
+        return {}
+    found: dict[str, dict[str, Any]] = module.PROPERTIES
+    return found
 
 
 def has_drivers(properties: "dict[str, Any]") -> bool:
-    """Whether these properties of a configuration are made of drivers."""
+    """Whether these properties are made of drivers."""
     for entry in properties.values():
         if "driver" in entry:
             return True

@@ -1,4 +1,4 @@
-"""A board made of drivers, as `properties` of its configuration say. It reads each at its own interval and never waits for one.
+"""A board made of drivers, as its properties say. It reads each at its own interval and never waits for one.
 
 Properties with the same driver and the same options share one: a BME280 is asked once for temperature, humidity and pressure.
 """
@@ -21,9 +21,9 @@ _BUILT_IN = 2026  # an earlier year on the clock: nobody has set it
 class Board:
     """One board and its drivers."""
 
-    def __init__(self, config: "dict[str, Any]", buses: "Any" = None) -> None:
-        """`board` and `properties` of the configuration count. ValueError, naming the property, for one that is wrong."""
-        self._features = _module("boards", config["board"])
+    def __init__(self, name: str, properties: "dict[str, dict[str, Any]]", buses: "Any" = None) -> None:
+        """A board of that name; `properties` as `config.json` has them. ValueError that names the property which is wrong."""
+        self._features = _module("boards", name)
         if buses is None:
             import machine
 
@@ -32,11 +32,11 @@ class Board:
         self.properties: "dict[str, Property]" = {}
         self._sources: "list[Source]" = []
         self._of: "dict[str, Source]" = {}
-        for name, entry in config["properties"].items():
+        for property, entry in properties.items():
             try:
-                self._add(name, dict(entry))
+                self._add(property, dict(entry))
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError("property {}: {}".format(name, error))  # noqa: B904, MicroPython has no "from"
+                raise ValueError("property {}: {}".format(property, error))  # noqa: B904, MicroPython has no "from"
 
     def _add(self, name: str, entry: "dict[str, Any]") -> None:
         driver, reading, options = entry.pop("driver"), entry.pop("reading"), entry.pop("options", {})

@@ -2,7 +2,7 @@
 
 import emulated_pins
 
-from device_fw.boards import unix
+from device_fw.boards import unix, with_changes
 from device_fw.boards.buses import Buses
 from device_fw.boards.hardware import Board
 from device_fw.drivers import SensorError
@@ -19,7 +19,7 @@ ROM = "28ff641f75160419"
 def board(**properties: object) -> Board:
     """A board with these properties on emulated pins."""
     buses = Buses(emulated_pins, unix, lambda: 0, lambda a, b: a - b)
-    return Board({"board": "unix", "properties": properties}, buses)
+    return Board("unix", properties, buses)  # type: ignore[arg-type]
 
 
 def entry(driver: str, reading: str, interval_ms: int = 1000, **keys: object) -> "dict[str, object]":
@@ -118,3 +118,21 @@ def test_what_is_wrong_with_a_property_is_named() -> None:
 
 def test_an_unset_clock_is_no_time() -> None:
     assert board().unix_ms() > 1700000000000
+
+
+def test_the_configuration_of_one_board_changes_what_its_firmware_says() -> None:
+    own: "dict[str, dict[str, Any]]" = {
+        "water": {"driver": "ds18b20", "reading": "temperature", "dead_band": 1, "options": {"pin": 6}},
+        "pump": {"driver": "digital_out", "reading": "state"},
+    }
+    changes: "dict[str, dict[str, Any]]" = {
+        "water": {"dead_band": 2, "options": {"rom": ROM}},
+        "lamp": {"driver": "digital_out"},
+    }
+    assert with_changes(own, changes) == {
+        "water": {"driver": "ds18b20", "reading": "temperature", "dead_band": 2, "options": {"pin": 6, "rom": ROM}},
+        "pump": own["pump"],
+        "lamp": {"driver": "digital_out"},
+    }
+    assert own["water"]["options"] == {"pin": 6}
+    assert with_changes({}, {}) == {}

@@ -34,11 +34,14 @@ def with_keys(**keys: Any) -> dict[str, Any]:
     return {"properties": {"warmth": {key: value for key, value in merged.items() if value is not None}}}
 
 
-def test_a_right_file_becomes_a_configuration_that_the_board_takes(tmp_path: Path) -> None:
+def test_a_right_file_becomes_a_configuration_and_properties_that_come_with_the_firmware(tmp_path: Path) -> None:
     loaded = board_file.load(write(tmp_path, {"config": {"heartbeat_ms": 5000}}))
     complete = board_config.check({**loaded.configuration(), "host": "gateway"})
     assert (complete["name"], complete["board"], complete["heartbeat_ms"]) == ("default/b1", "unix", 5000)
-    assert complete["properties"] == {
+    assert complete["properties"] == {}
+    own: dict[str, Any] = {}
+    exec(loaded.own(), own)
+    assert own["PROPERTIES"] == {
         "warmth": {
             "driver": "simulated",
             "reading": "value",

@@ -7,8 +7,8 @@
       temperature: {driver: bme280, address: 0x76, interval_ms: 10000, dead_band: 0.2}
       pump:        {driver: digital_out, pin: 15}
 
-It decides which drivers are frozen into the firmware, and makes `properties` of the board's `config.json`; `manifests.py` makes
-the DeviceModel and the Device of it. docs/sensors.md describes every key.
+It decides which drivers are frozen into the firmware, and which properties come with it; `manifests.py` makes the DeviceModel
+and the Device of it. docs/sensors.md describes every key.
 """
 
 import json
@@ -68,7 +68,7 @@ class Chosen:
     """Those that the file gives."""
     model: ModelProperty
     entry: dict[str, Any]
-    """Its part of `properties` in `config.json`."""
+    """What the board is told of it, as in `properties` of `config.json`."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +93,17 @@ class BoardFile:
         return sorted({chosen.driver for chosen in self.properties.values()})
 
     def configuration(self) -> dict[str, Any]:
-        """What `config.json` says of this board; whoever provisions it adds `host`, Wi-Fi and credentials."""
-        own = {"name": self.device, "board": self.board, "transport": self.transport}
-        return {**self.config, **own, "properties": {name: chosen.entry for name, chosen in self.properties.items()}}
+        """What `config.json` says of this board; whoever provisions it adds `host`, Wi-Fi and credentials.
+
+        The properties are not among it: they come with the firmware, and change with it. `properties` of a `config.json` say
+        in what one board differs.
+        """
+        return {**self.config, "name": self.device, "board": self.board, "transport": self.transport}
+
+    def own(self) -> bytes:
+        """`device_fw/boards/own.py`: the properties that come with the firmware."""
+        lines = [f"    {name!r}: {chosen.entry!r},\n" for name, chosen in self.properties.items()]
+        return f'"""Made of {self.path.name}."""\n\nPROPERTIES = {{\n{"".join(lines)}}}\n'.encode()
 
 
 def load(path: Path) -> BoardFile:

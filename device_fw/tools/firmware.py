@@ -38,6 +38,7 @@ _MEMBER = f"micropython-umqtt.simple-{UMQTT_VERSION}/umqtt/simple.py"
 _MAIN = "device_fw.firmware.main"
 _DEMO = "device_fw.boards.demo"
 _HARDWARE = "device_fw.boards.hardware"
+_OWN = "device_fw/boards/own.py"
 _ENTRY = b"from device_fw.firmware.main import main\n\nmain()\n"
 _IF_THERE = ("device_fw.firmware.update",)  # imported by name only, on boards that are laid out for it
 _STAY_SOURCES = ("main.py", "boot.py")  # MicroPython starts these two by their names
@@ -60,7 +61,8 @@ def umqtt_simple(cache: Path = CACHE) -> Path:
 def collect(board: Path | BoardFile, umqtt: Path | None = None) -> dict[str, bytes]:
     """The sources of the firmware that a board file describes: path on the board -> content, in order of the path.
 
-    Only the drivers, the board's module and the transport that the file names are among them. `main.py` starts it all;
+    Only the drivers, the board's module and the transport that the file names are among them, and `own.py` with its
+    properties, so that an update of the firmware brings new ones. `main.py` starts it all;
     `config.json` is not among them (`BoardFile.configuration`). `umqtt` is umqtt.simple's file, fetched or taken from the
     cache when None. FirmwareError when the board file is wrong.
     """
@@ -70,7 +72,7 @@ def collect(board: Path | BoardFile, umqtt: Path | None = None) -> dict[str, byt
     files = {path: file.read_bytes() for path, file in sources.closure([*entries, *_optional()], {_DEMO}).items()}
     if described.transport == "mqtt":
         files["umqtt/simple.py"] = (umqtt or umqtt_simple()).read_bytes()
-    return dict(sorted({**files, "main.py": _ENTRY}.items()))
+    return dict(sorted({**files, _OWN: described.own(), "main.py": _ENTRY}.items()))
 
 
 def compiled(files: Mapping[str, bytes], arch: str = "") -> dict[str, bytes]:
