@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from device_fw.tests.conftest import CACHE, ROOT
 from device_fw.tools import firmware
@@ -185,3 +186,10 @@ def test_the_command_line_checks_a_board_file(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr.startswith("`board` in b.yaml: no board 'pico_x'; ")
+
+
+def test_the_command_line_prints_the_manifests(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "device_fw.tools.firmware", "manifest", str(GREENHOUSE), "--node", "edge-7"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    model, device = yaml.safe_load_all(done.stdout)
+    assert (model["kind"], device["kind"], device["spec"]["nodeName"]) == ("DeviceModel", "Device", "edge-7")

@@ -7,6 +7,7 @@ umqtt.simple 1.3.4 is on PyPI as a source archive without `setup.py`, which pip 
 cache folder, and its sha256 is compared on every use, so that later calls need no network. From a shell:
 
     python -m device_fw.tools.firmware check greenhouse.yaml
+    python -m device_fw.tools.firmware manifest greenhouse.yaml | kubectl apply -f -
     python -m device_fw.tools.firmware config.json FOLDER
 """
 
@@ -23,8 +24,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from device_fw.firmware import config as board_config
-from device_fw.tools import board_file, bytecode, catalogue, sources
+from device_fw.tools import board_file, bytecode, catalogue, manifests, sources
 from device_fw.tools.board_file import BoardFile
 from device_fw.tools.errors import FirmwareError as FirmwareError
 
@@ -169,21 +172,25 @@ def _keep(path: Path, content: bytes) -> None:
 
 
 def main() -> None:
-    """Check a board file, or assemble a board's folder from a configuration file."""
+    """Check a board file, print its DeviceModel and Device, or assemble a board's folder from a configuration file."""
     parser = argparse.ArgumentParser(prog="python -m device_fw.tools.firmware", description=main.__doc__)
-    parser.add_argument("config", type=Path, help="`check`, or config.json of the board")
-    parser.add_argument("folder", type=Path, help="the board file, or what becomes the board's root folder")
+    parser.add_argument("what", help="`check`, `manifest`, or config.json of a board")
+    parser.add_argument("file", type=Path, help="the board file, or what becomes the board's root folder")
+    parser.add_argument("--node", default="edge-1", help="of `manifest`: the gateway that the Device names")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where umqtt.simple is kept (default: %(default)s)")
     options = parser.parse_args()
     try:
-        if options.config == Path("check"):
-            sys.stdout.write(f"{summary(board_file.load(options.folder))}\n")
+        if options.what == "check":
+            sys.stdout.write(f"{summary(board_file.load(options.file))}\n")
+        elif options.what == "manifest":
+            made = manifests.of(board_file.load(options.file), options.node)
+            sys.stdout.write(yaml.safe_dump_all(made, allow_unicode=True, sort_keys=False))
         else:
-            assemble(options.folder, json.loads(options.config.read_text()), umqtt_simple(options.cache))
+            assemble(options.file, json.loads(Path(options.what).read_text()), umqtt_simple(options.cache))
     except FirmwareError as error:
         parser.exit(1, f"{error}\n")
     except (OSError, ValueError) as error:
-        parser.exit(1, f"{options.config}: {error}\n")
+        parser.exit(1, f"{options.what}: {error}\n")
 
 
 def summary(board: BoardFile) -> str:
