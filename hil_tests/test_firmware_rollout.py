@@ -1,28 +1,30 @@
 """Firmware for many boards: published in Kubernetes, rolled out in waves by the gateway, stopped when it does harm.
 
-Real stack, and boards that play their part over MQTT; `test_firmware_update.py` has real firmware on MicroPython.
+Real stack, and boards that play their part over MQTT; `test_firmware_over_the_air.py` has real firmware on MicroPython.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from cloud.firmware_objects import DeviceFirmware
 from edgewire import ota
+from edgewire.tests.firmware_image import Firmware as Built
 from edgewire.tests.firmware_image import firmware as built
 from hedgerow.firmware import Firmware
 from hedgerow.stack import Ports
 from hil_tests.bench.cable import Cable
 from hil_tests.bench.played_board import PlayedBoard, manifests
+from hil_tests.bench.rollouts import roll_out, until, until_phase
 from hil_tests.conftest import NODE, Site, running_site
 
 BOARDS = ("b1", "b2", "b3", "b4")
 GOOD = built("1.4.0", 7, size=200_000)
+SIGNATURE = bytes(64)
+"""The boards that play do not look at it."""
 SLOW_S = 40.0
 
 
@@ -41,32 +43,9 @@ async def started(site: Site) -> None:
     await site.until("the node has the boards", lambda: all(site.state_of(name) == "True" for name in BOARDS))
 
 
-async def rolled_out(firmware: Firmware, image: Any = GOOD, **spec: Any) -> None:
-    stored, _ = await firmware.publish(
-        image.stream[: image.image.manifest_size], bytes.fromhex("5e" * 64), image.stream
-    )
-    content = {"image": msgspec.to_builtins(stored), "devices": {"model": "played-board"}, **spec}
-    head = {"apiVersion": "devices.hedgerow.dev/v1alpha1", "kind": "DeviceFirmware"}
-    await firmware.apply({**head, "metadata": {"name": "new"}, "spec": content})
-
-
-async def until(
-    firmware: Firmware, what: str, condition: Callable[[DeviceFirmware], bool], deadline_s: float = SLOW_S
-) -> DeviceFirmware:
-    """Wait until the rollout's status fulfils a condition."""
-    seen: DeviceFirmware | None = None
-    try:
-        async with asyncio.timeout(deadline_s), contextlib.aclosing(firmware.follow("new")) as changes:
-            async for seen in changes:
-                if condition(seen):
-                    return seen
-    except TimeoutError as error:
-        raise AssertionError(f"not within {deadline_s:.0f} s: {what}; {seen and seen.status}") from error
-    raise AssertionError("the watch ended")
-
-
-def is_phase(phase: str) -> Callable[[DeviceFirmware], bool]:
-    return lambda found: found.status.phase == phase
+async def rolled_out(firmware: Firmware, image: Built = GOOD, **spec: Any) -> None:
+    manifest = image.stream[: image.image.manifest_size]
+    await roll_out(firmware, manifest, SIGNATURE, image.stream, devices={"model": "played-board"}, **spec)
 
 
 @pytest.fixture
@@ -79,7 +58,7 @@ async def firmware(site: Site) -> AsyncIterator[Firmware]:
 async def test_every_board_gets_the_firmware_wave_after_wave(site: Site, firmware: Firmware) -> None:
     with boards(site, *BOARDS) as there:
         await rolled_out(firmware, waves={"canary": {"names": ["b2"]}, "percent": [50]}, concurrency=2)
-        found = await until(firmware, "all are updated", is_phase("Complete"))
+        found = await until_phase(firmware, "Complete")
         assert (found.status.progress, found.status.wave_progress) == ("4/4", "3/3")
         assert all(board.received == GOOD.stream for board in there.values())
         assert [board.offers for board in there.values()] == [["1.4.0"]] * 4
@@ -92,20 +71,20 @@ async def test_a_canary_that_fails_protects_all_others(site: Site, firmware: Fir
         boards(site, "b2", outcome=ota.REVERTED, reason=ota.SELF_TEST) as canary,
     ):
         await rolled_out(firmware, waves={"canary": {"names": ["b2"]}}, maxFailurePercent=20)
-        found = await until(firmware, "it is aborted", is_phase("Aborted"))
+        found = await until_phase(firmware, "Aborted")
         assert [(f.device, f.reason) for f in found.status.failures] == [("b2", "self-test")]
         assert found.status.counts["pending"] == 3
         canary["b2"].outcome, canary["b2"].reason = ota.CONFIRMED, ota.NONE
         better = built("1.4.1", 8, size=20_000)
         await rolled_out(firmware, better, waves={"canary": {"names": ["b2"]}}, maxFailurePercent=20)
-        await until(firmware, "the better one is everywhere", is_phase("Complete"))
+        await until_phase(firmware, "Complete")
         assert [board.offers for board in well.values()] == [["1.4.1"]] * 3
 
 
 async def test_a_board_that_was_away_gets_the_firmware_when_it_is_back(site: Site, firmware: Firmware) -> None:
     with boards(site, "b1", "b2", "b3"):
         await rolled_out(firmware, timeoutSeconds=5)
-        found = await until(firmware, "the others are done", is_phase("Complete"))
+        found = await until_phase(firmware, "Complete")
         assert (found.status.progress, found.status.counts["skipped"]) == ("3/4", 1)
         with boards(site, "b4"):
             await until(firmware, "the last has come", lambda found: found.status.progress == "4/4")
@@ -119,10 +98,23 @@ async def test_a_download_goes_on_after_the_gateway_was_killed(site: Site, firmw
         await site.stack.edgecore.kill()
         there["b1"].go_on()
         await site.stack.edgecore.start()
-        found = await until(firmware, "all are updated", is_phase("Complete"))
+        found = await until_phase(firmware, "Complete")
         assert found.status.progress == "4/4"
         assert there["b1"].received == GOOD.stream
         assert there["b1"].offers == ["1.4.0"]
+
+
+async def test_a_rollout_goes_on_after_cloudcore_was_killed(site: Site, firmware: Firmware) -> None:
+    with boards(site, *BOARDS) as there:
+        there["b1"].hold_at = 50_000
+        await rolled_out(firmware, waves={"canary": {"names": ["b1"]}})
+        assert await asyncio.to_thread(there["b1"].held.wait, SLOW_S)
+        await site.stack.cloudcore.kill()
+        there["b1"].go_on()
+        await site.stack.cloudcore.start()
+        found = await until_phase(firmware, "Complete")
+        assert found.status.progress == "4/4"
+        assert all(board.offers == ["1.4.0"] for board in there.values())
 
 
 async def test_a_rollout_goes_on_while_the_cloud_is_away(tmp_path: Path) -> None:
@@ -144,7 +136,7 @@ async def test_a_rollout_goes_on_while_the_cloud_is_away(tmp_path: Path) -> None
                         assert board.received == GOOD.stream
                     assert (await firmware.rollout("new")).status.progress == "0/4"
                     await cable.restore()
-                    await until(firmware, "the cloud knows", is_phase("Complete"))
+                    await until_phase(firmware, "Complete")
     finally:
         await cable.cut()
 
