@@ -26,7 +26,7 @@ from device_fw.tools.flash_errors import (
     VerifyFailed,
     WrongBoard,
 )
-from device_fw.tools.flash_order import Order
+from device_fw.tools.flash_order import Layout, Order
 from device_fw.tools.flash_plan import Write
 from device_fw.tools.flash_ports import Port
 from device_fw.tools.flash_session import check
@@ -204,11 +204,11 @@ def test_a_file_damaged_on_its_way_is_noticed_and_the_old_one_stays(board: UnixB
 
 def test_a_flash_that_forgets_is_noticed_when_everything_is_read_back(board: UnixBoard) -> None:
     class Forgetful(SmallFirmware):
-        def files(self, *arguments: Any) -> dict[str, bytes]:
+        def layout(self, *arguments: Any) -> Layout:
             connection.run(
                 "_place_ = _place\ndef _place(a, b):\n _place_(a, b)\n if 'one' in b:\n  open(b, 'w').close()"
             )
-            return super().files(*arguments)
+            return super().layout(*arguments)
 
     connection: BoardConnection
     order = Order(Forgetful(), port=board.port)
@@ -256,7 +256,7 @@ def test_the_tool_killed_in_the_midst_leaves_nothing_that_a_second_run_does_not_
 ) -> None:
     code = textwrap.dedent(f"""
         from device_fw.tools.flash import flash
-        from device_fw.tools.flash_order import Order
+        from device_fw.tools.flash_order import Layout, Order
         from hil_tests.bench.small_firmware import Silent, SmallFirmware
         flash(Order(SmallFirmware(size=20000), port={board.port!r}, on_command=lambda: print("command", flush=True)), Silent())
     """)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from device_fw.tools import flash_esp, flash_ports, flash_runtime, flash_uf2
 from device_fw.tools.flash_board import BoardConnection
-from device_fw.tools.flash_errors import BoardLost, NoAnswer, NoBoard, RuntimeFailed, WrongBoard
+from device_fw.tools.flash_console import Console
+from device_fw.tools.flash_errors import BoardLost, NoAnswer, NoBoard, NoReport, RuntimeFailed, WrongBoard
 from device_fw.tools.flash_order import Order, Outcome, Show
 from device_fw.tools.flash_runtime import Runtime
 from device_fw.tools.flash_session import Session
@@ -25,18 +26,25 @@ def flash(order: Order, show: Show, ports: list[flash_ports.Port] | None = None)
     """Carry out an order. Raises a FlashError; calling again goes on where it stopped. `ports`: instead of those of the USB."""
     port = _with_runtime(order, show, ports)
     if port is None:
-        return Outcome("", None, str(order.firmware.configuration["name"]), (), (), "", "")
+        return Outcome("", None, str(order.firmware.configuration["name"]), (), (), "", "", "")
     session = Session(order, show, port)
     outcome = session.complete()
     if order.dry_run:
         return outcome
+    if order.before_start is not None:
+        order.before_start(outcome)
     report = order.listen(outcome.configuration) if order.listen is not None else None
     show.step("Reset")
     session.reset()
     if report is None:
         return outcome
     show.step(f"Wait for the first report of {outcome.device}")
-    return dataclasses.replace(outcome, report=report.wait())
+    with Console(port) as console:
+        try:
+            return dataclasses.replace(outcome, report=report.wait())
+        except NoReport as error:
+            said = "".join(f"\n  {line}" for line in console.last()) or " nothing"
+            raise NoReport(f"{error}. Its console says:{said}") from error
 
 
 def _with_runtime(order: Order, show: Show, ports: list[flash_ports.Port] | None) -> str | None:

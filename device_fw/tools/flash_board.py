@@ -20,6 +20,7 @@ import serial
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 
+from device_fw.tools import bytecode
 from device_fw.tools.flash_errors import BoardLost, FlashError, NoAnswer, NoBoard, NoSpace, PortBusy, VerifyFailed
 from device_fw.tools.flash_plan import PART, Present, Write
 from device_fw.tools.flash_ports import forbidden, holders
@@ -31,12 +32,6 @@ _FIRST_ATTEMPT_S = 0.25
 _ATTEMPT_S = 2.0
 _RAW = b"raw REPL; CTRL-B to exit\r\n"
 _READ_S = 5.0
-
-_ARCHITECTURES = (
-    *("", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp"),
-    *("xtensa", "xtensawin", "rv32imc", "rv64imc"),
-)
-"""mpy-cross's names, by the number in `sys.implementation._mpy`."""
 
 _PRELUDE = """
 import sys, gc
@@ -119,10 +114,12 @@ class Facts:
     """`sys.version` from `MicroPython` on, as the runtime's image contains it."""
     machine: str
     build: str
+    mpy_number: int
+    """`sys.implementation._mpy`; 0: it loads no bytecode."""
     mpy: str
-    """The .mpy format it loads, `6.3`; empty: none."""
+    """The version of bytecode it loads, `6.3`; empty: none."""
     architecture: str
-    """As mpy-cross calls it; empty: no native code."""
+    """Of its native code, as mpy-cross calls it; empty: none."""
     unique_id: str
     free: int
     """Bytes, in blocks of `block`."""
@@ -180,15 +177,16 @@ class BoardConnection:
             raise NoAnswer(f"{self._port} runs {name}, not MicroPython: write it with --runtime IMAGE")
         if "proc" in root and "etc" in root:
             raise NoAnswer(f"{self._port} is a MicroPython with a computer's files, not a board's")
-        number = mpy >> 10 & 0x0F
+        loads = bytecode.of_board(mpy) if mpy else None
         return Facts(
             platform,
             tuple(part for part in version if isinstance(part, int)),
             banner[banner.find("MicroPython") :] if "MicroPython" in banner else banner,
             machine,
             build,
-            f"{mpy & 0xFF}.{mpy >> 8 & 3}" if mpy else "",
-            _ARCHITECTURES[number] if number < len(_ARCHITECTURES) else "",
+            mpy,
+            str(loads) if loads is not None else "",
+            loads.arch if loads is not None else "",
             unique_id,
             free,
             block,

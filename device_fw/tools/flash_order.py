@@ -5,12 +5,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from device_fw.tools import flash_plan
 from device_fw.tools.flash_board import ANSWER_S, Facts
 from device_fw.tools.flash_runtime import Runtime
 
 BACK_S = 15.0
 """How long a board may be away after a reset or a loss of power."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a board should hold."""
+
+    files: Mapping[str, bytes]
+    """Path without a leading slash -> content, `config.json` among them."""
+    kept: tuple[str, ...] = ()
+    """Files and folders that the firmware writes itself; they stay."""
+    gone: tuple[str, ...] = ()
+    """Top folders and files of which nothing stays that is not wanted."""
 
 
 class Firmware(Protocol):
@@ -25,19 +36,18 @@ class Firmware(Protocol):
         """`sys.platform` of such a board."""
 
     @property
+    def version(self) -> str:
+        """As boards report it."""
+
+    @property
     def configuration(self) -> Mapping[str, Any]:
         """What `config.json` says, but for what is provisioned: gateway, Wi-Fi, credentials."""
 
-    def files(self, facts: Facts, config: bytes, present: Mapping[str, flash_plan.Present]) -> dict[str, bytes]:
-        """Every file of the board, for one like this, with this `config.json`. FirmwareError when it cannot be."""
+    def layout(self, facts: Facts, configuration: Mapping[str, Any], read: Callable[[str], bytes | None]) -> Layout:
+        """Every file of a board like this with this `config.json`. FirmwareError when it cannot be.
 
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """Files and folders that the firmware writes itself; they stay."""
-
-    @property
-    def gone(self) -> tuple[str, ...]:
-        """Top folders of which nothing stays that is not wanted."""
+        `read` gives a small file of the board as it is, None when there is none.
+        """
 
 
 class Users(Protocol):
@@ -85,6 +95,8 @@ class Order:
     users: Users | None = None
     listen: Callable[[Mapping[str, Any]], Report] | None = None
     """Begins to listen for the device of this configuration; None: nobody waits for its report."""
+    before_start: "Callable[[Outcome], None] | None" = None
+    """Called when the board is complete, before it is reset."""
     dry_run: bool = False
     on_command: Callable[[], None] | None = None
     """Called before each command that the board is sent."""
@@ -104,6 +116,8 @@ class Outcome:
     written: tuple[str, ...]
     """The files that were not there, or others; those that would be written, of a dry run."""
     removed: tuple[str, ...]
+    version: str
+    """Of the firmware."""
     image: str
     """sha256 over all files and their paths, but for the configuration."""
     password: str

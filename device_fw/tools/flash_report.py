@@ -6,6 +6,7 @@ import queue
 import secrets
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -16,14 +17,17 @@ from edgewire import topics
 
 WAIT_S = 60.0
 CONNECT_S = 10.0
-_VERDICT_S = 3.0
+_VERDICT_S = 1.5
 
 
 class Listener:
     """Listens from its making on."""
 
-    def __init__(self, configuration: Mapping[str, Any], wait_s: float = WAIT_S) -> None:
-        """`configuration` is the board's `config.json`. NoReport when the broker cannot be reached from here."""
+    def __init__(self, configuration: Mapping[str, Any], wait_s: float = WAIT_S, ca: Path | None = None) -> None:
+        """`configuration` is the board's `config.json`, `ca` who signed the broker's certificate, for TLS.
+
+        NoReport when the broker cannot be reached from here.
+        """
         self._device = str(configuration["name"])
         self._wait_s = wait_s
         self._heard: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=100)
@@ -32,15 +36,23 @@ class Listener:
         client = self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"flash-{secrets.token_hex(4)}")
         if configuration.get("user"):
             client.username_pw_set(str(configuration["user"]), str(configuration.get("password", "")))
+        if ca is not None:
+            client.tls_set(ca_certs=str(ca))
+        elif configuration.get("ca"):
+            raise NoReport(
+                f"the broker at {self._where} speaks TLS: give --ca FILE, or --wait 0 to leave this step out"
+            )
         client.on_connect = self._on_connect
         client.on_subscribe = lambda *_: self._tell("")
         client.on_message = self._on_message
         try:
-            client.connect(str(configuration["host"]), int(configuration.get("port", 1883)), keepalive=30)
+            client.connect(
+                str(configuration["host"]), int(configuration.get("port", 8883 if ca else 1883)), keepalive=30
+            )
         except OSError as error:
             raise NoReport(
                 f"the board is flashed, but no broker answers at {self._where} from here ({error}): is the gateway running? "
-                "--no-wait leaves this step out"
+                "--wait 0 leaves this step out"
             ) from error
         client.loop_start()
         self._until_subscribed()
@@ -65,8 +77,8 @@ class Listener:
             self._client.loop_stop()
         if not reported:
             raise NoReport(
-                f"the board is flashed, but {self._device} says nothing at {self._where} within {self._wait_s:g} s: look at its "
-                "console (`mpremote`), at its Wi-Fi and gateway in config.json, and at the gateway's log for a refused connection"
+                f"the board is flashed, but {self._device} says nothing at {self._where} within {self._wait_s:g} s: is it in "
+                "reach of its Wi-Fi, and the gateway in its (--wifi, --gateway)? The gateway's log tells of refused connections"
             )
         return verdict or "reported"
 

@@ -25,7 +25,12 @@ from device_fw.tools.flash_plan import Write
 OLDEST = (1, 20)
 """The oldest MicroPython that the firmware runs on."""
 CONFIG = "config.json"
-PROVISIONED = ("host", "port", "user", "password", "client_id", "wifi", "tls")
+OWN = (CONFIG, f"recovery/{CONFIG}")
+"""What is every board's own."""
+PROVISIONED = (
+    *("host", "port", "user", "password", "client_id", "wifi_ssid", "wifi_password"),
+    *("ca", "server_name", "certificate", "key"),
+)
 """Keys of `config.json` that stay when a board is flashed again without them."""
 _FRUITLESS = 2
 _POLL_S = 0.1
@@ -87,9 +92,8 @@ class Session:
         show.step("Read what is on the board")
         present = self._board.files()
         configuration = self._configuration(present)
-        config = json.dumps(configuration, sort_keys=True, separators=(",", ":")).encode()
-        wanted = order.firmware.files(facts, config, present)
-        plan = flash_plan.steps(wanted, present, kept=order.firmware.kept, gone=order.firmware.gone)
+        layout = order.firmware.layout(facts, configuration, self._board.read)
+        plan = flash_plan.steps(layout.files, present, kept=layout.kept, gone=layout.gone)
         if missing := flash_plan.lacking(plan, present, facts.free, facts.block):
             raise NoSpace(
                 f"the board has {facts.free} bytes free, {missing} too few: remove files of yours from it (`mpremote fs ls`), "
@@ -101,7 +105,7 @@ class Session:
             self.reset()  # the firmware that was stopped goes on
         else:
             self._carry_out(plan)
-            self._verify(wanted)
+            self._verify(layout.files)
         if order.dry_run:
             self._done.update({step.path: step for step in plan})
         return Outcome(
@@ -110,7 +114,8 @@ class Session:
             device=str(configuration["name"]),
             written=tuple(path for path, step in self._done.items() if isinstance(step, Write)),
             removed=tuple(path for path, step in self._done.items() if not isinstance(step, Write)),
-            image=image_hash(wanted),
+            version=order.firmware.version,
+            image=image_hash(layout.files),
             password=self._password[1] if self._password is not None else "",
             configuration=configuration,
         )
@@ -205,6 +210,6 @@ def image_hash(wanted: Mapping[str, bytes]) -> str:
     """sha256 over the paths and contents of all files but the configuration, which is every board's own."""
     total = hashlib.sha256()
     for path in sorted(wanted):
-        if path != CONFIG:
+        if path not in OWN:
             total.update(path.encode() + b"\0" + hashlib.sha256(wanted[path]).digest())
     return total.hexdigest()

@@ -1,10 +1,11 @@
 """A firmware of a few small files for tests of flashing: it says on its console that it runs, and that it is whole."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from device_fw.tools.flash_board import Facts
-from device_fw.tools.flash_plan import Present
+from device_fw.tools.flash_order import Layout
 
 _MAIN = b"""import time
 import lib.one, lib.two
@@ -20,29 +21,36 @@ class SmallFirmware:
 
     board = "unix"
     platform = "linux"
-    kept: tuple[str, ...] = ("own",)
-    gone: tuple[str, ...] = ("old",)
 
     def __init__(self, number: int = 1, size: int = 1500) -> None:
         self.number = number
         self.size = size
 
     @property
+    def version(self) -> str:
+        """`number`"""
+        return str(self.number)
+
+    @property
     def configuration(self) -> Mapping[str, Any]:
         """One device, whose gateway nobody asks."""
         return {"name": "default/small", "host": "127.0.0.1"}
 
-    def files(self, facts: Facts, config: bytes, present: Mapping[str, Present]) -> dict[str, bytes]:
-        """Six files, two of which every version has."""
+    def files(self) -> dict[str, bytes]:
+        """Five files, two of which every version has; `config.json` is the sixth."""
         padding = b"#" * self.size
         return {
-            "config.json": config,
             "config.py": b"NUMBER = %d\n" % self.number,
             "lib/__init__.py": b"",
             "lib/one.py": b"SIZE = 1\n" + padding,
             "lib/two.py": b"SIZE = %d\n" % (1 + self.number) + padding,
             "main.py": _MAIN,
         }
+
+    def layout(self, facts: Facts, configuration: Mapping[str, Any], read: Callable[[str], bytes | None]) -> Layout:
+        """All of it."""
+        config = json.dumps(configuration, sort_keys=True).encode()
+        return Layout({**self.files(), "config.json": config}, kept=("own",), gone=("old",))
 
     def line(self) -> str:
         """What its console says when all of it is this version's."""
