@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hedgerow import bench, boards, flash, mapper
+from hedgerow import bench, boards, flash, mapper, ota
 from hedgerow.options import DATA, FAILED, USAGE, DataDir, Kubeconfig, check, complain, fail, kubeconfig_of
 from hedgerow.signals import until_signalled
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.add_typer(mapper.app, name="mapper")
 app.add_typer(bench.app, name="bench")
 app.add_typer(boards.app, name="boards")
+app.add_typer(ota.app, name="ota")
 app.command()(flash.flash)
 
 _NAME = "[a-z0-9]([a-z0-9.-]*[a-z0-9])?"

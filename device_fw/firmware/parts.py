@@ -10,14 +10,17 @@ TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
 
-    from device_fw.contracts import Network, Sntp, Updater
+    from device_fw.contracts import Board, Network, Sntp, Updater
     from device_fw.firmware.journal import Journal
     from device_fw.firmware.properties import Property
     from device_fw.firmware.station import Station
 
 
-def station(config: "dict[str, Any]") -> "Station":
-    """The station that a configuration describes, with the link of its transport, not yet connected."""
+def station(config: "dict[str, Any]", board: "Board | None" = None) -> "Station":
+    """The station that a configuration describes, with the link of its transport, not yet connected.
+
+    `board` takes the place of the configuration's.
+    """
     transport = _module(config["transport"] + "_link")
     import random
 
@@ -28,8 +31,9 @@ def station(config: "dict[str, Any]") -> "Station":
     from device_fw.firmware.station import Station
     from device_fw.firmware.ticks import Clock
 
-    board = boards.load(config)
-    update = updater(config)
+    if board is None:
+        board = boards.load(config)
+    update = updater(config, board)
     properties = dict(board.properties)
     if update is not None:
         properties.update(update.properties())
@@ -83,11 +87,11 @@ def journal(config: "dict[str, Any]", properties: "dict[str, Property]") -> "Jou
     return Journal(names, "journal", config["journal_kb"] * 1024)
 
 
-def updater(config: "dict[str, Any]") -> "Updater | None":
+def updater(config: "dict[str, Any]", board: "Board") -> "Updater | None":
     """What takes new firmware, when the boot code started this one; None when it lies there as plain files."""
     if "hedgerow_boot" not in sys.modules:
         return None
-    made: Updater = _module("update").make(config, reset)
+    made: Updater | None = _module("update_parts").make(config, board, reset)
     return made
 
 

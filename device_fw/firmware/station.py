@@ -69,10 +69,8 @@ class Station:
 
     def step(self) -> None:
         """One turn, of a second at most (unless connecting takes longer: at most the link's own deadlines)."""
-        self._board.alive()
+        self._feed()
         now = self._clock.now()
-        if self._updater is not None:
-            self._updater.alive(now)
         self._ask_the_time(now)
         for name in self._board.due(now):
             self._sample(name, now)
@@ -163,13 +161,21 @@ class Station:
         gc.collect()
         self._acknowledged = 0
         self._link.connect()
+        self._feed()
         self._link.subscribe(*self._agent.subscriptions)
         if self._updater is not None:
+            self._feed()
             self._link.subscribe(*[topics.of_device(self._agent.device, kind) for kind in self._updater.kinds])
         if self._journal is not None:
             self._journal.save()  # so that it goes out in order, with what was written before
         self._agent.connected(self._clock.now())
         log("connected", to=self._link.peer)
+
+    def _feed(self) -> None:
+        """Between two waits: each may take the link's whole deadline, and a watchdog waits no longer than 8 s on some boards."""
+        self._board.alive()
+        if self._updater is not None:
+            self._updater.alive(self._clock.now())
 
     def _lost(self, error: "OSError | MemoryError") -> None:
         self._link.close()

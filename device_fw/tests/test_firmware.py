@@ -23,7 +23,13 @@ def test_a_board_gets_its_files_and_no_others(tmp_path: Path, umqtt: Path) -> No
     assert sorted(files) == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     tops = {path.parts[0] for path in files}
     assert tops == {"main.py", "config.json", "device_fw", "edgewire", "umqtt"}
-    assert {path.name for path in files if path.parts[0] == "edgewire"} == {"__init__.py", "topics.py", "board.py"}
+    words = {f"ota_{part}.py" for part in ("codes", "fields", "manifest", "messages")}
+    assert {path.name for path in files if path.parts[0] == "edgewire"} == {
+        "__init__.py",
+        "topics.py",
+        "board.py",
+        *words,
+    }
     assert not any("tests" in path.parts or "tools" in path.parts for path in files)
 
 

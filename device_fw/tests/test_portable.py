@@ -14,11 +14,20 @@ from device_fw.tests import (
     portable_hardware,
     portable_pins,
     portable_time,
+    portable_update,
 )
 from device_fw.tests.conftest import PINS, ROOT
 from hil_tests.bench import micropython_board
 
-OURS = (portable_agent, portable_chips, portable_firmware, portable_hardware, portable_pins, portable_time)
+OURS = (
+    portable_agent,
+    portable_chips,
+    portable_firmware,
+    portable_hardware,
+    portable_pins,
+    portable_time,
+    portable_update,
+)
 OF_EDGEWIRE = ("topics", "board", "ota", "cobs", "board_link")
 ALL = (*OURS, *(importlib.import_module(f"edgewire.tests.portable_{name}") for name in OF_EDGEWIRE))
 

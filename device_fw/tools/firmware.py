@@ -43,7 +43,7 @@ _DEMO = "device_fw.boards.demo"
 _HARDWARE = "device_fw.boards.hardware"
 _OWN = "device_fw/boards/own.py"
 _ENTRY = b"from device_fw.firmware.main import main\n\nmain()\n"
-_IF_THERE = ("device_fw.firmware.update",)  # imported by name only, on boards that are laid out for it
+_IF_THERE = ("device_fw.firmware.update_parts",)  # imported by name only, on boards that are laid out for it
 _STAY_SOURCES = ("main.py", "boot.py")  # MicroPython starts these two by their names
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,84 @@
+"""Boards that can be updated, and images for them, good and bad: the real firmware, compiled once and signed at will."""
+
+import functools
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from device_fw.tools import firmware, image, signing
+from device_fw.tools.image import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = signing.new_key()
+BOARD = "unix"
+HEAP_KB = 160
+"""What the firmware with updates takes on a 64-bit port, where objects are twice as large as on a microcontroller."""
+
+_BOARD_FILE = "board: unix\nname: default/b1\nproperties:\n  temperature: {driver: simulated, interval_ms: 1000}\n"
+
+RAISES = b"raise RuntimeError('broken')\n"
+"""A `main.py` that ends at once."""
+HANGS = b"while True:\n    pass\n"
+"""A `main.py` that feeds no watchdog."""
+MUTE = b"""from device_fw.firmware import config
+load = config.load
+def elsewhere(path):
+    found = load(path)
+    found["port"] = 1
+    return found
+config.load = elsewhere
+from device_fw.firmware.main import main
+main()
+"""
+"""A `main.py` whose firmware works, but for the gateway that it never finds."""
+
+
+def build(version: str, counter: int, files: Mapping[str, bytes | None] | None = None, **changes: object) -> Image:
+    """The firmware as an image; `files` replace its own (None takes one out), `changes` are arguments of `image.build`."""
+    content = {**sources(), "version.txt": version.encode(), **(files or {})}
+    wanted: dict[str, object] = {
+        "version": version,
+        "counter": counter,
+        "board": BOARD,
+        "runtime": "1.20.0",
+        "mpy": "6.0",
+        "arch": "",
+        "key": KEY,
+        **changes,
+    }
+    return image.build({p: c for p, c in content.items() if c is not None}, **wanted)  # type: ignore[arg-type]
+
+
+def flash(running: Image, device: str, port: int, *, watchdog_ms: int = 5000, trial_s: int = 60) -> dict[str, bytes]:
+    """All files of a fresh board that runs this image and finds its gateway's broker on a loopback port."""
+    config = {**_configuration(), "name": device, "host": "127.0.0.1", "port": port}
+    return image.layout(running, recovery(), KEY.public, config, watchdog_ms=watchdog_ms, trial_s=trial_s)
+
+
+@functools.cache
+def sources() -> dict[str, bytes]:
+    """The firmware, compiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "board.yaml")
+        path.write_text(_BOARD_FILE)
+        return firmware.compiled(firmware.collect(path, _umqtt()))
+
+
+@functools.cache
+def recovery() -> dict[str, bytes]:
+    """Recovery, compiled."""
+    return firmware.compiled(image.recovery_files("mqtt", _umqtt()))
+
+
+@functools.cache
+def _configuration() -> dict[str, object]:
+    from device_fw.tools import board_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "board.yaml")
+        path.write_text(_BOARD_FILE)
+        return dict(board_file.load(path).configuration())
+
+
+def _umqtt() -> Path:
+    return firmware.umqtt_simple(ROOT / firmware.CACHE)
