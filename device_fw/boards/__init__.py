@@ -18,6 +18,8 @@ that an update brings its own), changed by `properties` of this one board's conf
 The Unix board without drivers is the demo's, in `demo.py`.
 """
 
+import sys
+
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
@@ -58,6 +60,8 @@ def _own() -> "dict[str, dict[str, Any]]":
     except ImportError:
         return {}
     found: dict[str, dict[str, Any]] = module.PROPERTIES
+    sys.modules.pop("device_fw.boards.own")  # read once: forget it, here too
+    globals().pop("own", None)
     return found
 
 

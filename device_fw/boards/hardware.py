@@ -59,15 +59,14 @@ class Board:
     def due(self, now_ms: int) -> "list[str]":
         """Which properties have a new reading, or a new failure, to be asked for by `read`. Starts conversions on its way."""
         names: "list[str]" = []
-        began = self._buses.ticks_ms()
         for source in self._sources:
-            if source.step(now_ms + self._buses.since_ms(began)):
+            if source.step(now_ms):
                 names.extend(source.readings)
         return names
 
     def wait_ms(self, now_ms: int) -> int:
         """How long nothing will be due."""
-        return max(0, min([source.next_ms() for source in self._sources] or [now_ms + 1000]) - now_ms)
+        return max(0, min([source.wait_ms(now_ms) for source in self._sources] or [1000]))
 
     def read(self, name: str) -> "Value":
         """The newest reading. SensorError when the sensor failed, or was not read yet."""
@@ -122,7 +121,8 @@ class Source:
         self.readings: "dict[str, str]" = {}
         self._driver = driver
         self._due_ms: "int | None" = None
-        self._ready_ms: "int | None" = None  # while a conversion is on its way
+        self._converts_ms: "int | None" = None  # how long, while a conversion is on its way
+        self._begun = 0  # ticks: what the board did since it looked at the clock must not shorten the conversion
         self._values: "dict[str, Value]" = {}
         self._failure: "OSError | None" = None
 
@@ -136,25 +136,26 @@ class Source:
     def step(self, now_ms: int) -> bool:
         """Begin or finish a reading if it is time. Whether there is something new."""
         try:
-            if self._ready_ms is None and (self._due_ms is None or now_ms >= self._due_ms):
+            if self._converts_ms is None and (self._due_ms is None or now_ms >= self._due_ms):
                 self._due_ms = now_ms + self.interval_ms
-                began = self._buses.ticks_ms()
-                wait_ms = self._driver.start()
-                self._ready_ms = now_ms + wait_ms + self._buses.since_ms(began) if wait_ms else now_ms
-            if self._ready_ms is None or now_ms < self._ready_ms:
+                self._converts_ms = self._driver.start()
+                self._begun = self._buses.ticks_ms()
+            if self._converts_ms is None or self._left_ms() > 0:
                 return False
-            self._ready_ms = None
+            self._converts_ms = None
             self._take()
         except OSError as error:
-            self._ready_ms = None
+            self._converts_ms = None
             self._failure = error
         return True
 
-    def next_ms(self) -> int:
-        """When to step next."""
-        if self._ready_ms is not None:
-            return self._ready_ms
-        return self._due_ms or 0
+    def wait_ms(self, now_ms: int) -> int:
+        """How long there is nothing to do."""
+        return (self._due_ms or 0) - now_ms if self._converts_ms is None else self._left_ms()
+
+    def _left_ms(self) -> int:
+        """Of the conversion; one more than it takes, for ticks are whole."""
+        return self._converts_ms + 1 - self._buses.since_ms(self._begun) if self._converts_ms else 0
 
     def value(self, name: str) -> "Value":
         """A property's newest reading."""

@@ -9,7 +9,7 @@ A driver is a plain class, made once for all properties that have the same optio
         INTERVAL_MS = 10000                               # between readings, unless the board file says otherwise
         SHORTEST_MS = 1000                                # what the sensor can do; a shorter interval is refused
         DEADLINE_MS = 5                                   # `start`, `read` and `write` never block longer
-        PIN = "in"                                        # what its pins do: "in", "out", "analog", "i2c", "onewire", "": none
+        PIN = "in"                                        # what its pins do: in, out, pwm, analog, i2c, onewire; "": none
 
         def __init__(self, buses, options): ...           # only takes what it needs: a missing sensor is no error here
         @staticmethod

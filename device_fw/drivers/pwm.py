@@ -19,7 +19,7 @@ class Driver:
     INTERVAL_MS = 1000
     SHORTEST_MS = 0
     DEADLINE_MS = 1
-    PIN = "out"
+    PIN = "pwm"
 
     @staticmethod
     def check(options: "dict[str, Any]") -> None:

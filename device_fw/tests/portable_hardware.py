@@ -6,7 +6,7 @@ from device_fw.boards import unix, with_changes
 from device_fw.boards.buses import Buses
 from device_fw.boards.hardware import Board
 from device_fw.drivers import SensorError
-from device_fw.tests.portable_chips import surrounded
+from device_fw.tests.portable_chips import _now, surrounded
 from device_fw.tests.portable_pins import refused
 
 TYPE_CHECKING = False
@@ -18,7 +18,7 @@ ROM = "28ff641f75160419"
 
 def board(**properties: object) -> Board:
     """A board with these properties on emulated pins."""
-    buses = Buses(emulated_pins, unix, lambda: 0, lambda a, b: a - b)
+    buses = Buses(emulated_pins, unix, lambda: _now[0], lambda a, b: a - b)
     return Board("unix", properties, buses)  # type: ignore[arg-type]
 
 
@@ -38,8 +38,6 @@ def climate() -> "dict[str, Any]":
 
 
 def test_each_sensor_is_read_at_its_own_interval_and_none_waits_for_another() -> None:
-    from device_fw.tests.portable_chips import _now
-
     climate()
     made = board(
         air=entry("bme280", "temperature", 5000),
@@ -52,14 +50,12 @@ def test_each_sensor_is_read_at_its_own_interval_and_none_waits_for_another() ->
             log.append((_now[0], name))
         _now[0] += max(1, made.wait_ms(_now[0]))
     assert sorted(log) == [
-        (10, "air"), (10, "humidity"), (750, "water"), (2750, "water"), (4750, "water"), (5010, "air"), (5010, "humidity"),
+        (11, "air"), (11, "humidity"), (751, "water"), (2751, "water"), (4751, "water"), (5011, "air"), (5011, "humidity"),
     ]  # fmt: skip
     assert (made.read("water"), round(made.read("air"), 1)) == (4.0, 21.5)  # type: ignore[arg-type]
 
 
 def test_a_sensor_that_fails_says_so_and_harms_no_other() -> None:
-    from device_fw.tests.portable_chips import _now
-
     said = climate()
     said["i2c"][0]["fault"] = "silent"
     made = board(air=entry("bme280", "temperature"), water=entry("ds18b20", "temperature", options={"pin": 6}))
@@ -71,13 +67,15 @@ def test_a_sensor_that_fails_says_so_and_harms_no_other() -> None:
     else:
         raise AssertionError
     _now[0] = 750
-    assert made.due(750) == ["water"]
+    assert made.due(750) == []  # ticks are whole: one more than it takes
+    _now[0] = 751
+    assert made.due(751) == ["water"]
     assert made.read("water") == 4.0
     said["i2c"][0]["fault"] = ""
     _now[0] = 1000
     assert made.due(1000) == []  # both measure
-    _now[0] = 1010
-    assert made.due(1010) == ["air"]
+    _now[0] = 1011
+    assert made.due(1011) == ["air"]
     assert made.read("air") != 0
 
 
@@ -136,3 +134,16 @@ def test_the_configuration_of_one_board_changes_what_its_firmware_says() -> None
     }
     assert own["water"]["options"] == {"pin": 6}
     assert with_changes({}, {}) == {}
+
+
+def test_what_the_board_does_meanwhile_does_not_shorten_a_conversion() -> None:
+    climate()
+    made = board(water=entry("ds18b20", "temperature", options={"pin": 6}))
+    _now[0] = 400  # since the board looked at its clock
+    assert made.due(0) == []
+    _now[0] = 1150
+    assert made.due(1150) == []
+    assert made.wait_ms(1150) == 1
+    _now[0] = 1151
+    assert made.due(1151) == ["water"]
+    assert made.read("water") == 4.0

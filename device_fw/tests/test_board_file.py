@@ -113,3 +113,73 @@ def test_a_file_that_is_no_yaml_is_told_with_the_line(tmp_path: Path) -> None:
     path.write_text("board: unix\nname: [\n")
     with pytest.raises(FirmwareError, match=r"board\.yaml is not valid YAML: .*\(line 3\)"):
         board_file.load(path)
+
+
+def of(folder: Path, keys: dict[str, Any], model: dict[str, str], board: str = "unix") -> dict[str, Any]:
+    """What the board is told of one property `x`."""
+    path = write(folder, {"board": board, "properties": {"x": keys}}, {"name": "x", **model})
+    return board_file.load(path).properties["x"].entry
+
+
+def test_limits_and_access_are_the_models(tmp_path: Path) -> None:
+    fan = {"driver": "pwm", "pin": 3, "reading": "percent"}
+    entry = of(tmp_path, fan, {"type": "INT", "accessMode": "ReadWrite", "minimum": "10", "maximum": "90.5"})
+    assert (entry["type"], entry["writable"], entry["minimum"], entry["maximum"]) == ("int", True, 10, 90.5)
+    entry = of(tmp_path, fan, {"type": "DOUBLE", "accessMode": "ReadOnly", "minimum": "10"})
+    assert (entry["type"], entry["digits"]) == ("float", 1)
+    assert not {"writable", "minimum"} & set(entry)
+
+
+def test_two_texts_may_stand_for_false_and_true(tmp_path: Path) -> None:
+    lamp = {"driver": "digital_out", "pin": 3, "values": ["OFF", "ON"]}
+    entry = of(tmp_path, lamp, {"type": "STRING"})
+    assert (entry["type"], entry["values"]) == ("string", ["OFF", "ON"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "model", "error"),
+    [
+        (
+            {"driver": "bme280"},
+            {},
+            "`properties.x.reading` in board.yaml: no reading of bme280 'x'; known are humidity",
+        ),
+        ({"driver": "digital_in", "pin": 3}, {"type": "BOOLEAN"}, "no reading of digital_in 'x'"),
+        ({"driver": "digital_out"}, {"type": "BOOLEAN"}, "`properties.x` in board.yaml: option pin is missing"),
+        (
+            {"driver": "digital_out", "pin": 99},
+            {"type": "BOOLEAN"},
+            "`properties.x` in board.yaml: the board has no pin 99",
+        ),
+        ({"driver": "digital_out", "pin": 1}, {"type": "STRING"}, "state is BOOLEAN, not STRING as model.yaml says"),
+        ({"driver": "digital_out", "pin": 1, "values": ["ON"]}, {"type": "STRING"}, "`properties.x.values` in board"),
+        (
+            {"driver": "digital_out", "pin": 1, "values": ["A", "B"]},
+            {"type": "BOOLEAN"},
+            "state is STRING, not BOOLEAN",
+        ),
+        (
+            {"driver": "chip"},
+            {"type": "FLOAT", "accessMode": "ReadOnly", "unit": "K"},
+            "temperature is in °C, not in K as",
+        ),
+        (
+            {"driver": "pwm", "reading": "duty", "pin": 1},
+            {"type": "INT", "minimum": "low", "accessMode": "ReadWrite"},
+            "minimum of model.yaml` in",
+        ),
+        ({"driver": "adc", "reading": "volts", "pin": 26, "average": 0}, {}, "option average: 0 is not from 1 to 64"),
+        ({"driver": "ds18b20", "pin": 6, "rom": "28ff"}, {}, "rom 28ff is not 16 hexadecimal digits"),
+        ({"driver": "ds18b20", "pin": 6, "interval_ms": 500}, {}, "500 is no whole number from 1000"),
+        ({"driver": "bme280", "reading": "humidity", "address": 0x75}, {}, "option address: 117 is none of 118, 119"),
+    ],
+)
+def test_what_a_driver_cannot_is_said(tmp_path: Path, keys: dict[str, Any], model: dict[str, str], error: str) -> None:
+    with pytest.raises(FirmwareError, match=error):
+        of(tmp_path, keys, {"type": "FLOAT", "accessMode": "ReadWrite" if "ON" in str(keys) else "ReadOnly", **model})
+
+
+def test_a_board_without_a_network_needs_the_serial_link(tmp_path: Path) -> None:
+    with pytest.raises(FirmwareError, match=r"`transport` in board\.yaml: board pico has no network; use serial"):
+        board_file.load(write(tmp_path, {"board": "pico"}))
+    assert board_file.load(write(tmp_path, {"board": "pico", "transport": "serial"})).transport == "serial"

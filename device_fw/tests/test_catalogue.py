@@ -1,5 +1,6 @@
 """What boards and drivers say of themselves: complete, of the right types, and loaded by the real MicroPython."""
 
+import ast
 import subprocess
 
 import pytest
@@ -46,10 +47,19 @@ def test_a_driver_says_what_the_tools_ask(name: str) -> None:
     assert hasattr(driver, "write") == bool(driver.OUTPUTS)
     assert 0 <= driver.SHORTEST_MS <= driver.INTERVAL_MS
     assert 0 < driver.DEADLINE_MS <= 200
-    assert driver.PIN in ("", "in", "out", "analog", "i2c", "onewire")
+    assert driver.PIN in ("", "in", "out", "pwm", "analog", "i2c", "onewire")
     assert bool(driver.PIN) == any(role in driver.OPTIONS for role in drivers.PINS)
     needed = {key: 1 for key, default in driver.OPTIONS.items() if default is None}
     assert set(drivers.complete(driver.OPTIONS, needed)) == set(driver.OPTIONS)
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_no_driver_sleeps_or_reaches_past_its_buses(name: str) -> None:
+    tree = ast.parse((ROOT / f"device_fw/drivers/{name}.py").read_bytes())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported -= {"typing", "device_fw.boards.buses"}  # for the type checker
+    assert {module for module in imported if module.partition(".")[0] != "device_fw"} <= {"struct"}
 
 
 def test_all_of_them_load_on_micropython_and_compile(micropython: None) -> None:

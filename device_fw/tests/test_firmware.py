@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -120,6 +121,28 @@ def test_a_board_file_decides_what_goes_in(umqtt: Path) -> None:
     assert not {"device_fw/boards/demo.py", "device_fw/boards/esp32.py", "device_fw/boards/unix.py"} & set(files)
     assert not any("tests" in path or "tools" in path for path in files)
     assert list(files) == sorted(files)
+
+
+def test_a_board_without_a_network_gets_nothing_of_one(tmp_path: Path) -> None:
+    (tmp_path / "board.yaml").write_text("board: pico\nname: b1\ntransport: serial\n")
+    files = firmware.collect(tmp_path / "board.yaml")
+    assert "device_fw/firmware/serial_link.py" in files
+    names = {Path(path).stem for path in files}
+    assert not {"mqtt_link", "mqtt_packets", "simple", "tcp", "tls", "wifi", "sntp"} & names
+
+
+def test_the_properties_come_with_the_firmware(umqtt: Path) -> None:
+    own: dict[str, Any] = {}
+    exec(firmware.collect(GREENHOUSE, umqtt)["device_fw/boards/own.py"], own)
+    assert list(own["PROPERTIES"]) == ["air", "humidity", "water", "door", "pump"]
+    assert own["PROPERTIES"]["pump"] == {
+        "driver": "digital_out",
+        "reading": "state",
+        "interval_ms": 1000,
+        "options": {"pin": 15},
+        "type": "boolean",
+        "writable": True,
+    }
 
 
 def test_the_same_input_gives_the_same_bytes(umqtt: Path) -> None:

@@ -33,6 +33,8 @@ def test_buses_are_shared_and_so_are_equal_drivers() -> None:
         ("pico_w", [("digital_out", {"pin": 23})], r"the board has no pin 23 to use; it has 0-22, 26-28, LED"),
         ("esp32", [("digital_out", {"pin": 34})], "pin 34 is an input only"),
         ("esp32", [("ds18b20", {"pin": 36})], "pin 36 is an input only"),
+        ("pico_w", [("pwm", {"pin": "LED"})], "pin LED can be switched and nothing else"),
+        ("esp32", [("pwm", {"pin": 35})], "pin 35 is an input only"),
         ("esp32", [("adc", {"pin": 25})], "pin 25 cannot measure voltages; 32-36, 39 can"),
         ("esp32", [("digital_in", {"pin": 6})], "the board has no pin 6 to use"),
         ("unix", [PUMP, ("digital_out", {"pin": 2, "inverted": True})], "pin 2 is used by 'p0' already"),

@@ -44,6 +44,7 @@ _HARDWARE = "device_fw.boards.hardware"
 _OWN = "device_fw/boards/own.py"
 _ENTRY = b"from device_fw.firmware.main import main\n\nmain()\n"
 _IF_THERE = ("device_fw.firmware.update_parts",)  # imported by name only, on boards that are laid out for it
+_OF_NETWORKS = ("device_fw.firmware.wifi", "device_fw.firmware.sntp")
 _STAY_SOURCES = ("main.py", "boot.py")  # MicroPython starts these two by their names
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ def collect(board: Path | BoardFile, umqtt: Path | None = None) -> dict[str, byt
     described = board_file.load(board) if isinstance(board, Path) else board
     chosen = [f"device_fw.drivers.{name}" for name in described.drivers]
     entries = [_MAIN, _HARDWARE, f"device_fw.boards.{described.board}", *chosen, *_links(described.transport)]
-    files = {path: file.read_bytes() for path, file in sources.closure([*entries, *_optional()], {_DEMO}).items()}
+    without = {_DEMO} if described.transport == "mqtt" else {_DEMO, *_OF_NETWORKS}
+    files = {path: file.read_bytes() for path, file in sources.closure([*entries, *_optional()], without).items()}
     if described.transport == "mqtt":
         files["umqtt/simple.py"] = (umqtt or umqtt_simple()).read_bytes()
     return dict(sorted({**files, _OWN: described.own(), "main.py": _ENTRY}.items()))

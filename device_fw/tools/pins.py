@@ -40,9 +40,11 @@ class PinPlan:
         f = self._features
         if pin not in f.PINS:
             raise FirmwareError(f"the board has no pin {pin!r} to use; it has {_listed(f.PINS)}")
+        if isinstance(pin, str) and use != "out":  # it may hang on another chip, as the LED of a Pico W
+            raise FirmwareError(f"pin {pin} can be switched and nothing else")
         if use == "analog" and pin not in f.ANALOG:
             raise FirmwareError(f"pin {pin} cannot measure voltages; {_listed(f.ANALOG)} can")
-        if use in ("out", *_SHARED) and pin not in f.OUTPUTS:
+        if use in ("out", "pwm", *_SHARED) and pin not in f.OUTPUTS:
             raise FirmwareError(f"pin {pin} is an input only")
 
 
