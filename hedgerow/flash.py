@@ -55,7 +55,7 @@ def flash(
 
     Interrupted at any point, the same command goes on where it stopped.
     """
-    from device_fw.tools import board_file, flash_manifests
+    from device_fw.tools import board_file, manifests
     from device_fw.tools import flash as flashing
     from device_fw.tools.errors import FirmwareError
     from hedgerow.cluster import ClusterError
@@ -63,7 +63,7 @@ def flash(
 
     try:
         described = board_file.load(board)
-        manifests = flash_manifests.of(described, node, updates=False)
+        wanted = manifests.of(described, node, updates=False, port=port if port.startswith("/") else manifests.PORT)
         order = _order(described, ca)
         order.settings |= _settings(gateway, wifi, described.transport)
         order.port, order.drive, order.baud, order.stub, order.dry_run = port, drive, baud, stub, dry_run
@@ -71,12 +71,12 @@ def flash(
         order.users = DeviceUsers(users) if users is not None else None
         order.listen = _listen(gateway, described.transport, wait, ca)
         cluster = kubeconfig_of(kubeconfig, data) if apply else None
-        order.before_start = partial(_complete, data / INVENTORY, described, manifests, cluster)
+        order.before_start = partial(_complete, data / INVENTORY, described, wanted, cluster)
         with _shown() as show:
             outcome = flashing.flash(order, show)
     except (FirmwareError, UsersFileError, ClusterError) as error:
         fail(str(error), FAILED)
-    _tell(outcome, [] if apply else manifests, entered=users is not None)
+    _tell(outcome, [] if apply else wanted, entered=users is not None)
 
 
 def _order(described: "BoardFile", ca: Path | None) -> "Order":
