@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from hedgerow import rollout
+
 if TYPE_CHECKING:
     from device_fw.tools.image import Image
 
 app = typer.Typer(no_args_is_help=True, help="Firmware updates over the air.")
+rollout.register(app)
 
 FAILED = 1
 OLDEST_RUNTIME = "1.20.0"
