@@ -30,7 +30,7 @@ class Driver:
     OPTIONS: "dict[str, Any]" = dict(i2c_chip.OPTIONS, address=(0x76, 0x77))
     INTERVAL_MS = 10000
     SHORTEST_MS = 50
-    DEADLINE_MS = 20
+    DEADLINE_MS = 60  # 5, but for a clock that is held
     PIN = "i2c"
 
     def __init__(self, buses: "Buses", options: "dict[str, Any]") -> None:

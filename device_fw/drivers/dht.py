@@ -22,7 +22,7 @@ class Driver:
     OPTIONS: "dict[str, Any]" = {"pin": None, "kind": ("dht22", "dht11")}
     INTERVAL_MS = 10000
     SHORTEST_MS = 2000
-    DEADLINE_MS = 200
+    DEADLINE_MS = 300  # MicroPython holds the line high for 250 ms before it asks
     PIN = "onewire"
 
     def __init__(self, buses: "Buses", options: "dict[str, Any]") -> None:

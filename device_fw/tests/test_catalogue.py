@@ -46,7 +46,7 @@ def test_a_driver_says_what_the_tools_ask(name: str) -> None:
     assert set(driver.OUTPUTS) <= set(driver.READINGS)
     assert hasattr(driver, "write") == bool(driver.OUTPUTS)
     assert 0 <= driver.SHORTEST_MS <= driver.INTERVAL_MS
-    assert 0 < driver.DEADLINE_MS <= 200
+    assert 0 < driver.DEADLINE_MS <= 300
     assert driver.PIN in ("", "in", "out", "pwm", "analog", "i2c", "onewire")
     assert bool(driver.PIN) == any(role in driver.OPTIONS for role in drivers.PINS)
     needed = {key: 1 for key, default in driver.OPTIONS.items() if default is None}
