@@ -1,7 +1,7 @@
 """How long an update takes: 100 kB of signed firmware out of Kubernetes through one gateway to 50 emulated boards.
 
-The boards run the real firmware. Everything counts: publishing, the way to the gateway, downloads, each board's check of signature and files, the trial in a new
-start, the confirmation, and the way of that back into the rollout's status.
+The boards run the real firmware. Everything counts: publishing, the way to the gateway, downloads, each board's check of
+signature and files, the trial in a new start, the confirmation, and its way back into the rollout's status.
 """
 
 import contextlib
