@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hedgerow.options import DATA, FAILED, USAGE, DataDir, Kubeconfig, fail, kubeconfig_of
+from hedgerow.ota import OLDEST_RUNTIME
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from device_fw.tools.board_file import BoardFile
-    from device_fw.tools.flash_order import Order, Outcome, Report
+    from device_fw.tools.flash_contents import Contents
+    from device_fw.tools.flash_order import Outcome, Report
     from device_fw.tools.flash_runtime import Runtime
 
 INVENTORY = "boards.json"
@@ -40,6 +42,10 @@ def flash(
     ca: Annotated[Path | None, typer.Option(help="Who signed the broker's certificate (PEM), for TLS.")] = None,
     wifi: Wifi = "",
     users: Annotated[Path | None, typer.Option(help="The broker's users file, where the device is entered.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Signs the firmware: the board takes updates over the air.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="What `hedgerow ota build` made; --key may be FILE.pub.")] = None,
+    version: Annotated[str, typer.Option(help="That the board reports; else that of this package.")] = "",
+    no_updates: Annotated[bool, typer.Option("--no-updates", help="The board loses its updates over the air.")] = False,
     runtime: Annotated[Path | None, typer.Option(help="MicroPython (.bin, .uf2), unless the board runs it.")] = None,
     drive: Annotated[Path | None, typer.Option(help="Folder of the boot loader's drive, if it is not found.")] = None,
     baud: Annotated[int, typer.Option(help="esptool's.")] = 460_800,
@@ -58,13 +64,17 @@ def flash(
     from device_fw.tools import board_file, manifests
     from device_fw.tools import flash as flashing
     from device_fw.tools.errors import FirmwareError
+    from device_fw.tools.flash_order import Order
     from hedgerow.cluster import ClusterError
     from hedgerow.device_users import DeviceUsers, UsersFileError
 
     try:
         described = board_file.load(board)
-        wanted = manifests.of(described, node, updates=False, port=port if port.startswith("/") else manifests.PORT)
-        order = _order(described, ca)
+        at = port if port.startswith("/") else manifests.PORT
+        wanted = manifests.of(described, node, updates=key is not None, port=at)
+        order = Order(_contents(described, ca, key, bundle, version, drop_updates=no_updates))
+        if ca is not None:
+            order.settings["ca"] = CA_FILE
         order.settings |= _settings(gateway, wifi, described.transport)
         order.port, order.drive, order.baud, order.stub, order.dry_run = port, drive, baud, stub, dry_run
         order.runtime = _runtime(runtime)
@@ -79,17 +89,40 @@ def flash(
     _tell(outcome, [] if apply else wanted, entered=users is not None)
 
 
-def _order(described: "BoardFile", ca: Path | None) -> "Order":
+def _contents(
+    described: "BoardFile", ca: Path | None, key: Path | None, bundle: Path | None, version: str, *, drop_updates: bool
+) -> "Contents":
+    """The firmware: with a key in slots, else as plain files."""
+    from device_fw.tools import image, signing
     from device_fw.tools.flash_contents import Contents
-    from device_fw.tools.flash_order import Order
+    from device_fw.tools.flash_slots import Slots
 
-    if ca is None:
-        return Order(Contents(described))
+    more = {CA_FILE: _der(ca)} if ca is not None else {}
+    if key is None and bundle is None:
+        return Contents(described, more=more, wanted_version=version, drop_updates=drop_updates)
+    if key is None:
+        fail("--bundle needs --key FILE.pub: the board must know whom to trust", USAGE)
+    if bundle is not None:
+        return Slots(described, more=more, public=_public(key), bundle=image.load(bundle))
+    signs = signing.load(key)
+    return Slots(described, more=more, wanted_version=version, key=signs, public=signs.public, runtime=OLDEST_RUNTIME)
+
+
+def _public(key: Path) -> bytes:
+    """Of a public key's file, or of a private one's."""
+    from device_fw.tools import signing
+
     try:
-        certificate = ssl.PEM_cert_to_DER_cert(ca.read_text(encoding="ascii"))
+        return signing.load_public(key)
+    except signing.SigningError:
+        return signing.load(key).public
+
+
+def _der(certificate: Path) -> bytes:
+    try:
+        return ssl.PEM_cert_to_DER_cert(certificate.read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
-        fail(f"cannot read the certificate {ca}: {error}", USAGE)
-    return Order(Contents(described, more={CA_FILE: certificate}), {"ca": CA_FILE})
+        fail(f"cannot read the certificate {certificate}: {error}", USAGE)
 
 
 def _settings(gateway: str, wifi: str, transport: str) -> dict[str, Any]:

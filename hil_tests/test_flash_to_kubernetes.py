@@ -117,6 +117,57 @@ async def test_an_esp32_from_its_box_becomes_a_device_in_kubernetes(
     assert len(entry["image"]) == 64
 
 
+@pytest.mark.timeout(240)
+async def test_a_board_flashed_with_a_key_takes_updates_and_keeps_what_it_knows_of_them(
+    board: UnixBoard, board_file: Path, tmp_path: Path
+) -> None:
+    key = tmp_path / "site.key"
+    assert (await hedgerow("ota", "keygen", key)).status == 0
+    async with running_site(tmp_path / "site") as site:
+        command = (
+            *("flash", board_file, "--port", board.port, "--apply", "--kubeconfig", site.stack.kubeconfig),
+            *("--gateway", f"127.0.0.1:{site.stack.ports.mqtt}", "--data", tmp_path / "data"),
+        )
+        first = await hedgerow(*command, "--key", key, "--version", "1.4.0")
+        assert first.status == 0, first.err
+        await site.until("the board says its version", lambda: reported(site, "firmware") == "1.4.0")
+        again = await hedgerow(*command, "--key", key, "--version", "1.4.0")
+        assert again.status == 0, again.err
+        assert "0 files written, 0 removed" in again.err
+        newer = await hedgerow(*command, "--key", key, "--version", "1.5.0")
+        assert newer.status == 0, newer.err
+        await site.until("the board says its new version", lambda: reported(site, "firmware") == "1.5.0")
+        refused = await hedgerow(*command)
+        assert refused.status == 1
+        assert "takes updates over the air, and would not any more: give the key" in refused.err
+        await site.until("it runs all the same", lambda: reported(site, "firmware") == "1.5.0")
+        plain = await hedgerow(*command, "--no-updates")
+        assert plain.status == 0, plain.err
+    board.power_off()
+    found = board.files()
+    assert "main.py" in found
+    assert not any(path.startswith(("a/", "b/", "recovery/", "hedgerow_boot/", "slots.json")) for path in found)
+
+
+async def test_a_bundle_is_flashed_as_it_was_signed(board: UnixBoard, board_file: Path, tmp_path: Path) -> None:
+    key, bundle = tmp_path / "site.key", tmp_path / "greenhouse.hfw"
+    assert (await hedgerow("ota", "keygen", key)).status == 0
+    built = await hedgerow("ota", "build", board_file, "--key", key, "--version", "2.0.0", "-o", bundle)
+    assert built.status == 0, built.err
+    command = ("flash", board_file, "--port", board.port, "--gateway", "gw", "--wait", 0, "--data", tmp_path)
+    done = await hedgerow(*command, "--bundle", bundle, "--key", f"{key}.pub")
+    assert done.status == 0, done.err
+    await asyncio.to_thread(board.expect, "event=boot .*version='2.0.0'")
+    model, _ = yaml.safe_load_all(done.out)
+    assert "firmware-state" in [p["name"] for p in model["spec"]["properties"]]
+    await asyncio.to_thread(board_file.write_text, BOARD_FILE.replace("board: unix", "board: pico_w"))
+    wrong = await hedgerow(*command, "--bundle", bundle, "--key", f"{key}.pub")
+    assert wrong.status == 1
+    assert "this firmware is for pico_w" in wrong.err
+    alone = await hedgerow(*command, "--bundle", bundle)
+    assert (alone.status, "--key FILE.pub" in alone.err) == (2, True)
+
+
 async def test_manifests_are_printed_with_the_user_that_the_broker_needs(
     board: UnixBoard, board_file: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +182,19 @@ async def test_manifests_are_printed_with_the_user_that_the_broker_needs(
     board.power_off()
     config = json.loads(board.files()["config.json"])
     assert (config["host"], config["wifi_ssid"], config["wifi_password"]) == ("gateway", "hall", "secret")
+
+
+async def test_a_board_that_speaks_over_its_usb_line_is_interrupted_and_flashed_again(
+    board: UnixBoard, board_file: Path, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(board_file.write_text, BOARD_FILE + "transport: serial\n")
+    first = await hedgerow("flash", board_file, "--port", board.port, "--data", tmp_path)
+    assert first.status == 0, first.err
+    await asyncio.to_thread(board.expect, "event=started")
+    again = await hedgerow("flash", board_file, "--port", board.port, "--data", tmp_path)
+    assert again.status == 0, again.err
+    assert "0 files written, 0 removed" in again.err
+    assert yaml.safe_load(again.out.split("---")[1])["spec"]["protocol"]["protocolName"] == "serial"
 
 
 async def test_a_board_that_the_gateway_does_not_hear_is_named_with_what_its_console_says(

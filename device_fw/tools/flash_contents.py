@@ -11,11 +11,16 @@ from device_fw.tools import firmware
 from device_fw.tools.board_file import BoardFile
 from device_fw.tools.errors import FirmwareError
 from device_fw.tools.flash_board import Facts
+from device_fw.tools.flash_errors import FlashError
 from device_fw.tools.flash_order import Layout
 from edgewire import __version__
 
 CONFIG = "config.json"
-_SLOTS = ("a", "b", "recovery", "hedgerow_boot", "slots.json", "slots.json.old", "slots.json.new")
+PLAIN = ("device_fw", "edgewire", "umqtt")
+"""Top folders of a firmware without slots."""
+SLOTS = ("a", "b", "recovery", "hedgerow_boot", "slots.json", "slots.json.old", "slots.json.new")
+"""What a board with slots has at the top; `flash_slots.py` fills it."""
+IDENTITY = "hedgerow_boot/identity.json"
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,10 @@ class Contents:
     """umqtt.simple's file; fetched or taken from the cache when None."""
     more: Mapping[str, bytes] = field(default_factory=dict)
     """Files that the configuration names: certificates."""
+    wanted_version: str = ""
+    """Empty: that of this package."""
+    drop_updates: bool = False
+    """Whether a board that takes updates over the air may lose that."""
 
     @property
     def board(self) -> str:
@@ -40,8 +49,8 @@ class Contents:
 
     @property
     def version(self) -> str:
-        """That of this package: the firmware is part of it."""
-        return __version__
+        """The one that was asked for, or this package's: the firmware is part of it."""
+        return self.wanted_version or __version__
 
     @property
     def configuration(self) -> Mapping[str, Any]:
@@ -50,21 +59,29 @@ class Contents:
 
     def layout(self, facts: Facts, configuration: Mapping[str, Any], read: Callable[[str], bytes | None]) -> Layout:
         """All files, compiled for the board's bytecode; sources where it loads none."""
-        files = self._compiled(facts, firmware.collect(self.described, self.umqtt))
-        return Layout({**files, **self.more, CONFIG: encoded(configuration)}, gone=_SLOTS)
+        if not self.drop_updates and read(IDENTITY) is not None:
+            raise FlashError(
+                "this board takes updates over the air, and would not any more: give the key that signs them (--key FILE), "
+                "or --no-updates"
+            )
+        files = of_board(facts, firmware.collect(self.described, self.umqtt))
+        config = json.dumps(checked(configuration), indent=1) + "\n"
+        return Layout({**files, **self.more, CONFIG: config.encode()}, gone=SLOTS)
 
-    def _compiled(self, facts: Facts, files: Mapping[str, bytes]) -> dict[str, bytes]:
-        if not facts.mpy:
-            return dict(files)
-        made = firmware.compiled(files, facts.architecture)
-        firmware.check_board(made, facts.mpy_number)
-        return made
+
+def of_board(facts: Facts, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Files as a board like this loads them."""
+    if not facts.mpy:
+        return dict(files)
+    made = firmware.compiled(files, facts.architecture)
+    firmware.check_board(made, facts.mpy_number)
+    return made
 
 
-def encoded(configuration: Mapping[str, Any]) -> bytes:
-    """`config.json`, checked as the board will check it. FirmwareError that names the key."""
+def checked(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration in one order, as the board will find it right. FirmwareError that names the key."""
     try:
         board_config.check(dict(configuration))
     except ValueError as error:
         raise FirmwareError(f"config.json would be wrong: {error}") from error
-    return (json.dumps(dict(configuration), indent=1, sort_keys=True) + "\n").encode()
+    return dict(sorted(configuration.items()))
