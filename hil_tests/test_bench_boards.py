@@ -1,5 +1,6 @@
 """Boards of the bench, whichever it is: the default one of emulated boards, or a desk of real ones (`--bench desk.yaml`)."""
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -8,14 +9,18 @@ from pathlib import Path
 import pytest
 from adafruit_uf2 import uf2conv
 
-from hil_tests.bench import esp_image
-from hil_tests.bench.bench_file import MicropythonSerial, Power
+from device_fw.tools.errors import FirmwareError
+from hil_tests.bench import board_firmware, desk, esp_image
+from hil_tests.bench.bench_file import MicropythonSerial, Power, load
 from hil_tests.bench.boards import Board, BoardError
 from hil_tests.bench.broker import BenchBroker
 from hil_tests.bench.serial_board import SerialBoard
 from hil_tests.bench.uf2_drive import FLASH_AT, RP2040
 from hil_tests.bench.unix_board import Unavailable, UnixBoard
 from hil_tests.conftest import missing
+from hil_tests.test_linked_board import Ear
+from hil_tests.test_serial_driver import until
+from mappers.driver import Dated
 
 HELLO = b"import machine\nprint('hello from', machine.unique_id().hex(), 'cause', machine.reset_cause())\n"
 CLIENT = """
@@ -129,6 +134,30 @@ def test_the_port_of_a_real_board_is_let_go_for_other_programs(tmp_path: Path) -
         real.close()
 
 
+@pytest.mark.needs("board.push", "board.power", "board.serial-link")
+async def test_a_board_without_a_network_is_heard_on_its_port(board: Board) -> None:
+    config = {"name": "default/b1", "transport": "serial"}
+    try:
+        described = board.board_file
+        files = board_firmware.by_board_file(described, config) if described else board_firmware.files(config)
+    except FirmwareError as error:
+        missing(str(error))
+        raise
+    await asyncio.to_thread(board.push, files)
+    await asyncio.to_thread(board.power_on)
+    await asyncio.to_thread(board.expect, "event=started", 30.0)
+    async with Ear(board.port) as ear:
+        await until(lambda: heard(ear, "temperature") and heard(ear, "led") == "OFF")
+        await ear.driver.write(ear.visitors["led"], "ON")
+        await until(lambda: heard(ear, "led") == "ON")
+
+
+def heard(ear: Ear, name: str) -> object:
+    """The value that a board reported last, with or without its time."""
+    last = ear.last(name)
+    return last.value if isinstance(last, Dated) else last
+
+
 @pytest.mark.needs("board.rom-loader", "board.power")
 def test_an_esp32_in_its_boot_loader_takes_an_image_and_starts_it(board: Board) -> None:
     board.power_on()
@@ -165,3 +194,30 @@ def uf2_image() -> bytes:
         return bytes(uf2conv.convert_to_uf2(b"MicroPython v1.28.0 on 2026-05-01; Raspberry Pi Pico with RP2040\0" * 20))
     finally:
         uf2conv.familyid = 0
+
+
+def test_the_firmware_of_a_real_board_is_what_its_board_file_says(tmp_path: Path) -> None:
+    """On the driver of real boards, at an emulated one's port."""
+    (tmp_path / "board.yaml").write_text(
+        "board: unix\nname: default/b7\nproperties:\n"
+        "  temperature: {driver: simulated}\n  led: {driver: digital_out, pin: 15, values: ['OFF', 'ON']}\n"
+    )
+    (tmp_path / "desk.yaml").write_text(
+        "boards:\n  pico: {kind: micropython-serial, port: none, firmware: board.yaml}\n"
+    )
+    described = load(tmp_path / "desk.yaml")
+    assert desk.lacking(described, ["board.firmware", "board.push"]) == ""
+    (entry,) = described.boards.values()
+    assert isinstance(entry, MicropythonSerial)
+    try:
+        unix = UnixBoard(tmp_path / "unix", heap_kb=160)  # emulated pins take of it, a real board's do not
+        files = board_firmware.by_board_file(Path(entry.firmware), {"host": "127.0.0.1", "port": 1})
+    except (Unavailable, FirmwareError) as error:
+        missing(str(error))
+        raise
+    with unix:
+        entry.port = unix.port
+        real = SerialBoard("pico", entry, tmp_path / "real")
+        real.push(files)
+        real.expect("event=started board=unix device=default/b7", 30)
+        real.close()

@@ -26,7 +26,7 @@ D = f"$hw/events/device/{NAME}/"
 COMES_S = 30.0
 TLS_WAIT_MS = 3000
 
-firmware = pytest.mark.needs("board.push", "board.power", "board.network", "board.console")
+firmware = pytest.mark.needs("board.firmware", "board.push", "board.power", "board.network", "board.console")
 
 
 @pytest.fixture
@@ -40,7 +40,10 @@ def provision(board: Board, **config: object) -> None:
     """Write the firmware and its configuration."""
     quick: dict[str, Any] = {"name": NAME, "timeout_ms": 1000, "keepalive_s": 2, **config}
     try:
-        board.push(board_firmware.files(quick))
+        if board.board_file is not None:
+            board.push(board_firmware.by_board_file(board.board_file, quick))
+        else:
+            board.push(board_firmware.files(quick))
     except FirmwareError as error:
         missing(str(error))
 
@@ -96,6 +99,7 @@ async def test_a_board_notices_a_link_that_is_half_open(board: Board, bench_brok
 
 
 @firmware
+@pytest.mark.needs("board.tls")
 @pytest.mark.parametrize("fault", ["expired", "of another authority", "for another host"])
 def test_a_board_tells_nothing_to_a_broker_whose_certificate_is(
     desk: Desk, board: Board, tmp_path: Path, fault: str
@@ -122,6 +126,7 @@ def test_a_board_tells_nothing_to_a_broker_whose_certificate_is(
 
 
 @firmware
+@pytest.mark.needs("board.tls")
 def test_a_board_reports_to_a_broker_that_it_can_trust(desk: Desk, board: Board, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "ca")
     pair = authority.server()
@@ -136,7 +141,7 @@ def test_a_board_reports_to_a_broker_that_it_can_trust(desk: Desk, board: Board,
     reported(broker, '"temperature"')
 
 
-@pytest.mark.needs("board.push", "board.power", "board.network", "board.fault.full-flash")
+@pytest.mark.needs("board.firmware", "board.push", "board.power", "board.network", "board.fault.full-flash")
 def test_a_board_with_a_full_flash_goes_on_reporting(ready: Board, bench_broker: BenchBroker) -> None:
     ready.power_on()
     reported(bench_broker, '"temperature"')
@@ -145,7 +150,7 @@ def test_a_board_with_a_full_flash_goes_on_reporting(ready: Board, bench_broker:
     reported(bench_broker, '"temperature"')
 
 
-@pytest.mark.needs("board.push", "board.power", "board.network", "board.fault.power-cut-in-write")
+@pytest.mark.needs("board.firmware", "board.push", "board.power", "board.network", "board.fault.power-cut-in-write")
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_board_whose_power_fails_in_a_write_comes_back(ready: Board, bench_broker: BenchBroker, step: int) -> None:
     ready.fault("power-cut-in-write", step)

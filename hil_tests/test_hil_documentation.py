@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from device_fw.tools import board_file
 from hil_tests.bench import desk
 from hil_tests.bench.bench_file import load
 from hil_tests.bench.boards import CAPABILITIES
@@ -19,6 +20,14 @@ def test_the_desk_of_the_page_is_a_bench(tmp_path: Path) -> None:
     bench = load(file)
     assert set(bench.boards) == {"pico", "esp32"}
     assert desk.lacking(bench, ["board.power", "modbus-tcp", "modbus-rtu", "serial", "ble"]) == ""
+
+
+def test_the_board_file_of_the_page_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"(?s)```yaml\n(# pico\.yaml\n.*?)```", PAGE)
+    file = tmp_path / "pico.yaml"
+    file.write_text(example)
+    described = board_file.load(file)
+    assert {"temperature", "led"} <= set(described.properties)
 
 
 def test_every_capability_and_every_kind_stands_in_the_page() -> None:

@@ -129,7 +129,7 @@ import machine, time
 if machine.reset_cause() == machine.WDT_RESET:
     print("bitten")
 else:
-    dog = machine.WDT(timeout=300)
+    dog = machine.WDT(timeout=1000)
     for _ in range(10):
         time.sleep_ms(50)
         dog.feed()

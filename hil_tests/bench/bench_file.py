@@ -76,6 +76,8 @@ class MicropythonSerial(Entry, kw_only=True):
     reset: str = "repl"
     """repl: `machine.reset()`; rts: the line RTS, as on an ESP32's USB bridge."""
     power: Power | None = None
+    firmware: str = ""
+    """Its board file (docs/sensors.md), relative to the bench's file; with it tests of the firmware run on the board."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -178,12 +180,17 @@ def _entry(key: str, content: Any, kinds: Mapping[str, type[Entry]], lines: "_Li
     if kind not in kinds:
         raise lines.error(f"{key}.kind", f"no kind {kind!r}{_meant(str(kind), kinds)}")
     try:
-        return parse(content, kinds[kind], lines.path.name)
+        entry = parse(content, kinds[kind], lines.path.name)
     except ConfigError as error:
         text = str(error)
         inner = re.search(r"`([^`]+)`", text)
         place = f"{key}.{inner[1]}" if inner else key
         raise lines.error(place if place in lines else key, text) from error
+    if isinstance(entry, MicropythonSerial) and entry.firmware:
+        entry.firmware = str(lines.path.parent / entry.firmware)
+        if not Path(entry.firmware).is_file():
+            raise lines.error(f"{key}.firmware", f"there is no {entry.firmware}")
+    return entry
 
 
 def _meant(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:

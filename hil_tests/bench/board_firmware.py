@@ -1,4 +1,7 @@
-"""The project's firmware as files for a board of the bench: compiled, with its configuration."""
+"""The project's firmware as files for a board of the bench: compiled, with its configuration.
+
+An emulated board gets the demo's, with `temperature`, `led` (ON, OFF) and `interval`; a real one what its board file says.
+"""
 
 import functools
 import json
@@ -6,7 +9,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from device_fw.tools import firmware
+from device_fw.tools import board_file, firmware
 
 _ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,6 +21,15 @@ def files(config: Mapping[str, object]) -> dict[str, bytes]:
     """
     made = dict(_compiled(json.dumps({**config, "host": "127.0.0.1", "port": 1883}, sort_keys=True)))
     made["config.json"] = json.dumps(dict(config)).encode()
+    return made
+
+
+def by_board_file(path: Path, config: Mapping[str, object]) -> dict[str, bytes]:
+    """The same for a board that a board file describes (docs/sensors.md); `config` goes before what that file says."""
+    described = board_file.load(path)
+    umqtt = firmware.umqtt_simple(_ROOT / firmware.CACHE) if described.transport == "mqtt" else None
+    made = firmware.compiled(firmware.collect(described, umqtt))
+    made["config.json"] = json.dumps({**described.configuration(), **config}).encode()
     return made
 
 

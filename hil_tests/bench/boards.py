@@ -5,6 +5,7 @@ A capability is a word such as `board.reset` or `modbus-tcp`. A test names those
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from hil_tests.bench.transcript import BoardError, Transcript
@@ -18,8 +19,10 @@ CAPABILITIES = {
     "board.reset": "its reset button",
     "board.power": "its power goes on and off; off is at once, whatever it does",
     "board.network": "its programs reach this machine by TCP",
+    "board.firmware": "the project's firmware runs on it",
+    "board.tls": "MQTT over TLS fits into its memory",
     "board.watchdog": "`machine.WDT` resets it",
-    "board.serial-link": "it runs the serial link's firmware and speaks it on its port",
+    "board.serial-link": "that firmware speaks the serial link on its port",
     "board.rom-loader": "esptool flashes it",
     "board.uf2": "it takes a .uf2 on its drive",
     "board.fault.frozen": "it stops in the middle of what it does, and goes on later",
@@ -76,6 +79,10 @@ class Instrument(Part, Protocol):
 
 class Board(Part, Protocol):
     """A microcontroller board."""
+
+    @property
+    def board_file(self) -> Path | None:
+        """Describes it for the project's firmware (docs/sensors.md); None: it is one of the demo's."""
 
     @property
     def port(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hil_tests.bench.bench_file import BenchFile, Entry
+from hil_tests.bench.bench_file import BOARD_KINDS, INSTRUMENT_KINDS, BenchFile, Entry, MicropythonUnix
 from hil_tests.bench.boards import CAPABILITIES, Board, Instrument, Part
 from hil_tests.bench.broker import BenchBroker, ServerTls
 from hil_tests.bench.kinds import KINDS
@@ -56,21 +56,11 @@ def _none_has(entries: dict[str, Entry], wanted: frozenset[str], were_all_instal
 
 def supportable(needs: Iterable[str], *, were_all_installed: bool = False) -> bool:
     """Whether emulated parts could do this on this machine, whatever the bench's file says."""
-    one_of_each = BenchFile(
-        DEFAULT,
-        "127.0.0.1",
-        {kind.name: Entry(kind=kind.name) for kind in KINDS.values() if kind.emulated and _is_board(kind.capabilities)},
-        {
-            kind.name: Entry(kind=kind.name)
-            for kind in KINDS.values()
-            if kind.emulated and not _is_board(kind.capabilities)
-        },
-    )
+    boards: dict[str, Entry] = {name: Entry(kind=name) for name in BOARD_KINDS if KINDS[name].emulated}
+    boards["micropython-unix"] = MicropythonUnix(kind="micropython-unix", heap_kb=1 << 20)
+    instruments: dict[str, Entry] = {name: Entry(kind=name) for name in INSTRUMENT_KINDS if KINDS[name].emulated}
+    one_of_each = BenchFile(DEFAULT, "127.0.0.1", boards, instruments)
     return not lacking(one_of_each, needs, were_all_installed=were_all_installed)
-
-
-def _is_board(capabilities: Iterable[str]) -> bool:
-    return any(name.startswith("board.") for name in capabilities)
 
 
 class Desk:

@@ -24,6 +24,7 @@ class EmulatedUnixBoard(UnixBoard):
     """MicroPython's Unix port."""
 
     kind = "micropython-unix"
+    board_file: Path | None = None
 
     def __init__(self, name: str, folder: Path, *, heap_kb: int = 96, flash_bytes: int = 1 << 20) -> None:
         super().__init__(folder, heap_kb=heap_kb, flash_bytes=flash_bytes)

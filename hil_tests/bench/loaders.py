@@ -18,6 +18,7 @@ class _Loader:
     """What both have in common: neither has a console before it has a runtime."""
 
     kind: str
+    board_file: Path | None = None
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name

@@ -52,6 +52,11 @@ class SerialBoard:
         self._stop = threading.Event()
 
     @property
+    def board_file(self) -> Path | None:
+        """As the bench's file says."""
+        return Path(self._entry.firmware) if self._entry.firmware else None
+
+    @property
     def port(self) -> str:
         """Its serial port, let go by this object so that another program can open it; the next call here takes it again."""
         self._release()
