@@ -90,6 +90,9 @@ class Link(Protocol):
     def set_callback(self, f: Callable[[bytes, bytes], None]) -> None:
         """What gets topic and payload of each message, from within `connect`, `subscribe` and `poll`."""
 
+    def set_alive(self, alive: Callable[[], None]) -> None:
+        """What to call about once a second while `connect`, `subscribe` or `send` wait: it feeds the watchdog."""
+
     def set_last_will(self, topic: str, msg: str, retain: bool = False, qos: int = 0) -> None:
         """What the other side shall say to itself when the board is lost. Counts from the next `connect`."""
 

@@ -36,7 +36,7 @@ def load(config: "dict[str, Any]") -> "Board":
         return demo.Board(config)
     from device_fw.boards import hardware
 
-    return hardware.Board(config["board"], properties)
+    return hardware.Board(config["board"], properties, watchdog_ms=config["watchdog_ms"])
 
 
 def with_changes(own: "dict[str, dict[str, Any]]", changes: "dict[str, dict[str, Any]]") -> "dict[str, dict[str, Any]]":

@@ -21,14 +21,21 @@ _BUILT_IN = 2026  # an earlier year on the clock: nobody has set it
 class Board:
     """One board and its drivers."""
 
-    def __init__(self, name: str, properties: "dict[str, dict[str, Any]]", buses: "Any" = None) -> None:
-        """A board of that name; `properties` as `config.json` has them. ValueError that names the property which is wrong."""
+    def __init__(
+        self, name: str, properties: "dict[str, dict[str, Any]]", buses: "Any" = None, watchdog_ms: int = 0
+    ) -> None:
+        """A board of that name; `properties` as `config.json` has them. ValueError that names the property which is wrong.
+
+        `watchdog_ms`: how long the watchdog waits, 0: there is none; what is more than the board's can wait is cut.
+        """
         self._features = _module("boards", name)
         if buses is None:
             import machine
 
             buses = Buses(machine, self._features, time.ticks_ms, time.ticks_diff)  # type: ignore[attr-defined]
         self._buses = buses
+        self._watchdog_ms = min(watchdog_ms, self._features.WATCHDOG_MS)
+        self._watchdog: "Any" = None
         self.properties: "dict[str, Property]" = {}
         self._sources: "list[Source]" = []
         self._of: "dict[str, Source]" = {}
@@ -101,9 +108,15 @@ class Board:
         machine.RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
 
     def alive(self) -> None:
-        """What the board wants at every turn."""
+        """What the board wants at every turn. The first one arms the watchdog, if the configuration wants one."""
         if hasattr(self._features, "alive"):
             self._features.alive()
+        if self._watchdog_ms:
+            if self._watchdog is None:
+                import machine
+
+                self._watchdog = machine.WDT(timeout=self._watchdog_ms)
+            self._watchdog.feed()
 
 
 def _epoch_s() -> int:

@@ -29,6 +29,7 @@ DEFAULTS: "dict[str, object]" = {
     "heartbeat_ms": 60000,  # everything is reported at least this often
     "keepalive_s": 30,  # MQTT's; a silent broker is noticed after half of it and timeout_ms; 0: never, unless we send
     "timeout_ms": 5000,  # of every wait on the link
+    "watchdog_ms": 0,  # a board that makes no progress for so long is reset; 0: it is not; boards limit it, an RP2 to 8388
     "max_packet": 16384,  # bytes; larger messages are skipped
     "journal_kb": 64,  # of flash, at most, for readings of properties with `log` while there is no link
     "seed": 1,  # of a simulated sensor
@@ -51,7 +52,9 @@ def check(values: object) -> "dict[str, Any]":
         wanted = str if default is None else type(default)
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise ValueError("key {}: {!r} is no {}".format(key, value, wanted.__name__))
-        if isinstance(value, int) and value < 1 and key not in ("keepalive_s", "seed"):  # there, 0 means something
+        if (
+            isinstance(value, int) and value < 1 and key not in ("keepalive_s", "seed", "watchdog_ms")
+        ):  # there, 0 means something
             raise ValueError("key {}: {} is not above 0".format(key, value))
         if isinstance(value, int) and value > 65535 and key in ("port", "keepalive_s"):
             raise ValueError("key {}: {} is above 65535".format(key, value))

@@ -26,6 +26,7 @@ from device_fw.firmware.ticks import Clock
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from device_fw.contracts import Board
@@ -88,6 +89,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         self.max_packet = max_packet
         self.acknowledged = 0  # PUBACKs on this connection
         self._trust = trust
+        self.alive = _nothing
         self.skipped = 0  # packets larger than max_packet, since the start
         self._clock = Clock()
         self._poller: "Any" = None
@@ -103,6 +105,10 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         self._reader = mqtt.Reader(self.max_packet)
 
     # What a station calls.
+
+    def set_alive(self, alive: "Callable[[], None]") -> None:
+        """What to call once a second while a call waits for the broker."""
+        self.alive = alive
 
     @property
     def peer(self) -> str:
@@ -132,7 +138,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         now = self._clock.now()
         wait_ms = self.timeout_ms if timeout is None else timeout * 1000
         deadline = now + wait_ms
-        self.sock = dial(self.server, self.port, deadline, self._clock)
+        self.sock = dial(self.server, self.port, deadline, self._clock, self.alive)
         with self._closing_on_error:
             self._reset(now)
             self.acknowledged = 0
@@ -250,7 +256,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
             rest = rest[taken or 0 :]
             if not rest:
                 return
-            if ready(self.sock, select.POLLOUT, deadline - self._clock.now()) & LOST:
+            if ready(self.sock, select.POLLOUT, deadline - self._clock.now(), self.alive) & LOST:
                 raise LinkError("connection lost while writing")
 
     # In.
@@ -265,7 +271,8 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
             if left <= 0:
                 raise LinkError("no CONNACK" if kind == mqtt.CONNACK else "no SUBACK")
             if not self._receive():
-                self._poller.poll(left)
+                self._poller.poll(min(left, 1000))
+                self.alive()
 
     def _receive(self) -> bool:
         """Read and handle what has come, within reason; whether there was anything."""
@@ -339,6 +346,10 @@ class _ClosingOnError:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if error is not None:
             self._link.close()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _lighten(base: "Any") -> None:

@@ -29,6 +29,7 @@ _CHUNK = 256  # bytes taken at a time
 _READS_A_POLL = 16  # a flood must not keep the board from its sensors
 _PIECE = 64  # bytes written at a time
 _CONTROL_MS = 50
+_SLICE_MS = 1000  # the longest wait without a sign of life
 _STALE_MS = 1000
 _CONTROLS = (b"\r\x03", b"\r\x03\x03", b"\x03", b"\x03\x03")
 _KINDS = {code: kind for kind, code in CODES.items()}
@@ -86,6 +87,7 @@ class SerialLink:
         self._one = bytearray(1)
         self._clock = Clock()
         self._callback: "Callable[[bytes, bytes], None] | None" = None
+        self._alive: "Callable[[], None] | None" = None
         self._epoch_ms = 0
         self._came_ms = 0  # when the last byte came
         self._open = False
@@ -115,6 +117,10 @@ class SerialLink:
         """What gets topic and payload of each message."""
         self._callback = f
 
+    def set_alive(self, alive: "Callable[[], None]") -> None:
+        """What to call once a second while `connect` waits."""
+        self._alive = alive
+
     def set_last_will(self, topic: str, msg: str, retain: bool = False, qos: int = 0) -> None:
         """Nothing: the gateway knows by the link when the board is lost."""
 
@@ -133,7 +139,9 @@ class SerialLink:
                 left = deadline - self._clock.now()
                 if left <= 0:
                     raise LinkError("no gateway answers")
-                self._turn(left)
+                self._turn(min(left, _SLICE_MS))
+                if self._alive is not None:
+                    self._alive()
         except BaseException:
             self.close()
             raise

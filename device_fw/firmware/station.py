@@ -52,9 +52,11 @@ class Station:
         self._reachable = network is None
         self._own = tuple(updater.properties()) if updater is not None else ()  # the updater's, not the board's
         self._acknowledged = 0
+        self._slow = False  # the readings of the last turn
         self._connect_ms = 0  # when the next try is due
         self._failures: "dict[str, str]" = {}  # sensors that do not answer, and why
         link.set_callback(self._on_message)
+        link.set_alive(self._alive)
         topic, payload, qos = agent.last_will()
         link.set_last_will(topic, payload, qos=qos)
 
@@ -69,13 +71,14 @@ class Station:
 
     def step(self) -> None:
         """One turn, of a second at most (unless connecting takes longer: at most the link's own deadlines)."""
-        self._feed()
+        self._alive()
         now = self._clock.now()
         self._ask_the_time(now)
         for name in self._board.due(now):
             self._sample(name, now)
         for name in self._own:
             self._sample(name, now)
+        self._note_slowness(self._clock.now() - now)
         try:
             self._reach(now)
             if self._link.connected:
@@ -88,6 +91,19 @@ class Station:
                 sleep_ms(self._pause())
         except (OSError, MemoryError) as error:
             self._lost(error)
+
+    def _alive(self) -> None:
+        """Feed the watchdog: at each turn, and within the link's waits, which all end."""
+        self._board.alive()
+        if self._updater is not None:
+            self._updater.alive(self._clock.now())
+
+    def _note_slowness(self, took_ms: int) -> None:
+        """Readings should take no time: a driver that waits holds up all else, and what never ends is for the watchdog."""
+        slow = took_ms >= _TURN_MS
+        if slow and not self._slow:
+            log("sensors_slow", ms=took_ms)
+        self._slow = slow
 
     def _reach(self, now: int) -> None:
         """Keep to the network; a link without one is lost at once, and tried at once when it is back."""
@@ -161,21 +177,15 @@ class Station:
         gc.collect()
         self._acknowledged = 0
         self._link.connect()
-        self._feed()
+        self._alive()
         self._link.subscribe(*self._agent.subscriptions)
         if self._updater is not None:
-            self._feed()
+            self._alive()
             self._link.subscribe(*[topics.of_device(self._agent.device, kind) for kind in self._updater.kinds])
         if self._journal is not None:
             self._journal.save()  # so that it goes out in order, with what was written before
         self._agent.connected(self._clock.now())
         log("connected", to=self._link.peer)
-
-    def _feed(self) -> None:
-        """Between two waits: each may take the link's whole deadline, and a watchdog waits no longer than 8 s on some boards."""
-        self._board.alive()
-        if self._updater is not None:
-            self._updater.alive(self._clock.now())
 
     def _lost(self, error: "OSError | MemoryError") -> None:
         self._link.close()

@@ -9,11 +9,13 @@ import socket
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from device_fw.firmware.ticks import Clock
 
 LOST = select.POLLERR | select.POLLHUP
+_SLICE_MS = 1000  # the longest wait without a sign of life
 _IPPROTO_TCP = 6  # Linux and lwIP agree on these numbers, and few ports name them
 _TCP_NODELAY = 1
 
@@ -22,13 +24,16 @@ class LinkError(OSError):
     """The link is of no use any more: silent, closed or garbled."""
 
 
-def dial(host: "str | bytes", port: int, deadline: int, clock: "Clock") -> "Any":
-    """A connected, non-blocking socket without Nagle's delay; the last address's error when none answers by the deadline."""
+def dial(host: "str | bytes", port: int, deadline: int, clock: "Clock", alive: "Callable[[], None]") -> "Any":
+    """A connected, non-blocking socket without Nagle's delay; the last address's error when none answers by the deadline.
+
+    `alive` is called at least once a second.
+    """
     failure: OSError = LinkError("no address for " + str(host))
     for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
         sock = socket.socket(family, kind, protocol)
         try:
-            _connect(sock, address, deadline - clock.now())
+            _connect(sock, address, deadline - clock.now(), alive)
             return sock
         except OSError as error:
             sock.close()
@@ -36,14 +41,14 @@ def dial(host: "str | bytes", port: int, deadline: int, clock: "Clock") -> "Any"
     raise failure
 
 
-def _connect(sock: "Any", address: "Any", wait_ms: int) -> None:
+def _connect(sock: "Any", address: "Any", wait_ms: int, alive: "Callable[[], None]") -> None:
     sock.setblocking(False)
     try:
         sock.connect(address)
     except OSError as error:
         if error.errno != errno.EINPROGRESS:
             raise
-    if ready(sock, select.POLLOUT, wait_ms) & LOST:
+    if ready(sock, select.POLLOUT, wait_ms, alive) & LOST:
         raise LinkError("connection refused or host unreachable")
     try:
         sock.setsockopt(_IPPROTO_TCP, _TCP_NODELAY, 1)
@@ -51,11 +56,14 @@ def _connect(sock: "Any", address: "Any", wait_ms: int) -> None:
         pass
 
 
-def ready(sock: "Any", event: int, wait_ms: int) -> int:
+def ready(sock: "Any", event: int, wait_ms: int, alive: "Callable[[], None]") -> int:
     """The events a socket has within the time; LinkError when none."""
     poller = select.poll()
     poller.register(sock, event)
-    found: "list[Any]" = poller.poll(wait_ms) if wait_ms > 0 else []
-    if not found:
-        raise LinkError("no answer in time")
-    return int(found[0][1])
+    while wait_ms > 0:
+        found: "list[Any]" = poller.poll(min(wait_ms, _SLICE_MS))
+        if found:
+            return int(found[0][1])
+        wait_ms -= _SLICE_MS
+        alive()
+    raise LinkError("no answer in time")

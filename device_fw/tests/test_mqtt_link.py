@@ -185,6 +185,22 @@ async def test_no_connack_comes(on_micropython: RunOnMicroPython, faulty: Faulty
     assert await on_micropython("print(fails(link.connect))", port=faulty.port) == ["LinkError: no CONNACK"]
 
 
+async def test_a_watchdog_is_fed_within_the_longest_waits(
+    on_micropython: RunOnMicroPython, faulty: FaultyBroker
+) -> None:
+    await faulty.change(connack=None)
+    code = """
+fed = []
+link.set_alive(lambda: fed.append(clock.now()))
+begin = clock.now()
+print(fails(link.connect))
+times = [begin] + fed + [clock.now()]
+print(len(fed) > 1, max([b - a for a, b in zip(times, times[1:])]) < 2000)
+"""
+    out = await on_micropython(code, port=faulty.port, timeout_ms=2500)
+    assert out == ["LinkError: no CONNACK", "True True"]
+
+
 async def test_the_connection_is_refused(on_micropython: RunOnMicroPython, faulty: FaultyBroker) -> None:
     await faulty.change(connack=5)
     assert await on_micropython("print(fails(link.connect))", port=faulty.port) == [
