@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from device_fw.firmware.station import Station
 
-_FOR_BUILDING = ("config", "parts")
+_FOR_BUILDING = ("device_fw.firmware.config", "device_fw.firmware.parts", "device_fw.boards.own", "device_fw.boards")
 
 
 def main() -> None:
@@ -39,10 +39,10 @@ def build() -> "tuple[Station, dict[str, str]]":
 
 def forget() -> None:
     """Let go of what only building needed: a tenth of the heap that a board works with."""
-    package = sys.modules[__name__.rpartition(".")[0]]
     for name in _FOR_BUILDING:
-        del sys.modules[package.__name__ + "." + name]
-        delattr(package, name)
+        package, _, last = name.rpartition(".")
+        if sys.modules.pop(name, None) is not None:
+            delattr(sys.modules[package], last)
 
 
 def settle_heap() -> "dict[str, int]":

@@ -1,7 +1,7 @@
 """The MQTT link of a board: umqtt.simple's client, repaired where a board on a roof would hang.
 
-`MQTTClient` gives the names (`connect`, `subscribe`, `publish`, `check_msg`, `wait_msg`, `ping`, `disconnect`, `sock`, `pid`,
-`cb`, the last will), in the version of PyPI (1.3.4) as in micropython-lib's newer one; nothing else of it is used.
+`MQTTClient` gives the names (`connect`, `subscribe`, `ping`, `sock`, `pid`, `cb`, the last will; the others, which a station does
+not need, are in `mqtt_client.py`), in the version of PyPI (1.3.4) as in micropython-lib's newer one; nothing else is used of it.
 Replaced is what moves bytes:
 
 - every wait has a deadline of `timeout_ms`: connecting, CONNACK, SUBACK, PUBACK, PINGRESP, a peer that no longer reads;
@@ -205,35 +205,11 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
             except OSError:  # already broken: nothing to save
                 pass
 
-    # umqtt.simple's other names, with deadlines.
-
-    def publish(self, topic: "str | bytes", msg: "str | bytes", retain: bool = False, qos: int = 0) -> None:
-        """Send a message; at QoS 1 wait for its PUBACK, handling other packets meanwhile."""
-        self.send(topic, msg, qos, retain)
-        while self._waiting:
-            self.poll(self.timeout_ms)
-
-    def check_msg(self) -> bool:
-        """`poll` without waiting."""
-        return self.poll()
-
-    def wait_msg(self) -> bool:
-        """Wait until something came. A link that stays alive and silent keeps the caller here, pinging."""
-        while not self.poll(self.timeout_ms):
-            pass
-        return True
-
     def ping(self) -> None:
         """Send a PINGREQ; `poll` raises when its answer is late."""
         with self._closing_on_error:
             self._write(mqtt.PINGREQ, b"")
             self._pinged_ms = self._sent_ms
-
-    def disconnect(self) -> None:
-        """Take leave, so that the broker does not announce the last will, and close."""
-        with self._closing_on_error:
-            self._write(mqtt.DISCONNECT, b"")
-        self.close()
 
     # Out.
 

@@ -7,6 +7,7 @@ Nothing is skipped where the platform has it: without MicroPython or mosquitto t
 import asyncio
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -58,18 +59,20 @@ def umqtt(micropython: None) -> Path:
 
 @pytest.fixture(scope="session")
 def flash(umqtt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with everything that a board has, to import from."""
+    """A folder with everything that a board has, and `mqtt_client.py`, to import from."""
     folder = tmp_path_factory.mktemp("flash")
     firmware.assemble(folder, {"name": "default/b1", "host": "127.0.0.1"}, umqtt)
+    shutil.copy(ROOT / "device_fw/firmware/mqtt_client.py", folder / "device_fw/firmware")
     return folder
 
 
 _PRELUDE = """
 import json
-from device_fw.firmware.mqtt_link import LinkError, MqttLink, Refused
+from device_fw.firmware.mqtt_client import MqttClient
+from device_fw.firmware.mqtt_link import LinkError, Refused
 from device_fw.firmware.ticks import Clock
 clock = Clock()
-link = MqttLink("default/b1", "127.0.0.1", {port}, **{options!r})
+link = MqttClient("default/b1", "127.0.0.1", {port}, **{options!r})
 got = []
 link.set_callback(lambda topic, payload: got.append((topic, payload)))
 def fails(call, *arguments):

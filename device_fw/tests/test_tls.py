@@ -29,7 +29,9 @@ ROUND_TRIPS = """
 link.connect()
 link.subscribe("t")
 for number in range(200):
-    link.publish("t", str(number) + "x" * (number * 20), qos=1)
+    link.send("t", str(number) + "x" * (number * 20))
+    while not link.idle:
+        link.poll(5000)
 while len(got) < 200:
     link.poll(500)
 print(got == [(b"t", (str(number) + "x" * (number * 20)).encode()) for number in range(200)], link.acknowledged)
