@@ -36,6 +36,11 @@ main()
 def build(version: str, counter: int, files: Mapping[str, bytes | None] | None = None, **changes: object) -> Image:
     """The firmware as an image; `files` replace its own (None takes one out), `changes` are arguments of `image.build`."""
     content = {**sources(), "version.txt": version.encode(), **(files or {})}
+    return signed({p: c for p, c in content.items() if c is not None}, version, counter, **changes)
+
+
+def signed(files: Mapping[str, bytes], version: str, counter: int, **changes: object) -> Image:
+    """These files as an image."""
     wanted: dict[str, object] = {
         "version": version,
         "counter": counter,
@@ -46,7 +51,7 @@ def build(version: str, counter: int, files: Mapping[str, bytes | None] | None =
         "key": KEY,
         **changes,
     }
-    return image.build({p: c for p, c in content.items() if c is not None}, **wanted)  # type: ignore[arg-type]
+    return image.build(files, **wanted)  # type: ignore[arg-type]
 
 
 def flash(running: Image, device: str, port: int, *, watchdog_ms: int = 5000, trial_s: int = 60) -> dict[str, bytes]:
