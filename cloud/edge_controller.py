@@ -196,7 +196,8 @@ class EdgeController:
             return Request("PATCH", NODES.path(name=node.name), labels, MERGE_PATCH)
         now = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         report = node.report if node.report != node.saved_report else None
-        status = node_status.status_patch(node.object, _ready(node), report, now)
+        conditions = node.report.conditions if node.linked and node.report is not None else ()
+        status = node_status.status_patch(node.object, _ready(node), report, conditions, now)
         if status is None:
             return None
         node.flying_report = node.report
@@ -264,7 +265,7 @@ class EdgeController:
         return True
 
 
-def _ready(node: _Node) -> tuple[str, str, str] | None:
+def _ready(node: _Node) -> tuple[node_status.Status, str, str] | None:
     """The Ready condition a Node should have: status, reason, message; None to leave it."""
     if node.linked:
         return TRUE, LINK_UP, "edgecore is connected"

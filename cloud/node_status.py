@@ -1,7 +1,8 @@
 """A Node as Kubernetes knows it and as its edge reports it: what to create, and what to patch. No I/O."""
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct, field
@@ -10,9 +11,14 @@ from edgewire.message import UNREADABLE
 
 EDGE_LABEL = "node-role.kubernetes.io/edge"
 """Marks the nodes that are cloudcore's; others are not touched."""
+OWN_LABELS = "hedgerow.dev/"
+"""What the names of labels begin with that an edge may set of its own; others could attract what is not meant for it."""
 HOSTNAME_LABEL, ARCH_LABEL, OS_LABEL = "kubernetes.io/hostname", "kubernetes.io/arch", "kubernetes.io/os"
 
-READY, TRUE, UNKNOWN = "Ready", "True", "Unknown"
+Status = Literal["True", "False", "Unknown"]
+READY = "Ready"
+TRUE: Literal["True"] = "True"
+UNKNOWN: Literal["Unknown"] = "Unknown"
 
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 # uname's words to Go's, which Kubernetes uses.
@@ -26,6 +32,15 @@ class Address(Struct, frozen=True):
     type: str = "InternalIP"
 
 
+class Condition(Struct, frozen=True):
+    """One condition of a node, without its times."""
+
+    type: str
+    status: Status
+    reason: str = ""
+    message: str = ""
+
+
 class NodeReport(Struct, frozen=True):
     """What an edge says of its node; everything may be missing."""
 
@@ -35,9 +50,21 @@ class NodeReport(Struct, frozen=True):
     kernel: str = ""
     os_image: str = ""
     edgecore_version: str = ""
+    machine_id: str = ""
+    boot_id: str = ""
+    system_uuid: str = ""
+    runtime: str = ""
+    """What runs its pods, with a version: `process://0.1.0`. Empty where nothing does."""
     cpus: int = 0
     memory_bytes: int = 0
+    reserved_memory_bytes: int = 0
+    """Of that, what pods cannot ask for."""
+    storage_bytes: int = 0
+    pods: int = 0
+    """How many pods it takes."""
     addresses: list[str | Address] = []
+    labels: dict[str, str] = {}
+    conditions: list[Condition] = []
 
 
 class _Metadata(Struct, rename="camel"):
@@ -51,6 +78,7 @@ class _Status(Struct, rename="camel"):
     conditions: list[dict[str, Any]] = []
     addresses: list[dict[str, Any]] = []
     capacity: dict[str, Any] = field(default_factory=dict)
+    allocatable: dict[str, Any] = field(default_factory=dict)
     node_info: dict[str, Any] = field(default_factory=dict)
 
 
@@ -94,6 +122,7 @@ def labels_of(report: NodeReport | None) -> dict[str, str]:
     if report is None:
         return {}
     labels = {
+        **{name: value for name, value in report.labels.items() if name.startswith(OWN_LABELS)},
         HOSTNAME_LABEL: report.hostname,
         ARCH_LABEL: _ARCHITECTURES.get(report.arch, report.arch),
         OS_LABEL: report.os.lower(),
@@ -109,53 +138,85 @@ def label_patch(node: NodeObject, report: NodeReport | None) -> bytes | None:
 
 
 def status_patch(
-    node: NodeObject, ready: tuple[str, str, str] | None, report: NodeReport | None, now: str
+    node: NodeObject,
+    ready: tuple[Status, str, str] | None,
+    report: NodeReport | None,
+    conditions: Sequence[Condition],
+    now: str,
 ) -> bytes | None:
     """The merge patch of a Node's status, or None when it says all that already.
 
-    `ready` is the Ready condition's status, reason and message, None to leave it; `now` is RFC 3339.
+    `ready` is the Ready condition's status, reason and message, None to leave it; `conditions` are what the others should
+    be, of the report nothing but these when it is None; `now` is RFC 3339.
     """
     changes: dict[str, Any] = {}
+    wanted = [condition for condition in conditions if condition.type != READY]
     if ready is not None and ready[0] != node.ready:
-        others = [c for c in node.status.conditions if c.get("type") != READY]
-        status, reason, message = ready
-        times = {"lastHeartbeatTime": now, "lastTransitionTime": now}
-        condition = {"type": READY, "status": status, "reason": reason, "message": message, **times}
-        changes["conditions"] = [*others, condition]
+        wanted.append(Condition(READY, *ready))
     if report is not None:
-        info, capacity, addresses = _node_info(report), _capacity(report), _addresses(report)
+        info, addresses = _node_info(report), _addresses(report)
         if any(node.status.node_info.get(name) != value for name, value in info.items()):
             changes["nodeInfo"] = info
+        capacity, allocatable = _capacity(report), _allocatable(report)
         if any(node.status.capacity.get(name) != value for name, value in capacity.items()):
-            changes["capacity"] = changes["allocatable"] = capacity
+            changes["capacity"] = capacity
+        if any(node.status.allocatable.get(name) != value for name, value in allocatable.items()):
+            changes["allocatable"] = allocatable
         if addresses and addresses != node.status.addresses:
             changes["addresses"] = addresses
+    merged = _conditions(node.status.conditions, wanted, now)
+    if merged != node.status.conditions:
+        changes["conditions"] = merged
     return _encoder.encode({"status": changes}) if changes else None
+
+
+def _conditions(present: list[dict[str, Any]], wanted: list[Condition], now: str) -> list[dict[str, Any]]:
+    """The conditions with those that are wanted: a new status has a new time, the rest stays as it is."""
+    conditions = {str(condition.get("type")): condition for condition in present}
+    for new in wanted:
+        old = conditions.get(new.type, {})
+        fields = {"type": new.type, "status": new.status, "reason": new.reason, "message": new.message}
+        if any(old.get(name) != value for name, value in fields.items()):
+            since = old.get("lastTransitionTime") if old.get("status") == new.status else None
+            conditions[new.type] = {**fields, "lastHeartbeatTime": now, "lastTransitionTime": since or now}
+    return list(conditions.values())
 
 
 def _node_info(report: NodeReport) -> dict[str, str]:
     # The API requires every one of these; cloudcore knows nothing of the empty ones.
     return {
         "architecture": _ARCHITECTURES.get(report.arch, report.arch),
-        "bootID": "",
-        "containerRuntimeVersion": "",
+        "bootID": report.boot_id,
+        "containerRuntimeVersion": report.runtime,
         "kernelVersion": report.kernel,
         "kubeProxyVersion": "",
         "kubeletVersion": report.edgecore_version,
-        "machineID": "",
+        "machineID": report.machine_id,
         "operatingSystem": report.os.lower(),
         "osImage": report.os_image,
-        "systemUUID": "",
+        "systemUUID": report.system_uuid,
     }
 
 
 def _capacity(report: NodeReport) -> dict[str, str]:
-    capacity = {"pods": "0"}  # nothing is scheduled to a node that runs no pods
+    capacity = {"pods": str(report.pods)}  # none are scheduled to a node that runs no pods
     if report.cpus > 0:
         capacity["cpu"] = str(report.cpus)
     if report.memory_bytes > 0:
         capacity["memory"] = f"{report.memory_bytes // 1024}Ki"
+    if report.storage_bytes > 0:
+        capacity["ephemeral-storage"] = f"{report.storage_bytes // 1024}Ki"
     return capacity
+
+
+def _allocatable(report: NodeReport) -> dict[str, str]:
+    """What pods may ask for: not the last tenth of the disk, at which the node is short of it."""
+    allocatable = _capacity(report)
+    if "memory" in allocatable:
+        allocatable["memory"] = f"{max(0, report.memory_bytes - report.reserved_memory_bytes) // 1024}Ki"
+    if "ephemeral-storage" in allocatable:
+        allocatable["ephemeral-storage"] = f"{report.storage_bytes * 9 // 10 // 1024}Ki"
+    return allocatable
 
 
 def _addresses(report: NodeReport) -> list[dict[str, str]]:

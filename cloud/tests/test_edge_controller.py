@@ -21,6 +21,8 @@ FULL = {
     "memory_bytes": 4 << 30,
     "addresses": ["10.0.0.7"],
 }
+WELL = {"type": "DiskPressure", "status": "False", "reason": "HasNoDiskPressure", "message": "enough"}
+SHORT = {"type": "DiskPressure", "status": "True", "reason": "HasDiskPressure", "message": "short"}
 
 
 @pytest.fixture
@@ -231,4 +233,67 @@ def test_a_node_object_made_by_somebody_at_the_same_moment_is_taken(desk: Desk) 
     desk.reject = lambda request: answers.pop() if answers and request.method == "POST" else None
     desk.connect()
     desk.wait(1)
+    assert ready(desk)["status"] == "True"
+
+
+def test_what_pods_may_ask_for_is_less_than_what_there_is(desk: Desk) -> None:
+    edge = desk.connect()
+    room = {"reserved_memory_bytes": 1 << 30, "storage_bytes": 10 << 20, "pods": 110, "runtime": "process://1"}
+    tell(desk, edge, {**FULL, **room})
+    status = desk.stored[NODE]["status"]
+    assert status["capacity"] == {"cpu": "4", "memory": "4194304Ki", "pods": "110", "ephemeral-storage": "10240Ki"}
+    assert status["allocatable"] == {"cpu": "4", "memory": "3145728Ki", "pods": "110", "ephemeral-storage": "9216Ki"}
+    assert status["nodeInfo"]["containerRuntimeVersion"] == "process://1"
+
+
+def test_an_edge_sets_labels_of_its_own_domain_only(desk: Desk) -> None:
+    edge = desk.connect()
+    labels = {"hedgerow.dev/board": "raspberry-pi-4", "node-role.kubernetes.io/control-plane": "x", "zone": "a"}
+    tell(desk, edge, {**FULL, "labels": labels})
+    found = desk.stored[NODE]["metadata"]["labels"]
+    assert found["hedgerow.dev/board"] == "raspberry-pi-4"
+    assert found.keys().isdisjoint({"node-role.kubernetes.io/control-plane", "zone"})
+
+
+def condition_of(desk: Desk, type: str) -> dict[str, Any]:
+    [found] = [c for c in desk.stored[NODE]["status"]["conditions"] if c["type"] == type]
+    return dict(found)
+
+
+def test_conditions_are_those_of_the_machine_each_with_the_time_it_changed(desk: Desk) -> None:
+    edge = desk.connect()
+    tell(desk, edge, {**FULL, "conditions": [WELL]})
+    since = condition_of(desk, "DiskPressure")["lastTransitionTime"]
+    assert condition_of(desk, "DiskPressure") | {"lastHeartbeatTime": since} == {
+        **WELL,
+        "lastHeartbeatTime": since,
+        "lastTransitionTime": since,
+    }
+    desk.wait(5)
+    tell(desk, edge, {**FULL, "conditions": [SHORT]})
+    assert condition_of(desk, "DiskPressure")["status"] == "True"
+    assert condition_of(desk, "DiskPressure")["lastTransitionTime"] > since
+    assert ready(desk)["status"] == "True"
+
+
+def test_conditions_that_a_cluster_made_unknown_meanwhile_come_back_with_the_node(desk: Desk) -> None:
+    edge = desk.connect()
+    tell(desk, edge, {**FULL, "conditions": [WELL]})
+    desk.disconnect(edge)
+    node = desk.stored[NODE]
+    node["status"]["conditions"] = [
+        {"type": "Ready", "status": "Unknown"},
+        {"type": "DiskPressure", "status": "Unknown", "reason": "NodeStatusUnknown"},
+    ]
+    desk.put(node)
+    desk.wait(5)
+    assert condition_of(desk, "DiskPressure")["status"] == "Unknown"
+    edge = desk.connect()
+    tell(desk, edge, {**FULL, "conditions": [WELL]})
+    assert condition_of(desk, "DiskPressure")["status"] == "False"
+
+
+def test_a_machine_does_not_say_whether_its_node_is_ready(desk: Desk) -> None:
+    edge = desk.connect()
+    tell(desk, edge, {**FULL, "conditions": [{"type": "Ready", "status": "False", "reason": "x", "message": ""}]})
     assert ready(desk)["status"] == "True"
