@@ -1,9 +1,10 @@
 """`python -m cloud [cloudcore.yaml]`, or `cloudcore`: the map of the process.
 
 Kubernetes ── Kube ─┬─ Follower: Nodes ───────────────> EdgeController ───┬─> Sessions ── CloudHub ══ nodes
+                    ├─ Follower: Pods, ConfigMaps, Secrets -> PodController┤
                     ├─ Follower: DeviceModels, Devices -> DeviceController ┤
                     ├─ Follower: DeviceFirmwares, images -> FirmwareController ┘
-                    └─ WriteService <── Writes <── all controllers
+                    └─ WriteService <── Writes <── all controllers, EventController
 """
 
 import argparse
@@ -19,11 +20,13 @@ from cloud.config import CloudCoreConfig
 from cloud.definitions import Definitions
 from cloud.device_controller import DeviceController
 from cloud.edge_controller import EdgeController
+from cloud.event_controller import EventController
 from cloud.firmware_controller import FirmwareController
 from cloud.firmware_objects import PART_LABEL
 from cloud.kube import Kube
 from cloud.kube_sync import Follower, Ticker, WriteService
-from cloud.objects import CONFIGMAPS, DEVICE_FIRMWARES, DEVICE_MODELS, DEVICES, NODES
+from cloud.objects import CONFIGMAPS, DEVICE_FIRMWARES, DEVICE_MODELS, DEVICES, NODES, PODS, SECRETS
+from cloud.pod_controller import PodController
 from cloud.sessions import Sessions
 from cloud.writes import Writes
 from edgewire.config import ConfigError, load
@@ -60,7 +63,11 @@ class CloudCore:
         nodes = EdgeController(node_writes, now)
         firmware_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         firmware = FirmwareController(sessions, firmware_writes)
-        sessions.attach([nodes, devices, firmware], [devices, firmware])
+        pod_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
+        event_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
+        pods = PodController(sessions, pod_writes)
+        events = EventController(event_writes)
+        sessions.attach([nodes, devices, firmware, pods, events], [devices, firmware, pods])
         self.hub = CloudHub(sessions, tls, settings.host, settings.port)
         self.services: list[Service] = [
             *([Definitions(kube)] if settings.install_crds else []),
@@ -69,9 +76,14 @@ class CloudCore:
             Follower(kube, DEVICES, devices.device_event, firmware.device_event),
             Follower(kube, CONFIGMAPS, firmware.part_event, selector=PART_LABEL),
             Follower(kube, DEVICE_FIRMWARES, firmware.firmware_event),
+            Follower(kube, CONFIGMAPS, pods.config_map_event, selector=f"!{PART_LABEL}"),
+            Follower(kube, SECRETS, pods.secret_event),
+            Follower(kube, PODS, pods.pod_event),
             WriteService("write nodes", kube, node_writes, nodes),
             WriteService("write devices", kube, device_writes, devices),
             WriteService("write rollouts", kube, firmware_writes, firmware),
+            WriteService("write pods", kube, pod_writes, pods),
+            WriteService("write events", kube, event_writes, events),
             Ticker("heartbeats", nodes.tick),
             Ticker("rollouts", firmware.tick),
             # Nodes are let in when everything is known that they may be compared with.

@@ -17,6 +17,7 @@ NO_ANSWER = 0
 """The status of an `Answer` when the API server gave none."""
 
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 JSON = "application/json"
 
 _KEY_DELAY_S = {403: 5.0, 409: 0.2}

@@ -8,14 +8,10 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-DEVICE, DEVICE_MODEL, POD, CONFIGMAP, SECRET, NODE_STATUS = (
-    "device",
-    "devicemodel",
-    "pod",
-    "configmap",
-    "secret",
-    "nodestatus",
-)
+DEVICE, DEVICE_MODEL, POD, CONFIGMAP, SECRET = "device", "devicemodel", "pod", "configmap", "secret"
+"""What a node has of the cloud's."""
+NODE_STATUS, POD_STATUS, EVENT = "nodestatus", "podstatus", "event"
+"""What a node tells; events are Hedgerow's own."""
 ROLLOUT, FIRMWARE_PART = "devicefirmware", "firmwarepart"
 """A gateway's plan of a rollout, whose reports go by the same name, and a part of a firmware image (Hedgerow's own)."""
 
@@ -94,10 +90,12 @@ class ObjectMeta(Struct, frozen=True, rename="camel"):
     generation: int = 0
 
 
-def version(metadata: ObjectMeta) -> str:
+def version(metadata: ObjectMeta, type: str = "") -> str:
     """Which version of an object somebody has, as far as the edge is concerned.
 
     Kubernetes counts an object's edits of `spec` in `generation`; its resource version also moves with each status, which
-    is the edge's own doing. So it is `<uid>.<generation>` where there is a generation, else the resource version.
+    is the edge's own doing. So it is `<uid>.<generation>` where there is a generation, else the resource version. A pod's
+    containers see its labels and annotations too, which no generation counts: it is the resource version there.
     """
-    return f"{metadata.uid}.{metadata.generation}" if metadata.generation else metadata.resource_version
+    counts = metadata.generation and type != POD
+    return f"{metadata.uid}.{metadata.generation}" if counts else metadata.resource_version

@@ -7,8 +7,10 @@ import msgspec
 
 from cloud.device_controller import DeviceController
 from cloud.edge_controller import EdgeController
+from cloud.event_controller import EventController
 from cloud.firmware_controller import FirmwareController
 from cloud.objects import Added, Deleted, Event, Modified, Synced, parse
+from cloud.pod_controller import PodController
 from cloud.sessions import Session, Sessions
 from cloud.writes import NO_ANSWER, Answer, Request, Writer, Writes
 from edgewire import link as links
@@ -37,13 +39,26 @@ def model(name: str = "m", *properties: str) -> dict[str, Any]:
     return {"kind": "DeviceModel", "metadata": {"name": name, "namespace": "default"}, "spec": {"properties": declared}}
 
 
+def pod(name: str, *, node: str = "edge1", env: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+    """A Pod with one container."""
+    container = {"name": "c", "image": "none", "command": ["true"], "env": env or []}
+    spec = {"nodeName": node, "containers": [container], **more}
+    return {"kind": "Pod", "metadata": {"name": name, "namespace": "default"}, "spec": spec}
+
+
+def file(kind: str, name: str, **data: str) -> dict[str, Any]:
+    """A ConfigMap or Secret."""
+    return {"kind": kind, "metadata": {"name": name, "namespace": "default"}, "data": data}
+
+
 class _Head(msgspec.Struct):
     metadata: resource.ObjectMeta
 
 
 def version_of(message: Message) -> str:
     """The version of an object as edgecore's inventory says it."""
-    return resource.version(msgspec.json.decode(message.content, type=_Head).metadata)
+    metadata = msgspec.json.decode(message.content, type=_Head).metadata
+    return resource.version(metadata, resource.parse(message.resource).type)
 
 
 class Edge:
@@ -132,7 +147,14 @@ class Desk:
         self.nodes = EdgeController(self.node_writes, self.now, lambda: self.wall)
         self.firmware_writes = Writes(qps=qps, burst=burst, now=self.now)
         self.firmware = FirmwareController(self.sessions, self.firmware_writes, lambda: self.wall)
-        self.sessions.attach([self.nodes, self.devices, self.firmware], [self.devices, self.firmware])
+        self.pod_writes = Writes(qps=qps, burst=burst, now=self.now)
+        self.event_writes = Writes(qps=qps, burst=burst, now=self.now)
+        self.pods = PodController(self.sessions, self.pod_writes)
+        self.events = EventController(self.event_writes)
+        self.sessions.attach(
+            [self.nodes, self.devices, self.firmware, self.pods, self.events],
+            [self.devices, self.firmware, self.pods],
+        )
         self.edges: list[Edge] = []
         self.stored: dict[str, dict[str, Any]] = {}
         self.requests: list[Request] = []
@@ -146,6 +168,9 @@ class Desk:
         self.nodes.node_event(Synced())
         self.devices.model_event(Synced())
         self.devices.device_event(Synced())
+        self.pods.config_map_event(Synced())
+        self.pods.secret_event(Synced())
+        self.pods.pod_event(Synced())
         for take in (self.firmware.firmware_event, self.firmware.part_event, self.firmware.device_event):
             take(Synced())
 
@@ -164,9 +189,9 @@ class Desk:
         """Create an object, or change its spec."""
         path = _path(object)
         old = self.stored.get(path)
-        metadata = {"generation": 0, "uid": f"uid-{self.version}", **(old or object)["metadata"]}
-        if old is None or old.get("spec") != object.get("spec"):
-            metadata["generation"] += 1
+        metadata = {"uid": f"uid-{self.version}", **(old or object)["metadata"], **object["metadata"]}
+        if object["kind"] not in _WITHOUT_GENERATION and (old is None or old.get("spec") != object.get("spec")):
+            metadata["generation"] = metadata.get("generation", 0) + 1
         status = (old or object).get("status", {})
         self._write(path, {**object, "metadata": metadata, "status": status}, Added if old is None else Modified)
 
@@ -188,7 +213,9 @@ class Desk:
             "DeviceModel": [self.devices.model_event],
             "Node": [self.nodes.node_event],
             "DeviceFirmware": [self.firmware.firmware_event],
-            "ConfigMap": [self.firmware.part_event],
+            "ConfigMap": [self.firmware.part_event, self.pods.config_map_event],
+            "Pod": [self.pods.pod_event],
+            "Secret": [self.pods.secret_event],
         }
         for take in controllers.get(kind, ()):
             take(event)
@@ -211,6 +238,9 @@ class Desk:
         path = request.path.removesuffix("/status")
         if path not in self.stored:
             return Answer(404, "not found")
+        if request.method == "DELETE":
+            self.delete(self.stored[path])
+            return Answer(200)
         return Answer(200, "", self._write(path, _merged(self.stored[path], body), Modified))
 
     # Time and traffic
@@ -233,6 +263,8 @@ class Desk:
             self._exchange()
             + self._make_requests(self.device_writes, self.devices)
             + self._make_requests(self.node_writes, self.nodes)
+            + self._make_requests(self.pod_writes, self.pods)
+            + self._make_requests(self.event_writes, self.events)
             + self._make_requests(self.firmware_writes, self.firmware)
         ):
             pass
@@ -292,15 +324,18 @@ class Desk:
         return count
 
 
+_CORE = {"Pod": "pods", "ConfigMap": "configmaps", "Secret": "secrets"}
+_WITHOUT_GENERATION = frozenset(_CORE)
+
+
 def _path(object: dict[str, Any]) -> str:
-    plurals = {"Device": "devices", "DeviceModel": "devicemodels"}
+    plurals = {"Device": "devices", "DeviceModel": "devicemodels", **_CORE}
     if object["kind"] == "Node":
         return f"/api/v1/nodes/{object['metadata']['name']}"
     if object["kind"] == "DeviceFirmware":
         return f"{FIRMWARES}/{object['metadata']['name']}"
-    if object["kind"] == "ConfigMap":
-        return f"/api/v1/namespaces/default/configmaps/{object['metadata']['name']}"
-    prefix = "/apis/devices.kubeedge.io/v1beta1/namespaces/default"
+    core = object["kind"] in _CORE
+    prefix = "/api/v1/namespaces/default" if core else "/apis/devices.kubeedge.io/v1beta1/namespaces/default"
     return f"{prefix}/{plurals[object['kind']]}/{object['metadata']['name']}"
 
 

@@ -80,7 +80,7 @@ def test_what_is_missing_or_of_another_version_or_too_much_is_sent_and_nothing_e
 
 
 def test_what_no_controller_cares_for_is_left_on_the_node(desk: Desk) -> None:
-    edge = desk.connect(inventory={"default/pod/web": "3", "nonsense": "1", "/device/": "1", "a/device/": "2"})
+    edge = desk.connect(inventory={"default/service/web": "3", "nonsense": "1", "/device/": "1", "a/device/": "2"})
     assert not [t for t in edge.told() if t.startswith("delete")]
 
 
