@@ -13,7 +13,9 @@ from edge_gateway import firmware_updates
 from edge_gateway.device_twin import DeviceTwin
 from edge_gateway.effects import Effects, Publish
 from edge_gateway.firmware_updates import FirmwareUpdates
-from edge_gateway.meta_manager import MetaError, MetaManager
+from edge_gateway.meta_manager import FOR_PODS, MetaError, MetaManager
+from edge_gateway.pod_reports import PodReports, is_key
+from edge_gateway.sealing import Seal
 from edge_gateway.store import Store
 from edge_gateway.unserved import Unserved
 from edgewire import message as wire
@@ -31,11 +33,20 @@ _encoder = msgspec.json.Encoder()
 class EdgeCore:
     """The state of one node."""
 
-    def __init__(self, node: str, *, wanted: Callable[[str], bool], machine: Mapping[str, object]) -> None:
-        """`wanted` says whether anyone listens to a topic; `machine` is what the Node object shall say of this machine."""
+    def __init__(
+        self,
+        node: str,
+        *,
+        wanted: Callable[[str], bool],
+        machine: Mapping[str, object],
+        seal: Seal | None = None,
+    ) -> None:
+        """`wanted` says whether anyone listens to a topic; `machine` is what the Node object shall say of this machine; `seal`
+        is for Secrets on disk, which are not stored without."""
         self.node = node
+        self.pods = PodReports()
         self._machine = machine
-        self._metas = MetaManager()
+        self._metas = MetaManager(seal)
         self._twins = DeviceTwin(wanted)
         self._firmware = FirmwareUpdates(self._twins)
         self._takers = {
@@ -114,6 +125,8 @@ class EdgeCore:
         if name.type in firmware_updates.TYPES:
             effects.add(self._firmware.put(name, content))
         effects.changes.append(self._metas.put(name, content))
+        if name.type in FOR_PODS:
+            effects.objects.append(name)
         if name.type == resource.DEVICE and (device := self._metas.device(name.id)) is not None:
             effects.add(self._twins.device_changed(device, self._metas.model_of(device), now_ms))
             effects.add(self._firmware.changed(device.id))
@@ -135,6 +148,8 @@ class EdgeCore:
         effects = Effects()
         device = self._metas.device(name.id) if name.type == resource.DEVICE else None
         effects.changes.append(self._metas.remove(name))
+        if name.type in FOR_PODS:
+            effects.objects.append(name)
         if device is not None:
             effects.add(self._twins.device_removed(device.id))
             effects.add(self._firmware.changed(device.id))
@@ -152,6 +167,16 @@ class EdgeCore:
         membership = Membership(wire.new_id(), now_ms, _as_members(added), _as_members(removed))
         topic = topics.membership_updated(self.node)
         effects.publishes.append(Publish(topic, twin.encode_membership(membership)))
+
+    # To Edged
+
+    def content_of(self, name: Resource) -> bytes | None:
+        """A pod, ConfigMap or Secret as the cloud last sent it, or None."""
+        return self._metas.content(name)
+
+    def names_of(self, type: str) -> list[Resource]:
+        """Every pod, ConfigMap or Secret of this node."""
+        return self._metas.names(type)
 
     # To mappers
 
@@ -210,10 +235,20 @@ class EdgeCore:
 
     # To the cloud
 
+    def machine_is(self, machine: Mapping[str, object]) -> Effects | None:
+        """What the Node object shall say of this machine from now on; None when that is nothing new."""
+        if machine == self._machine:
+            return None
+        self._machine = machine
+        effects = Effects()
+        effects.dirty.append(resource.NODE_STATUS)
+        return effects
+
     def dirty_keys(self) -> list[str]:
         """What a new connection has to bring to the cloud, in this order."""
         always = [resource.INVENTORY, resource.NODE_STATUS]
-        return [*always, *self._twins.unseen.dirty_keys(), *self._firmware.dirty_keys()]
+        of_devices = [*self._twins.unseen.dirty_keys(), *self._firmware.dirty_keys()]
+        return [*always, *of_devices, *self.pods.dirty_keys()]
 
     def message_for(self, key: str, now_ms: int) -> Message | None:
         """The newest message about one of `dirty_keys`, or None when the cloud knows all of it."""
@@ -222,12 +257,17 @@ class EdgeCore:
         if key == resource.NODE_STATUS:
             name = str(Resource(resource.NO_NAMESPACE, resource.NODE_STATUS, self.node))
             return wire.build(wire.UPDATE, name, self._machine, source="edged")
+        if is_key(key):
+            return self.pods.message_for(key)
         if f"/{resource.ROLLOUT}/" in key:
             return self._firmware.message_for(key)
         return self._twins.unseen.message_for(key, now_ms)
 
     def delivered(self, key: str) -> Effects:
         """The cloud has what `message_for(key)` last said."""
+        if is_key(key):
+            self.pods.delivered(key)
+            return Effects()
         return self._twins.unseen.delivered(key)
 
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from edge_gateway.store import Change
+from edgewire.resource import Resource
 from edgewire.twin import TwinError
 
 
@@ -18,13 +19,15 @@ class Publish(NamedTuple):
 class Effects:
     """The outcome of one event. `publishes` and `dirty` count only once `changes` are durable."""
 
-    __slots__ = ("changes", "dirty", "publishes", "refusals")
+    __slots__ = ("changes", "dirty", "objects", "publishes", "refusals")
 
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.publishes: list[Publish] = []
         self.dirty: list[str] = []
         """Keys of what the cloud does not know yet, as `Unseen.message_for` takes them."""
+        self.objects: list[Resource] = []
+        """Pods, ConfigMaps and Secrets that came, changed or went; they count once `changes` are durable."""
         self.refusals: list[tuple[str, TwinError]] = []
         """Who sent what could not be taken, for the log: the answer is among `publishes`."""
 
@@ -33,4 +36,5 @@ class Effects:
         self.changes += other.changes
         self.publishes += other.publishes
         self.dirty += other.dirty
+        self.objects += other.objects
         self.refusals += other.refusals

@@ -14,6 +14,7 @@ from edge_gateway.effects import Effects
 from edge_gateway.store import Store
 from edgewire import topics
 from edgewire.message import now_ms
+from edgewire.resource import Resource
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class EventBus:
         self._store = store
         self._bus = bus
         self._mark: Callable[[list[str]], None] = _nobody
+        self._changed: Callable[[list[Resource]], None] = _nothing_runs
         self._paused = False
         self._bytes = 0  # of the reports that wait for the disk
 
@@ -47,6 +49,10 @@ class EventBus:
     def on_dirty(self, mark: Callable[[list[str]], None]) -> None:
         """Who is told what the cloud does not know yet."""
         self._mark = mark
+
+    def on_objects(self, changed: Callable[[list[Resource]], None]) -> None:
+        """Who is told of pods, ConfigMaps and Secrets that came, changed or went, once that is durable."""
+        self._changed = changed
 
     def _define(self) -> None:
         """Tell mappers all their devices."""
@@ -86,6 +92,8 @@ class EventBus:
             then()
         for topic, payload, qos, retain in effects.publishes:
             self._bus.publish(topic, payload, qos=qos, retain=retain)
+        if effects.objects:
+            self._changed(effects.objects)
         if effects.dirty:
             self._mark(effects.dirty)
         self._resume_when_caught_up()
@@ -110,3 +118,7 @@ class EventBus:
 
 def _nobody(keys: list[str]) -> None:
     """Before EdgeHub runs nobody needs to know: it asks for everything when it connects."""
+
+
+def _nothing_runs(objects: list[Resource]) -> None:
+    """A gateway that runs no pods keeps them all the same, for the day it does."""

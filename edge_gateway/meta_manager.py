@@ -1,6 +1,7 @@
 """MetaManager: the last known objects of this node as the cloud sent them, kept for the time without a cloud.
 
-A core. It stores any object; of Devices and DeviceModels it knows what is in them, and which belongs to which.
+A core. It stores any object; of Devices and DeviceModels it knows what is in them, and which belongs to which. Pods, ConfigMaps
+and Secrets it keeps for Edged as they came. Secrets are stored sealed with the node's key, and not at all where there is none.
 """
 
 import logging
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 from msgspec import Struct
 
+from edge_gateway.sealing import Seal, SealError
 from edge_gateway.store import Change
 from edgewire import resource, twin
 from edgewire.device import Device, DeviceError, DeviceModel, parse_device, parse_model
@@ -25,6 +27,10 @@ class _Head(Struct):
 _head = msgspec.json.Decoder(_Head)
 
 
+FOR_PODS = (resource.POD, resource.CONFIGMAP, resource.SECRET)
+"""The types whose objects are kept as they came."""
+
+
 class MetaError(Exception):
     """An object from the cloud that cannot be used; the text says why."""
 
@@ -32,8 +38,10 @@ class MetaError(Exception):
 class MetaManager:
     """Objects by `<namespace>/<type>/<name>`."""
 
-    def __init__(self) -> None:
+    def __init__(self, seal: Seal | None = None) -> None:
+        self._seal = seal
         self._versions: dict[str, str] = {}
+        self._contents: dict[str, bytes] = {}
         self._devices: dict[str, Device] = {}
         self._models: dict[str, DeviceModel] = {}
 
@@ -44,19 +52,23 @@ class MetaManager:
         """
         for key, content in objects:
             try:
-                self._keep(resource.parse(key), content)
-            except (MetaError, ResourceError) as error:
+                name = resource.parse(key)
+                self._keep(name, self._opened(name, content))
+            except (MetaError, ResourceError, SealError) as error:
                 log.error("stored row is unreadable and dropped table=object key=%r error=%s", key, error)
                 yield ("object", key, None)
 
     def put(self, name: Resource, content: bytes) -> Change:
         """An object came or changed: what to write. Raises MetaError for an object that cannot be used."""
         self._keep(name, content)
-        return ("object", str(name), content)
+        if name.type != resource.SECRET:
+            return ("object", str(name), content)
+        return ("object", str(name), self._seal.seal(str(name), content) if self._seal is not None else None)
 
     def remove(self, name: Resource) -> Change:
         """An object is gone: what to write."""
         self._versions.pop(str(name), None)
+        self._contents.pop(str(name), None)
         if name.type == resource.DEVICE:
             self._devices.pop(name.id, None)
         elif name.type == resource.DEVICE_MODEL:
@@ -66,6 +78,14 @@ class MetaManager:
     def inventory(self) -> dict[str, str]:
         """Object -> version as `resource.version` says it, for the cloud to send the difference."""
         return dict(self._versions)
+
+    def content(self, name: Resource) -> bytes | None:
+        """A pod, ConfigMap or Secret as it came, or None."""
+        return self._contents.get(str(name))
+
+    def names(self, type: str) -> list[Resource]:
+        """Every pod, ConfigMap or Secret."""
+        return [name for name in map(resource.parse, self._contents) if name.type == type]
 
     def devices(self) -> Iterator[Device]:
         """Every device of the node."""
@@ -85,7 +105,7 @@ class MetaManager:
 
     def _keep(self, name: Resource, content: bytes) -> None:
         try:
-            version = resource.version(_head.decode(content).metadata)
+            version = resource.version(_head.decode(content).metadata, name.type)
             if name.type == resource.DEVICE:
                 self._devices[name.id] = _check_device(parse_device(content), name)
             elif name.type == resource.DEVICE_MODEL:
@@ -93,6 +113,15 @@ class MetaManager:
         except (*UNREADABLE, DeviceError) as error:
             raise MetaError(f"{name}: {error}") from error
         self._versions[str(name)] = version
+        if name.type in FOR_PODS:
+            self._contents[str(name)] = content
+
+    def _opened(self, name: Resource, content: bytes) -> bytes:
+        if name.type != resource.SECRET:
+            return content
+        if self._seal is None:
+            raise SealError(f"there is no key to open {name}")
+        return self._seal.open(str(name), content)
 
 
 def _check_device(device: Device, name: Resource) -> Device:

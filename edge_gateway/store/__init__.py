@@ -11,7 +11,7 @@ from typing import Protocol
 # table, key, value (None deletes)
 Change = tuple[str, str, bytes | None]
 
-TABLES = ("object", "twin", "device", "retained", "session", "queued", "sent", "received", "rollout")
+TABLES = ("object", "twin", "device", "retained", "session", "queued", "sent", "received", "rollout", "pod")
 
 
 class StoreError(Exception):

@@ -8,6 +8,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     tuple(_TABLE.format(table) for table in ("object", "twin", "device", "retained", "session", "queued")),
     tuple(_TABLE.format(table) for table in ("sent", "received")),
     (_TABLE.format("rollout"),),
+    (_TABLE.format("pod"),),
 )
 """Statements of version 1, 2, …: append only. `PRAGMA user_version` says how many a file has had."""
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from edge_gateway.meta_manager import MetaError, MetaManager
+from edge_gateway.sealing import KEY_BYTES, Seal
 from edge_gateway.tests.site import a_device, a_model
 from edgewire import resource
 from edgewire.device import ModelProperty
@@ -122,3 +123,45 @@ def test_a_row_that_cannot_be_used_is_dropped_so_that_the_cloud_sends_it_again(
     assert rows == [("object", "default/device/s1", None), ("object", "what is this", None)]
     assert metas.inventory() == {"default/configmap/cm1": "8071"}
     assert len(caplog.records) == 2
+
+
+SECRET = Resource("default", resource.SECRET, "password")
+SECRET_JSON = b'{"metadata":{"name":"password","resourceVersion":"9"},"data":{"k":"aHVudGVyMg=="}}'
+SEAL = Seal(bytes(KEY_BYTES))
+
+
+def test_a_secret_is_on_disk_sealed_and_comes_back_as_it_was() -> None:
+    metas = MetaManager(SEAL)
+    table, key, stored = metas.put(SECRET, SECRET_JSON)
+    assert (table, key) == ("object", "default/secret/password")
+    assert stored is not None
+    assert b"aHVudGVy" not in stored
+    again = MetaManager(SEAL)
+    assert list(again.restore([(key, stored)])) == []
+    assert again.content(SECRET) == SECRET_JSON
+    assert again.inventory() == {"default/secret/password": "9"}
+
+
+def test_a_secret_sealed_with_another_key_is_dropped_so_that_the_cloud_sends_it_again() -> None:
+    _, key, stored = MetaManager(SEAL).put(SECRET, SECRET_JSON)
+    assert stored is not None
+    other = MetaManager(Seal(bytes(range(KEY_BYTES))))
+    assert list(other.restore([(key, stored)])) == [("object", key, None)]
+    assert other.inventory() == {}
+    assert other.content(SECRET) is None
+
+
+def test_without_a_key_no_secret_touches_the_disk() -> None:
+    metas = MetaManager()
+    assert metas.put(SECRET, SECRET_JSON) == ("object", "default/secret/password", None)
+    assert metas.content(SECRET) == SECRET_JSON
+
+
+def test_a_pod_is_known_by_its_resource_version_because_labels_have_no_generation() -> None:
+    metas = MetaManager()
+    pod = Resource("default", resource.POD, "web")
+    metas.put(pod, b'{"metadata":{"name":"web","uid":"u","generation":1,"resourceVersion":"7"}}')
+    assert metas.inventory() == {"default/pod/web": "7"}
+    assert metas.names(resource.POD) == [pod]
+    metas.remove(pod)
+    assert metas.content(pod) is None
