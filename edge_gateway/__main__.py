@@ -17,7 +17,10 @@ from edge_gateway.edge_core import EdgeCore
 from edge_gateway.event_bus import EventBus
 from edge_gateway.firmware_clock import FirmwareClock
 from edge_gateway.machine import describe
+from edge_gateway.machine_conditions import Conditions
+from edge_gateway.machine_watch import MachineWatch
 from edge_gateway.mapper_watch import MapperWatch
+from edge_gateway.sealing import Seal, node_key
 from edge_gateway.store import Store, StoreError
 from edge_gateway.store.sqlite import SqliteStore
 from edgewire.config import ConfigError, load
@@ -26,6 +29,7 @@ from edgewire.service import Service, serve_until_signalled
 if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
     from edge_gateway.edge_hub import EdgeHub
+    from edge_gateway.edged.service import Edged
     from edge_gateway.external_broker import ExternalBroker
 
 
@@ -56,17 +60,26 @@ async def run(config: EdgeConfig) -> None:
             broker = _external_broker(config)
         else:
             broker = _builtin_broker(config, store)
-        core = EdgeCore(config.node, wanted=broker.wanted, machine=describe())
+        machine = describe(data_dir=config.data_dir)
+        seal = None
+        if config.edged.runtime != "none":
+            machine, seal = _with_pods(config, machine)
+        core = EdgeCore(config.node, wanted=broker.wanted, machine=machine, seal=seal)
         events = EventBus(core, store, broker)
         events.open()
+        conditions = Conditions(Path("/"), config.data_dir)
         services: list[Service] = [
+            MachineWatch(core, events.perform, machine, conditions),
             broker,
             MapperWatch(core, events.perform),
             FirmwareClock(core, events.perform),
         ]
-        if config.cloud.url:
-            hub = _hub(config, core, events)
+        hub = _hub(config, core, events) if config.cloud.url else None
+        if hub is not None:
             events.on_dirty(hub.mark)
+        if config.edged.runtime != "none":
+            services.append(_edged(config, core, events, store, machine, hub))
+        if hub is not None:
             services.append(hub)
         await serve_until_signalled(*services)
     finally:
@@ -92,6 +105,35 @@ def _external_broker(config: EdgeConfig) -> "ExternalBroker":
         user=settings.user,
         password=settings.password,
     )
+
+
+def _with_pods(config: EdgeConfig, machine: dict[str, object]) -> tuple[dict[str, object], Seal]:
+    """What the Node says of a machine that runs pods, and the seal for their Secrets."""
+    from edge_gateway.edged.assembly import RUNTIME_LABEL, node_facts
+
+    labels = machine["labels"]
+    assert isinstance(labels, dict)
+    file = config.data_dir / config.edged.key
+    try:
+        seal = Seal(node_key(file))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"`edged.key` {file} cannot be used: {error}") from error
+    return {**machine, **node_facts(config), "labels": {**labels, RUNTIME_LABEL: config.edged.runtime}}, seal
+
+
+def _edged(
+    config: EdgeConfig,
+    core: EdgeCore,
+    events: EventBus,
+    store: Store,
+    machine: dict[str, object],
+    hub: "EdgeHub | None",
+) -> "Edged":
+    from edge_gateway.edged.assembly import build
+
+    edged = build(config, core, store, machine, hub.mark if hub is not None else lambda keys: None)
+    events.on_objects(edged.objects_changed)
+    return edged
 
 
 def _hub(config: EdgeConfig, core: EdgeCore, events: EventBus) -> "EdgeHub":

@@ -80,6 +80,27 @@ class BrokerConfig(Struct):
             raise ValueError("without a `port` there must be `tls`")
 
 
+class EdgedConfig(Struct):
+    """The pods of this node."""
+
+    runtime: Literal["process", "none"] = "process"
+    """`process` runs containers as plain processes of this machine (docs/pods.md); `none` takes no pods."""
+    max_pods: int = 110
+    """How many pods the node takes (kubelet's default)."""
+    leave_running: bool = True
+    """Whether pods go on when edgecore stops, as they do under a kubelet."""
+    memory_dir: Path | None = None
+    """Folder on a tmpfs for Secrets and emptyDirs of medium Memory; by default below /run for root, else below /dev/shm."""
+    log_dir: Path = Path("logs/pods")
+    """Folder of containers' logs, laid out as a kubelet's /var/log/pods; relative to `data_dir`."""
+    key: Path = Path("pki/secrets.key")
+    """The key that Secrets are encrypted with in the store, made when missing; relative to `data_dir`."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_pods <= 1000:
+            raise ValueError(f"`max_pods` is {self.max_pods}, not between 1 and 1000")
+
+
 class EdgeConfig(Struct):
     """The configuration of edgecore."""
 
@@ -89,5 +110,6 @@ class EdgeConfig(Struct):
     """Folder of the store, certificates and keys; made when missing."""
     cloud: CloudConfig = field(default_factory=CloudConfig)
     broker: BrokerConfig = field(default_factory=BrokerConfig)
+    edged: EdgedConfig = field(default_factory=EdgedConfig)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`debug` logs every message of the link."""

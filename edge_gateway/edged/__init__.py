@@ -1,0 +1,16 @@
+"""Edged: runs the pods of this node. `docs/pods.md` says what of a pod it honours.
+
+pods.py              a pod as the cloud sends it: read, and refused for what this node cannot give
+container_life.py    cores: what a container, and a pod, does next, told the time and what happened
+pod_life.py
+probing.py           probes: when they are due, and what their results mean (core); probe_calls.py makes them (shell)
+pod_status.py        a pod's status as a kubelet reports it (core)
+environment.py       a container's environment from the pod, ConfigMaps and Secrets (core)
+volumes.py           what a container finds on its disk (shell)
+runtime.py           what runs containers: the protocol;  process.py  plain processes;  keeper.py  their parent
+service.py           the shell around all of it
+"""
+
+
+class EdgedError(Exception):
+    """The base of everything that can be wrong with a pod or its runtime; the text is for its user."""

@@ -1,0 +1,62 @@
+"""What a pod asks for that no runtime of this gateway can give: said at once, a sentence each, before anything is started."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from edge_gateway.edged.pods import Container, Handler, Pod, Volume, is_token_volume
+
+
+def refusals(pod: Pod) -> list[str]:
+    """What a pod asks for that no runtime of this gateway gives; a sentence each."""
+    return [*_volume_refusals(pod), *(why for c in _all(pod) for why in _container_refusals(pod, c))]
+
+
+def _all(pod: Pod) -> Iterator[Container]:
+    yield from pod.spec.init_containers
+    yield from pod.spec.containers
+
+
+def _volume_refusals(pod: Pod) -> Iterator[str]:
+    if pod.spec.security_context.sysctls:
+        yield "spec.securityContext.sysctls: containers share the machine's kernel settings"
+    for raw in pod.spec.volumes:
+        name = raw.get("name", "")
+        try:
+            volume = msgspec.convert(raw, Volume)
+        except msgspec.ValidationError as error:
+            yield f"volume {name!r}: this node has no such kind of volume ({error})"
+            continue
+        sources = volume.projected.sources if volume.projected is not None else ()
+        if any(source.service_account_token is not None for source in sources) and not is_token_volume(volume):
+            yield f"volume {name!r}: this node has no service account tokens"
+
+
+def _container_refusals(pod: Pod, container: Container) -> Iterator[str]:
+    where = f"container {container.name!r}:"
+    names = {volume.get("name") for volume in pod.spec.volumes}
+    if container.volume_devices:
+        yield f"{where} volumeDevices: this node has no block volumes"
+    if container.tty:
+        yield f"{where} tty: this node gives containers no terminal"
+    for mount in container.volume_mounts:
+        if mount.name not in names:
+            yield f"{where} volumeMounts: there is no volume {mount.name!r}"
+        if mount.mount_propagation not in ("", "None"):
+            yield f"{where} volumeMounts: mountPropagation {mount.mount_propagation} is not possible here"
+    probes = {"liveness": container.liveness_probe, "readiness": container.readiness_probe}
+    for name, probe in {**probes, "startup": container.startup_probe}.items():
+        if probe is not None:
+            yield from (f"{where} {name}Probe: {why}" for why in _handler_refusals(container, probe))
+    hooks = {"postStart": container.lifecycle.post_start, "preStop": container.lifecycle.pre_stop}
+    for name, hook in hooks.items():
+        if hook is not None:
+            yield from (f"{where} lifecycle.{name}: {why}" for why in _handler_refusals(container, hook))
+
+
+def _handler_refusals(container: Container, handler: Handler) -> Iterator[str]:
+    if handler.grpc is not None:
+        yield "gRPC is not known here; use exec, httpGet or tcpSocket"
+    for action in (handler.http_get, handler.tcp_socket):
+        if action is not None and container.port(action.port) is None:
+            yield f"there is no port named {action.port!r}"

@@ -1,0 +1,393 @@
+"""A pod as the cloud sends it: typed, as far as a node is concerned with it.
+
+What the API server defaults is defaulted here too: pods also come from files. Names and meanings are Kubernetes' (core/v1 Pod).
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from edge_gateway.edged import EdgedError
+from edgewire.message import UNREADABLE
+
+TOKEN_VOLUME = "kube-api-access-"
+"""What the names of volumes begin with that a cluster adds to every pod for its service account."""
+
+
+class PodError(EdgedError):
+    """A pod that cannot be read; the text names the field."""
+
+
+class _Camel(Struct, rename="camel", frozen=True):
+    pass
+
+
+class KeyRef(_Camel, frozen=True):
+    """A key of a ConfigMap or Secret."""
+
+    key: str
+    name: str = ""
+    optional: bool = False
+
+
+class FieldRef(_Camel, frozen=True):
+    """A field of the pod."""
+
+    field_path: str
+
+
+class ResourceFieldRef(_Camel, frozen=True):
+    """A request or limit of a container."""
+
+    resource: str
+    container_name: str = ""
+    divisor: str | int = "0"
+
+
+class EnvSource(_Camel, frozen=True):
+    """Where a variable's value comes from."""
+
+    field_ref: FieldRef | None = None
+    resource_field_ref: ResourceFieldRef | None = None
+    config_map_key_ref: KeyRef | None = None
+    secret_key_ref: KeyRef | None = None
+
+
+class EnvVar(_Camel, frozen=True):
+    """One variable."""
+
+    name: str
+    value: str = ""
+    value_from: EnvSource | None = None
+
+
+class Named(_Camel, frozen=True):
+    """A ConfigMap or Secret."""
+
+    name: str = ""
+    optional: bool = False
+
+
+class EnvFrom(_Camel, frozen=True):
+    """All keys of a ConfigMap or Secret as variables."""
+
+    prefix: str = ""
+    config_map_ref: Named | None = None
+    secret_ref: Named | None = None
+
+
+class ExecAction(_Camel, frozen=True):
+    """A command in the container."""
+
+    command: tuple[str, ...] = ()
+
+
+class Header(_Camel, frozen=True):
+    """One header of a request."""
+
+    name: str
+    value: str = ""
+
+
+class HttpGet(_Camel, frozen=True):
+    """A request to the container."""
+
+    port: int | str
+    path: str = "/"
+    host: str = ""
+    scheme: str = "HTTP"
+    http_headers: tuple[Header, ...] = ()
+
+
+class TcpSocket(_Camel, frozen=True):
+    """A connection to the container."""
+
+    port: int | str
+    host: str = ""
+
+
+class Sleep(_Camel, frozen=True):
+    """A wait."""
+
+    seconds: int
+
+
+class Handler(_Camel, frozen=True):
+    """One call of a container, by one of several ways."""
+
+    exec: ExecAction | None = None
+    http_get: HttpGet | None = None
+    tcp_socket: TcpSocket | None = None
+    sleep: Sleep | None = None
+    grpc: dict[str, Any] | None = None
+
+
+class Probe(Handler, frozen=True):
+    """A call that is made again and again; seconds."""
+
+    initial_delay_seconds: int = 0
+    timeout_seconds: int = 1
+    period_seconds: int = 10
+    success_threshold: int = 1
+    failure_threshold: int = 3
+    termination_grace_period_seconds: int | None = None
+
+
+class Lifecycle(_Camel, frozen=True):
+    """Calls after the start and before the end."""
+
+    post_start: Handler | None = None
+    pre_stop: Handler | None = None
+
+
+class VolumeMount(_Camel, frozen=True):
+    """Where a container sees a volume."""
+
+    name: str
+    mount_path: str
+    sub_path: str = ""
+    sub_path_expr: str = ""
+    read_only: bool = False
+    mount_propagation: str = ""
+
+
+class Capabilities(_Camel, frozen=True):
+    """What root may do in a container, more or less than usual."""
+
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+
+
+class SecurityContext(_Camel, frozen=True):
+    """Whom a container runs as, and what it may do."""
+
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    run_as_non_root: bool | None = None
+    privileged: bool = False
+    read_only_root_filesystem: bool = False
+    allow_privilege_escalation: bool = True
+    capabilities: Capabilities = Capabilities()
+
+
+class PodSecurityContext(_Camel, frozen=True):
+    """The same, for all containers of a pod."""
+
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    run_as_non_root: bool | None = None
+    fs_group: int | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    sysctls: tuple[dict[str, Any], ...] = ()
+
+
+class Port(_Camel, frozen=True):
+    """A port of a container."""
+
+    container_port: int
+    name: str = ""
+    protocol: str = "TCP"
+    host_port: int = 0
+
+
+class Resources(_Camel, frozen=True):
+    """Quantities a container asks for, and may have at most."""
+
+    requests: dict[str, str | int | float] = {}
+    limits: dict[str, str | int | float] = {}
+
+
+class Container(_Camel, frozen=True):
+    """One container."""
+
+    name: str
+    image: str = ""
+    command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
+    working_dir: str = ""
+    env: tuple[EnvVar, ...] = ()
+    env_from: tuple[EnvFrom, ...] = ()
+    ports: tuple[Port, ...] = ()
+    resources: Resources = Resources()
+    volume_mounts: tuple[VolumeMount, ...] = ()
+    volume_devices: tuple[dict[str, Any], ...] = ()
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    startup_probe: Probe | None = None
+    lifecycle: Lifecycle = Lifecycle()
+    security_context: SecurityContext = SecurityContext()
+    restart_policy: str = ""
+    """`Always` makes a sidecar of an init container."""
+    tty: bool = False
+
+    def port(self, named: int | str) -> int | None:
+        """A port's number, or None for a name that no port has."""
+        if isinstance(named, int) or named.isdigit():
+            return int(named)
+        return next((port.container_port for port in self.ports if port.name == named), None)
+
+
+class KeyToPath(_Camel, frozen=True):
+    """A key of a ConfigMap or Secret, and the file it becomes."""
+
+    key: str
+    path: str
+    mode: int | None = None
+
+
+class DownwardFile(_Camel, frozen=True):
+    """A field of the pod, and the file it becomes."""
+
+    path: str
+    field_ref: FieldRef | None = None
+    resource_field_ref: ResourceFieldRef | None = None
+    mode: int | None = None
+
+
+class EmptyDir(_Camel, frozen=True, forbid_unknown_fields=True):
+    """A folder that lives as long as its pod."""
+
+    medium: str = ""
+    size_limit: str | int | None = None
+
+
+class HostPath(_Camel, frozen=True, forbid_unknown_fields=True):
+    """A folder or file of the machine."""
+
+    path: str
+    type: str = ""
+
+
+class KeyFiles(_Camel, frozen=True):
+    """The keys of a ConfigMap or Secret as files."""
+
+    name: str = ""
+    secret_name: str = ""
+    """The name of a Secret that is a volume of its own."""
+    items: tuple[KeyToPath, ...] = ()
+    default_mode: int | None = None
+    optional: bool = False
+
+
+class DownwardFiles(_Camel, frozen=True):
+    """Fields of the pod as files."""
+
+    items: tuple[DownwardFile, ...] = ()
+    default_mode: int | None = None
+
+
+class Source(_Camel, frozen=True, forbid_unknown_fields=True):
+    """One part of a projected volume."""
+
+    config_map: KeyFiles | None = None
+    secret: KeyFiles | None = None
+    downward_api: DownwardFiles | None = field(name="downwardAPI", default=None)
+    service_account_token: dict[str, Any] | None = None
+
+
+class Projected(_Camel, frozen=True, forbid_unknown_fields=True):
+    """Files from several sources in one folder."""
+
+    sources: tuple[Source, ...] = ()
+    default_mode: int | None = None
+
+
+class Volume(_Camel, frozen=True, forbid_unknown_fields=True):
+    """One volume, of one of these kinds; others are not known here."""
+
+    name: str
+    empty_dir: EmptyDir | None = None
+    host_path: HostPath | None = None
+    config_map: KeyFiles | None = None
+    secret: KeyFiles | None = None
+    downward_api: DownwardFiles | None = field(name="downwardAPI", default=None)
+    projected: Projected | None = None
+
+
+class PodSpec(_Camel, frozen=True):
+    """What is to run."""
+
+    containers: tuple[Container, ...]
+    init_containers: tuple[Container, ...] = ()
+    volumes: tuple[dict[str, Any], ...] = ()
+    restart_policy: str = "Always"
+    termination_grace_period_seconds: int = 30
+    active_deadline_seconds: int | None = None
+    node_name: str = ""
+    service_account_name: str = ""
+    hostname: str = ""
+    host_network: bool = False
+    security_context: PodSecurityContext = PodSecurityContext()
+
+
+class Metadata(_Camel, frozen=True):
+    """Which pod, and what is said of it."""
+
+    name: str
+    uid: str
+    namespace: str = "default"
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    creation_timestamp: str = ""
+    deletion_timestamp: str = ""
+    deletion_grace_period_seconds: int = 0
+    generation: int = 0
+
+
+class _Status(_Camel, frozen=True):
+    phase: str = ""
+
+
+class Pod(_Camel, frozen=True):
+    """One pod."""
+
+    metadata: Metadata
+    spec: PodSpec
+    status: _Status = _Status()
+
+    @property
+    def id(self) -> str:
+        """`<namespace>/<name>`."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
+
+    @property
+    def uid(self) -> str:
+        """Which of all pods that ever had its name."""
+        return self.metadata.uid
+
+    def volumes(self) -> list[Volume]:
+        """Its volumes. Raises PodError for a kind that is not known here."""
+        found = []
+        for volume in self.spec.volumes:
+            try:
+                found.append(msgspec.convert(volume, Volume))
+            except msgspec.ValidationError as error:
+                raise PodError(f"volume {volume.get('name', '')!r}: {error}") from error
+        return found
+
+    def container(self, name: str) -> Container | None:
+        """One of its containers or init containers."""
+        return next((c for c in (*self.spec.containers, *self.spec.init_containers) if c.name == name), None)
+
+
+def parse(content: bytes) -> Pod:
+    """A pod from its JSON. Raises PodError."""
+    try:
+        return msgspec.convert(_without_nulls(msgspec.json.decode(content)), Pod)
+    except (*UNREADABLE, msgspec.ValidationError) as error:
+        raise PodError(str(error)) from error
+
+
+def _without_nulls(value: Any) -> Any:
+    """An API object written by hand says null for what it does not say."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value if item is not None]
+    return value
+
+
+def is_token_volume(volume: Volume) -> bool:
+    """Whether it is the one that a cluster adds to every pod: a pod that asks for nothing must not fail for that."""
+    return volume.name.startswith(TOKEN_VOLUME) and volume.projected is not None

@@ -1,0 +1,336 @@
+"""Plain processes as containers: what a gateway has where no Podman is installed.
+
+A container is its `command`, in a session of its own, with the machine's files, users and network: there are no images.
+The keeper (`keeper.py`) is the parent of all; this is edgecore's end of it. Where edgecore may (as root), a container gets its
+volumes at their paths in a mount namespace of its own, its user and groups, and a cgroup with its limits; what cannot be given is
+refused.
+
+edgecore may go and come back: the keeper says what runs. When the keeper itself is gone, the processes it left are found by
+number and time of their start, and ended, for nobody would hear them any more.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge_gateway.edged import identity, keeper
+from edge_gateway.edged.cgroups import Cgroups
+from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
+from edge_gateway.edged.pods import Container, Pod
+from edge_gateway.edged.runtime import CannotStart, Exit, RunId, Running, RuntimeTrouble, StartOrder
+
+log = logging.getLogger(__name__)
+
+START_S = 10.0
+"""For the keeper to come up, or to answer."""
+LOG_BYTES = 10 * 1024 * 1024
+"""Of one container's log on disk, both files together."""
+OUTPUT_BYTES = 10 * 1024
+"""Of what a command beside a container says, at most (kubelet's figure for probes)."""
+LIMITS = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])}
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# Mounts first, as root; then the container's user. The words are: number of mounts; source, path, ro or rw of each; the rest.
+_MOUNTING = """
+n=$1; shift
+while [ "$n" -gt 0 ]; do
+  if [ -d "$1" ]; then mkdir -p "$2"; else mkdir -p "$(dirname "$2")" && { [ -e "$2" ] || : > "$2"; }; fi || exit 128
+  mount --bind "$1" "$2" || exit 128
+  [ "$3" = rw ] || mount -o remount,bind,ro "$2" || exit 128
+  shift 3; n=$((n - 1))
+done
+cd "$1" || exit 128
+shift
+exec "$@"
+"""
+
+
+_ROOT = Path(keeper.__file__).parents[2]
+# Without site: the keeper needs nothing that is installed, and takes half the memory so.
+_KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); from edge_gateway.edged.keeper import main; main()"
+
+
+class ProcessRuntime:
+    """A `runtime.Runtime`."""
+
+    name = "process"
+
+    def __init__(self, folder: Path, cgroups: Cgroups, *, root: bool | None = None) -> None:
+        """`folder` is the keeper's; `root` says whether mounts and users are possible, which depends on who runs this."""
+        self._folder = folder
+        self._cgroups = cgroups
+        self._root = os.geteuid() == 0 if root is None else root
+        self._exited: Callable[[RunId, Exit], None] = lambda id, exit: None
+        self._writer: asyncio.StreamWriter | None = None
+        self._hearing: asyncio.Task[None] | None = None
+        self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self._alive: dict[RunId, dict[str, Any]] = {}
+        self._connecting = asyncio.Lock()
+
+    # What it cannot give
+
+    def refusals(self, pod: Pod) -> list[str]:
+        """What a pod asks for that plain processes cannot have."""
+        found = []
+        for container in (*pod.spec.init_containers, *pod.spec.containers):
+            found += [f"container {container.name!r}: {why}" for why in self._container_refusals(pod, container)]
+        return found
+
+    def _container_refusals(self, pod: Pod, container: Container) -> list[str]:
+        found = []
+        security = container.security_context
+        if not container.command:
+            found.append("it has no `command`, and this node runs plain processes: it has no images")
+        if security.read_only_root_filesystem:
+            found.append("readOnlyRootFilesystem: plain processes see the machine's own files")
+        if security.capabilities.add:
+            found.append("capabilities.add: plain processes have those of their user")
+        user = identity.user_of(pod, container)
+        if not self._root:
+            if user not in (None, os.geteuid()) or pod.spec.security_context.supplemental_groups:
+                found.append(f"runAsUser {user}: edgecore is not root and runs everything as {os.geteuid()}")
+            if security.privileged:
+                found.append("privileged: edgecore is not root")
+            mounts = identity.to_mount(pod, container)
+            found += [f"volumeMounts: {where}: edgecore is not root and cannot mount" for where in mounts]
+        if identity.must_not_be_root(pod, container) and (user == 0 or (user is None and self._root)):
+            found.append("runAsNonRoot: it would run as root; say runAsUser")
+        return found
+
+    # The keeper
+
+    async def open(self, exited: Callable[[RunId, Exit], None]) -> list[Running]:
+        """Find the keeper, or start one: every run it has, and those a keeper before it left. Raises RuntimeTrouble."""
+        self._exited = exited
+        known: dict[RunId, dict[str, Any]] = {}
+        if await self._connect(start=False):
+            answer = await self._ask("list", {"do": "list"})
+            known = {RunId.parse(run["id"]): run for run in answer["runs"]}
+        self._alive = {id: run for id, run in known.items() if run["exit"] is None}
+        for id, run in self._notes().items():
+            if id not in known:
+                known[id] = await self._left_behind(run)
+        return [Running(id, run["at"], self._exit(id, run)) for id, run in known.items()]
+
+    async def _left_behind(self, run: dict[str, Any]) -> dict[str, Any]:
+        """A run whose keeper is gone: what is left of it is ended."""
+        if run["exit"] is None:
+            if run["boot"] == keeper.boot_id() and keeper.started_ticks(run["pid"]) == run["started"] != 0:
+                log.warning("= process without its keeper is ended run=%s pid=%d", run["id"], run["pid"])
+                keeper.kill_all(run["pid"], run["cgroup"], signal.SIGKILL)
+            run = {**run, "exit": {"code": UNKNOWN_CODE, "at": run["at"], "unseen": True}}
+        return run
+
+    def _notes(self) -> dict[RunId, dict[str, Any]]:
+        found = {}
+        for file in sorted((self._folder / "runs").glob("*.json")):
+            try:
+                run = json.loads(file.read_bytes())
+                found[RunId.parse(run["id"])] = run
+            except (OSError, ValueError, KeyError) as error:
+                log.warning("= note of a run is unreadable and dropped file=%s error=%s", file.name, error)
+                file.unlink(missing_ok=True)
+        return found
+
+    async def _connect(self, *, start: bool) -> bool:
+        async with self._connecting:
+            if self._writer is not None:
+                return True
+            path = str(self._folder / "socket")
+            spawned = False
+            deadline = asyncio.get_running_loop().time() + START_S
+            while True:
+                try:
+                    reader, self._writer = await asyncio.open_unix_connection(path, limit=keeper.REQUEST_LIMIT)
+                    break
+                except OSError as error:
+                    if not start:
+                        return False
+                    if asyncio.get_running_loop().time() > deadline:
+                        raise RuntimeTrouble(f"the keeper of processes does not come up: {error}") from error
+                if not spawned:
+                    spawned = True
+                    await asyncio.to_thread(self._spawn)
+                await asyncio.sleep(0.01)
+            self._hearing = asyncio.create_task(self._hear(reader), name="edged-keeper")
+            return True
+
+    def _spawn(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / "keeper.log").open("ab") as words:
+                subprocess.run(
+                    [sys.executable, "-I", "-S", "-c", _KEEPER, str(_ROOT), str(self._folder)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=words,
+                    stderr=words,
+                    start_new_session=True,
+                    cwd="/",
+                    timeout=START_S,
+                    check=True,
+                )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise RuntimeTrouble(f"the keeper of processes cannot be started: {error}") from error
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while line := await reader.readline():
+                content = json.loads(line)
+                if "exited" in content:
+                    run = content["exited"]
+                    id = RunId.parse(run["id"])
+                    self._alive.pop(id, None)
+                    if (exit := self._exit(id, run)) is not None:
+                        self._exited(id, exit)
+                else:
+                    waiting = self._answers.pop(content.get("re", "list"), None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(content)
+        except (OSError, ValueError) as error:
+            log.warning("= keeper does not make sense error=%s", error)
+        self._lost()
+
+    def _lost(self) -> None:
+        """The keeper is gone: so is everything it kept."""
+        log.warning("= keeper lost runs=%d", len(self._alive))
+        if self._writer is not None:
+            self._writer.close()
+        self._writer = None
+        for waiting in self._answers.values():
+            if not waiting.done():
+                waiting.set_exception(RuntimeTrouble("the keeper of processes is gone"))
+        self._answers.clear()
+        lost, self._alive = self._alive, {}
+        for id, run in lost.items():
+            keeper.kill_all(run["pid"], run.get("cgroup", ""), signal.SIGKILL)
+            self._exited(id, Exit(UNKNOWN_CODE, time.time(), UNKNOWN, "its keeper is gone"))
+
+    async def _ask(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._writer is not None
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._answers[key] = answer
+        try:
+            async with asyncio.timeout(START_S):
+                self._writer.write(json.dumps(request).encode() + b"\n")
+                await self._writer.drain()
+                return await answer
+        except (OSError, TimeoutError) as error:
+            raise RuntimeTrouble(f"the keeper of processes does not answer: {error}") from error
+        finally:
+            self._answers.pop(key, None)
+
+    def _exit(self, id: RunId, run: dict[str, Any]) -> Exit | None:
+        exit = run["exit"]
+        if exit is None:
+            return None
+        if exit.get("unseen"):
+            return Exit(exit["code"], exit["at"], UNKNOWN, "it ended while nobody looked")
+        killed = exit["code"] == 128 + signal.SIGKILL and self._cgroups.out_of_memory(str(id))
+        return Exit(exit["code"], exit["at"], "OOMKilled" if killed else "")
+
+    # Runs
+
+    async def start(self, order: StartOrder) -> float:
+        """Start a run: when. Raises CannotStart, RuntimeTrouble."""
+        await self._connect(start=True)
+        try:
+            cgroup = self._cgroups.make(str(order.id), order.container.resources.limits)
+        except OSError as error:
+            raise RuntimeTrouble(f"cgroup: {error}") from error
+        request = {
+            "do": "start",
+            "id": str(order.id),
+            "log": str(order.log),
+            "log_bytes": LOG_BYTES,
+            "cgroup": cgroup,
+            **self._process_of(order, order.command),
+        }
+        answer = await self._ask(str(order.id), request)
+        if "error" in answer:
+            self._cgroups.remove(str(order.id))
+            raise CannotStart(answer["error"], answer["code"])
+        self._alive[order.id] = {**answer, "cgroup": cgroup}
+        return float(answer["at"])
+
+    def _process_of(self, order: StartOrder, command: tuple[str, ...]) -> dict[str, Any]:
+        """What the keeper makes a process of."""
+        pod, container = order.pod, order.container
+        user = identity.user_of(pod, container) if self._root else None
+        group = identity.group_of(pod, container) if self._root else None
+        folder = container.working_dir or "/"
+        host = pod.spec.hostname or pod.metadata.name
+        env = {"PATH": PATH, "HOSTNAME": host, "HOME": identity.home_of(user), **order.env}
+        mounts = [mount for mount in order.mounts if str(mount.source) != mount.path]
+        if not self._root:
+            return {"argv": [*command], "env": env, "cwd": folder, "limits": LIMITS}
+        groups = sorted({*order.groups, *([group] if group is not None else [])})
+        argv = [*identity.becoming(user, group, groups), *identity.drops(container), *command]
+        if not mounts:
+            return {"argv": argv, "env": env, "cwd": folder, "limits": LIMITS}
+        words = [word for m in mounts for word in (str(m.source), m.path, "ro" if m.read_only else "rw")]
+        within = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _MOUNTING, "mounts", str(len(mounts))]
+        return {"argv": [*within, *words, folder, *argv], "env": env, "cwd": "/", "limits": LIMITS}
+
+    async def signal(self, id: RunId, number: int, *, everything: bool = False) -> None:
+        """Send a signal to a run's first process, or to all of them."""
+        await self._send({"do": "signal", "id": str(id), "number": number, "all": everything})
+
+    async def forget(self, id: RunId) -> None:
+        """Drop what is known of a run that has ended."""
+        self._cgroups.remove(str(id))
+        (self._folder / "runs" / f"{str(id).replace('/', '_')}.json").unlink(missing_ok=True)
+        await self._send({"do": "forget", "id": str(id)})
+
+    async def _send(self, request: dict[str, Any]) -> None:
+        if self._writer is not None:
+            self._writer.write(json.dumps(request).encode() + b"\n")
+            try:
+                async with asyncio.timeout(START_S):
+                    await self._writer.drain()
+            except (OSError, TimeoutError) as error:
+                raise RuntimeTrouble(f"the keeper of processes does not take orders: {error}") from error
+
+    async def exec(self, order: StartOrder, command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes]:
+        """Run a command with a container's surroundings: exit code and output. Raises TimeoutError, CannotStart."""
+        made = self._process_of(order, command)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *made["argv"],
+                env=made["env"],
+                cwd=made["cwd"],
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise CannotStart(f"exec: {command[0]!r}: {error}") from error
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(timeout_s):
+                output = b""
+                while chunk := await process.stdout.read(OUTPUT_BYTES):
+                    output = (output + chunk)[:OUTPUT_BYTES]
+                return await process.wait(), output
+        finally:
+            if process.returncode is None:
+                keeper.kill_all(process.pid, "", signal.SIGKILL)
+                await process.wait()
+
+    async def close(self) -> None:
+        """Leave everything running."""
+        if self._hearing is not None:
+            self._hearing.cancel()
+            await asyncio.gather(self._hearing, return_exceptions=True)
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

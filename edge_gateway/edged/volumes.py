@@ -1,0 +1,242 @@
+"""What a pod finds on disk: emptyDir, hostPath, and files from ConfigMaps, Secrets and the pod itself.
+
+    DISK/<uid>/<volume>/       emptyDir                MEMORY/<uid>/<volume>/    emptyDir of medium Memory, and all files
+
+Files change all at once, as a kubelet changes them: they lie in a folder named after the time, `..data` is a link to it that is
+exchanged atomically, and what a container opens are links through `..data`. MEMORY is on a tmpfs, so that no Secret is written to
+a disk.
+"""
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from edge_gateway.edged import EdgedError
+from edge_gateway.edged.environment import Content, Facts, Missing, expand, field_of, files_of, resource_of
+from edge_gateway.edged.pods import (
+    Container,
+    DownwardFiles,
+    HostPath,
+    KeyToPath,
+    Pod,
+    Source,
+    Volume,
+    is_token_volume,
+)
+from edge_gateway.edged.runtime import Mount
+from edgewire import resource
+from edgewire.resource import Resource
+
+FILE_MODE = 0o644
+_KINDS = {
+    "Directory": stat.S_ISDIR,
+    "File": stat.S_ISREG,
+    "Socket": stat.S_ISSOCK,
+    "CharDevice": stat.S_ISCHR,
+    "BlockDevice": stat.S_ISBLK,
+}
+
+
+class VolumeError(EdgedError):
+    """A volume that cannot be made now; the text names it."""
+
+
+class _File(NamedTuple):
+    content: bytes
+    mode: int
+
+
+class Volumes:
+    """The volumes of a node's pods."""
+
+    def __init__(self, disk: Path, memory: Path, facts: Facts, content: Content) -> None:
+        """`content` gives ConfigMaps and Secrets."""
+        self._disk, self._memory = disk, memory
+        self._facts = facts
+        self._content = content
+
+    def prepare(self, pod: Pod) -> None:
+        """Make the volumes of a pod, or bring their files up to date. Raises VolumeError naming the first that cannot be."""
+        for volume in pod.volumes():
+            try:
+                for folder in (self._disk, self._memory):
+                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._make(pod, volume)
+            except (Missing, VolumeError) as error:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
+            except OSError as error:
+                why = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {why}') from error
+
+    def mounts(self, pod: Pod, container: Container, env: Mapping[str, str]) -> Iterator[Mount]:
+        """What a container sees where. Raises VolumeError."""
+        volumes = {volume.name: volume for volume in pod.volumes()}
+        for mount in container.volume_mounts:
+            volume = volumes[mount.name]
+            source = self._source(pod, volume)
+            within = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
+            if within:
+                source = _below(source, within)
+                if not source.exists() and volume.host_path is None and volume.empty_dir is None:
+                    raise VolumeError(f"volume {volume.name!r} has no {within!r}")
+                if not source.exists():
+                    source.mkdir(parents=True)
+                source = source.resolve()
+            files = volume.empty_dir is None and volume.host_path is None
+            yield Mount(source, mount.mount_path, mount.read_only or files)
+
+    def remove(self, uid: str) -> None:
+        """The pod is gone: so is what it kept."""
+        for folder in (self._disk, self._memory):
+            shutil.rmtree(folder / uid, ignore_errors=True)
+
+    def uids(self) -> set[str]:
+        """The pods that something is kept of."""
+        folders = [self._disk, self._memory]
+        return {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
+
+    def _source(self, pod: Pod, volume: Volume) -> Path:
+        if volume.host_path is not None:
+            return Path(volume.host_path.path)
+        on_disk = volume.empty_dir is not None and volume.empty_dir.medium != "Memory"
+        return (self._disk if on_disk else self._memory) / pod.uid / volume.name
+
+    def _make(self, pod: Pod, volume: Volume) -> None:
+        folder = self._source(pod, volume)
+        if volume.host_path is not None:
+            _check_host_path(volume.host_path)
+            return
+        group = pod.spec.security_context.fs_group
+        if volume.empty_dir is not None:
+            if not folder.exists():
+                folder.mkdir(parents=True)
+                folder.chmod(0o777 if group is None else 0o2777)
+                _give_to(folder, group)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write_files(folder, dict(self._files(pod, volume)), group)
+
+    def _files(self, pod: Pod, volume: Volume) -> Iterator[tuple[str, _File]]:
+        if volume.projected is not None:
+            optional = is_token_volume(volume)
+            for source in volume.projected.sources:
+                yield from self._projected(pod, source, volume.projected.default_mode, optional)
+        elif volume.downward_api is not None:
+            yield from self._downward(pod, volume.downward_api, volume.downward_api.default_mode)
+        elif volume.config_map is not None:
+            of = volume.config_map
+            yield from self._keys(pod, resource.CONFIGMAP, of.name, of.items, of.default_mode, of.optional)
+        elif volume.secret is not None:
+            found = volume.secret
+            name = found.secret_name or found.name
+            yield from self._keys(pod, resource.SECRET, name, found.items, found.default_mode, found.optional)
+
+    def _projected(self, pod: Pod, source: Source, mode: int | None, optional: bool) -> Iterator[tuple[str, _File]]:
+        if source.config_map is not None:
+            of = source.config_map
+            yield from self._keys(pod, resource.CONFIGMAP, of.name, of.items, mode, of.optional or optional)
+        if source.secret is not None:
+            found = source.secret
+            name = found.name or found.secret_name
+            yield from self._keys(pod, resource.SECRET, name, found.items, mode, found.optional or optional)
+        if source.downward_api is not None:
+            yield from self._downward(pod, source.downward_api, mode)
+
+    def _keys(
+        self, pod: Pod, type: str, name: str, items: tuple[KeyToPath, ...], mode: int | None, optional: bool
+    ) -> Iterator[tuple[str, _File]]:
+        files = files_of(Resource(pod.metadata.namespace, type, name), self._content)
+        if files is None:
+            if optional:
+                return
+            raise Missing(f'{type} "{name}" not found')
+        default = FILE_MODE if mode is None else mode
+        if not items:
+            yield from ((key, _File(value, default)) for key, value in files.items())
+        for item in items:
+            if item.key in files:
+                yield item.path, _File(files[item.key], default if item.mode is None else item.mode)
+            elif not optional:
+                raise Missing(f"references non-existent {type} key: {item.key}")
+
+    def _downward(self, pod: Pod, of: DownwardFiles, mode: int | None) -> Iterator[tuple[str, _File]]:
+        default = FILE_MODE if mode is None else mode
+        for item in of.items:
+            if item.field_ref is not None:
+                text = field_of(pod, item.field_ref.field_path, self._facts)
+            elif item.resource_field_ref is not None:
+                text = resource_of(pod, pod.spec.containers[0], item.resource_field_ref, self._facts)
+            else:
+                continue
+            yield item.path, _File(text.encode(), default if item.mode is None else item.mode)
+
+
+def write_files(folder: Path, files: Mapping[str, _File], group: int | None = None) -> bool:
+    """Have these files in a folder, all at once; whether anything was different. Raises OSError, VolumeError."""
+    data = folder / "..data"
+    for path in files:
+        _below(folder, path)
+    if data.is_symlink() and _present(data.resolve()) == {path: file.content for path, file in files.items()}:
+        return False
+    fresh = folder / time.strftime("..%Y_%m_%d_%H_%M_%S.") / str(time.time_ns())
+    fresh = fresh.parent.with_name(fresh.parent.name + fresh.name)
+    for path, (content, mode) in files.items():
+        file = fresh / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        file.chmod(mode | (0o440 if group is not None else 0))
+        _give_to(file, group)
+    fresh.mkdir(exist_ok=True)
+    before = data.resolve() if data.is_symlink() else None
+    link = folder / "..data_tmp"
+    link.unlink(missing_ok=True)
+    link.symlink_to(fresh.name)
+    link.replace(data)
+    roots = {PurePosixPath(path).parts[0] for path in files}
+    for root in roots:
+        if not (folder / root).is_symlink():
+            (folder / root).symlink_to(PurePosixPath("..data") / root)
+    for entry in folder.iterdir():
+        if entry.is_symlink() and entry.name not in roots and entry.name != "..data":
+            entry.unlink()
+    if before is not None:
+        shutil.rmtree(before, ignore_errors=True)
+    return True
+
+
+def _present(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def _below(folder: Path, path: str) -> Path:
+    """A path in a folder. Raises VolumeError for one that leads out of it."""
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0] == "/" or ".." in parts or parts[0].startswith(".."):
+        raise VolumeError(f"path {path!r} must lead into the volume")
+    return folder.joinpath(*parts)
+
+
+def _give_to(file: Path, group: int | None) -> None:
+    if group is not None and os.geteuid() == 0:
+        os.chown(file, -1, group)
+
+
+def _check_host_path(host: HostPath) -> None:
+    path = Path(host.path)
+    if host.type == "DirectoryOrCreate":
+        path.mkdir(mode=0o755, parents=True, exist_ok=True)
+    elif host.type == "FileOrCreate" and not path.exists():
+        path.touch(mode=0o644)
+    kind = _KINDS.get(host.type.removesuffix("OrCreate"))
+    if not host.type:
+        return
+    if kind is None:
+        raise VolumeError(f"hostPath has no type {host.type!r}")
+    if not path.exists():
+        raise VolumeError(f"hostPath type check failed: {host.path} does not exist")
+    if not kind(path.stat().st_mode):
+        raise VolumeError(f"hostPath type check failed: {host.path} is not a {host.type.removesuffix('OrCreate')}")
