@@ -160,6 +160,7 @@ async def test_a_sensor_that_fails_is_told_once_and_harms_no_other(board: UnixBo
         await until(warm(site, 21.5))
         surround(board, {**weather(), "i2c": [{**weather()["i2c"][0], "fault": "silent"}]})
         board.expect(r"sensor_failed property=air reason='no answer \(0x76 on sda 4, scl 5\)'")
+        await until(lambda: "air: no answer (0x76" in site.on(D + "state/update")[-1].get("message", ""))
         await until(lambda: newest(site).get("water") == "4.5")
         surround(board, {**weather(), "i2c": [{**weather()["i2c"][0], "temperature": 30}]})
         await until(warm(site, 30))

@@ -15,10 +15,8 @@ that an update brings its own), changed by `properties` of this one board's conf
     WATCHDOG_MS = 8388                # the longest time-out of its watchdog
     def temperature(): ...            # of the chip, in degrees Celsius
 
-The Unix board without drivers is the demo's, in `demo.py`.
+A firmware without drivers is the demo's, with the board in `demo.py`.
 """
-
-import sys
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
@@ -28,46 +26,11 @@ if TYPE_CHECKING:
 
 
 def load(config: "dict[str, Any]") -> "Board":
-    """The board that the configuration describes. ImportError when there is none of that name, ValueError when it is wrong."""
-    properties = with_changes(_own(), config["properties"])
-    if config["board"] == "unix" and not has_drivers(properties):
+    """The board that the configuration describes. ValueError when it is wrong."""
+    try:
+        from device_fw.boards import hardware
+    except ImportError:  # the demo's firmware has its own board, and no drivers
         from device_fw.boards import demo
 
         return demo.Board(config)
-    from device_fw.boards import hardware
-
-    return hardware.Board(config["board"], properties, watchdog_ms=config["watchdog_ms"])
-
-
-def with_changes(own: "dict[str, dict[str, Any]]", changes: "dict[str, dict[str, Any]]") -> "dict[str, dict[str, Any]]":
-    """The properties of the firmware, with what the configuration of this one board says of them; neither is changed."""
-    properties = dict(own)
-    for name, keys in changes.items():
-        entry = dict(own.get(name, {}))
-        options = dict(entry.get("options", {}))
-        entry.update(keys)
-        options.update(keys.get("options", {}))
-        if options:
-            entry["options"] = options
-        properties[name] = entry
-    return properties
-
-
-def _own() -> "dict[str, dict[str, Any]]":
-    """What the board file that this firmware was made from says; nothing in a firmware without one."""
-    try:
-        module: Any = __import__("device_fw.boards.own", None, None, ("PROPERTIES",))
-    except ImportError:
-        return {}
-    found: dict[str, dict[str, Any]] = module.PROPERTIES
-    sys.modules.pop("device_fw.boards.own")  # read once: forget it, here too
-    globals().pop("own", None)
-    return found
-
-
-def has_drivers(properties: "dict[str, Any]") -> bool:
-    """Whether these properties are made of drivers."""
-    for entry in properties.values():
-        if "driver" in entry:
-            return True
-    return False
+    return hardware.load(config)

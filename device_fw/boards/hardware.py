@@ -3,6 +3,7 @@
 Properties with the same driver and the same options share one: a BME280 is asked once for temperature, humidity and pressure.
 """
 
+import sys
 import time
 
 from device_fw.boards.buses import Buses
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     Value = str | int | float | bool
 
 _BUILT_IN = 2026  # an earlier year on the clock: nobody has set it
+
+
+def load(config: "dict[str, Any]") -> "Board":
+    """The board that the configuration and the firmware describe. ValueError when they are wrong."""
+    properties = with_changes(_own(), config["properties"])
+    return Board(config["board"], properties, watchdog_ms=config["watchdog_ms"])
 
 
 class Board:
@@ -189,6 +196,32 @@ class Source:
     def _take(self) -> None:
         self._values = self._driver.read()
         self._failure = None
+
+
+def with_changes(own: "dict[str, dict[str, Any]]", changes: "dict[str, dict[str, Any]]") -> "dict[str, dict[str, Any]]":
+    """The properties of the firmware, with what the configuration of this one board says of them; neither is changed."""
+    properties = dict(own)
+    for name, keys in changes.items():
+        entry = dict(own.get(name, {}))
+        options = dict(entry.get("options", {}))
+        entry.update(keys)
+        options.update(keys.get("options", {}))
+        if options:
+            entry["options"] = options
+        properties[name] = entry
+    return properties
+
+
+def _own() -> "dict[str, dict[str, Any]]":
+    """What the board file that this firmware was made from says; nothing in a firmware without one."""
+    try:
+        module: Any = __import__("device_fw.boards.own", None, None, ("PROPERTIES",))
+    except ImportError:
+        return {}
+    found: dict[str, dict[str, Any]] = module.PROPERTIES
+    sys.modules.pop("device_fw.boards.own")  # read once: forget it, here too
+    sys.modules["device_fw.boards"].__dict__.pop("own", None)
+    return found
 
 
 def _module(folder: str, name: str) -> "Any":

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 PLATFORM = "linux"
 ARCH = "x64"
-PINS = tuple(range(32))
+PINS = range(32)
 ANALOG = (26, 27, 28, 29)
 OUTPUTS = PINS
 I2C = (4, 5)

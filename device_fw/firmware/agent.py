@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from device_fw.firmware.properties import Property
 
 FIRST_RETRY_MS = 2000
+_AILMENT_KEPT = 200  # characters
+_STATE_PAUSE_MS = 10000  # a sensor that comes and goes must not fill the link
 _REFUSALS_KEPT = 32  # names in one delta that need not be logged again
 _DOUBT_MS = 100  # of the gateway's time, whatever came of its way
 _SLOW_MS = 2000  # an answer that took longer tells no time
@@ -59,6 +61,8 @@ class Agent:
         self._readings: "dict[str, _Reading]" = {}
         self._not_followed: "dict[str, tuple[str, str]]" = {}  # property -> the desired value, and why not
         self._refusals_told = True
+        self._ailment = self._ailment_told = ""
+        self._state_ms = 0  # when the state was said last
         self._online = False
         self._announce_ms: "int | None" = None
         self._retry_ms = FIRST_RETRY_MS
@@ -121,6 +125,10 @@ class Agent:
         """An action could not be carried out."""
         self._not_follow(name, self._properties[name].text(value), reason)
 
+    def unwell(self, failures: "dict[str, str]") -> None:
+        """Properties that cannot be read now, and why; none: all can. The state says so, every ten seconds at most."""
+        self._ailment = "; ".join([name + ": " + failures[name] for name in sorted(failures)])[:_AILMENT_KEPT]
+
     def tick(self, now_ms: int) -> "tuple[str, str, int] | None":
         """The next message to send: (topic, payload, QoS), or None. Ask again when it was acknowledged."""
         if not self._online:
@@ -133,7 +141,9 @@ class Agent:
                 self._state(now_ms),
                 1,
             )
-        if not self._refusals_told:
+        if not self._refusals_told or (
+            self._ailment != self._ailment_told and now_ms - self._state_ms >= _STATE_PAUSE_MS
+        ):
             return topics.of_device(self.device, topics.STATE), self._state(now_ms), 1
         if now_ms - self._full_ms >= self._heartbeat_ms:
             self._retry_ms = FIRST_RETRY_MS
@@ -184,8 +194,11 @@ class Agent:
 
     def _state(self, now_ms: int) -> str:
         self._refusals_told = True
+        self._ailment_told = self._ailment
+        self._state_ms = now_ms
+        reason = "SensorFailed" if self._ailment else ""
         refused = {name: "{!r}: {}".format(text[:40], why) for name, (text, why) in self._not_followed.items()}
-        return board.state("online", self._event(), self.time.unix_ms(now_ms), refused=refused)
+        return board.state("online", self._event(), self.time.unix_ms(now_ms), reason, self._ailment, refused)
 
     def _follow(self, name: str) -> None:
         if self._not_followed.pop(name, None):

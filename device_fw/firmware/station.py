@@ -219,7 +219,9 @@ class Station:
                 self._journal.note(name, text, self._agent.time.unix_ms(now), now)
             if self._failures.pop(name, None):
                 log("sensor_back", property=name)
+                self._agent.unwell(self._failures)
         except (OSError, ValueError, MemoryError) as error:
             if self._failures.get(name) != str(error):
                 self._failures[name] = str(error)
                 log("sensor_failed", property=name, reason=error)
+                self._agent.unwell(self._failures)

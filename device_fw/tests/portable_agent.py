@@ -407,3 +407,44 @@ def test_the_last_will_says_offline() -> None:
 
 def test_it_listens_to_its_deltas_and_results_only() -> None:
     assert Bench().agent.subscriptions == (D + "twin/update/delta", D + "twin/update/result")
+
+
+# --- sensors that fail
+
+
+def ailments(bench: Bench, now: int) -> "list[tuple[str | None, str | None]]":
+    """Reason and message of each state that goes out now."""
+    said = [payload for kind, payload in bench.flush(now) if kind == "state/update"]
+    return [(payload.get("reason"), payload.get("message")) for payload in said]
+
+
+def test_a_sensor_that_fails_is_told_with_the_state_and_that_it_is_back() -> None:
+    bench = Bench()
+    bench.connect(0)
+    bench.agent.unwell({"temp": "no answer", "level": "CRC error"})
+    assert ailments(bench, 10000) == [("SensorFailed", "level: CRC error; temp: no answer")]
+    bench.agent.unwell({"temp": "no answer", "level": "CRC error"})
+    assert ailments(bench, 20000) == []
+    bench.agent.unwell({})
+    assert ailments(bench, 20000) == [(None, None)]
+
+
+def test_a_sensor_that_comes_and_goes_is_told_every_ten_seconds_at_most() -> None:
+    bench = Bench()
+    bench.connect(0)
+    told = []
+    for now in range(0, 60000, 500):
+        bench.agent.unwell({"temp": "no answer"} if now // 500 % 2 else {})
+        told += [now for _ in ailments(bench, now)]
+    assert len(told) <= 6, told
+    bench.agent.unwell({"temp": "no answer now"})
+    assert ailments(bench, 70000) == [("SensorFailed", "temp: no answer now")]
+
+
+def test_what_failed_before_the_link_was_there_is_told_on_connecting_and_long_errors_are_cut() -> None:
+    bench = Bench()
+    bench.agent.unwell({"temp": "x" * 1000})
+    bench.agent.connected(0)
+    ((reason, message),) = ailments(bench, 0)
+    assert (reason, len(message or "")) == ("SensorFailed", 200)
+    assert ailments(bench, 100000) == []
