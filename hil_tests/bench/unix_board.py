@@ -291,7 +291,9 @@ class UnixBoard:
                 supervisor.stdin.flush()
             except OSError as error:
                 raise BoardError(f"{self._dead()}: {error}") from error
-            if not select.select([supervisor.stdout], [], [], _ANSWER_S)[0]:
+            answers = select.poll()  # select() ends at descriptor 1023, and a bench may have many boards
+            answers.register(supervisor.stdout, select.POLLIN)
+            if not answers.poll(_ANSWER_S * 1000):
                 raise BoardError(f"{self._dead()}: no answer")
             answer = supervisor.stdout.readline()
             if not answer:
