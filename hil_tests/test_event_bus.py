@@ -17,10 +17,14 @@ from edge_gateway.event_bus import EventBus
 from edge_gateway.external_broker import ExternalBroker
 from edge_gateway.store.sqlite import SqliteStore
 from edgewire import message as wire
-from edgewire import topics
+from edgewire import rollout, topics
+from edgewire.rollout import Metadata, Plan, Report, Wave
 from edgewire.service import serve
+from edgewire.tests.firmware_image import firmware
+from hedgerow.stack import until
 from hil_tests.bench.mosquitto import MosquittoMissing, mosquitto
 from hil_tests.bench.mqtt_client import MqttClient
+from hil_tests.bench.played_board import PlayedBoard, manifests
 from hil_tests.conftest import missing
 
 DEVICE = "default/pump"
@@ -221,3 +225,28 @@ async def test_mappers_find_their_devices_retained_and_see_them_go(edge: Edge) -
     assert json.loads(definition)["model"]["spec"]["properties"][0]["name"] == "speed"
     assert gone == b""
     assert index == b""
+
+
+async def test_a_board_gets_its_firmware_without_a_cloud(edge: Edge) -> None:
+    for number, manifest in enumerate(manifests("edge-1", "board")):
+        kind = manifest["kind"].lower()
+        metadata = {**manifest["metadata"], "namespace": "default", "uid": f"u{number}", "generation": 1}
+        edge.from_cloud("insert", f"default/{kind}/{metadata['name']}", {**manifest, "metadata": metadata})
+    built = firmware(size=50_000)
+    plan = Plan(Metadata("default", "new", "u9"), "edge-1", "", built.image, [Wave(["board"])])
+    edge.from_cloud("insert", "default/devicefirmware/new", json.loads(rollout.encode_plan(plan)[1]))
+    for name, part in built.objects().items():
+        edge.from_cloud("insert", f"default/firmwarepart/{name}", part)
+
+    def play() -> bytes:
+        with PlayedBoard(edge.port, "default/board") as board:
+            assert board.finished.wait(20)
+            return board.received
+
+    assert await asyncio.to_thread(play) == built.stream
+    await until(lambda: _counts(edge) == {"updated": 1}, lambda: f"not updated: {_counts(edge)}")
+
+
+def _counts(edge: Edge) -> dict[str, int]:
+    message = edge.core.message_for("default/devicefirmware/new", 0)
+    return message.read(Report).counts if message is not None else {}

@@ -11,17 +11,20 @@ from typing import Any
 
 import pytest
 
-from edgewire import ota
+from cloud.firmware_objects import DeviceFirmware
+from edgewire import ota, topics
 from edgewire.tests.firmware_image import Firmware as Built
 from edgewire.tests.firmware_image import firmware as built
 from hedgerow.firmware import Firmware
 from hedgerow.stack import Ports
 from hil_tests.bench.cable import Cable
+from hil_tests.bench.mqtt_client import MqttClient
 from hil_tests.bench.played_board import PlayedBoard, manifests
 from hil_tests.bench.rollouts import roll_out, until, until_phase
 from hil_tests.conftest import NODE, Site, running_site
 
 BOARDS = ("b1", "b2", "b3", "b4")
+DELTA = topics.of_device("default/one", topics.DELTA)
 GOOD = built("1.4.0", 7, size=200_000)
 SIGNATURE = bytes(64)
 """The boards that play do not look at it."""
@@ -139,6 +142,29 @@ async def test_a_rollout_goes_on_while_the_cloud_is_away(tmp_path: Path) -> None
                     await until_phase(firmware, "Complete")
     finally:
         await cable.cut()
+
+
+async def test_a_desired_value_overtakes_an_image_on_a_slow_uplink(tmp_path: Path) -> None:
+    ports = Ports.any()
+    cable = Cable("127.0.0.1", ports.cloud, bytes_per_s=400_000)
+    await cable.start()
+    try:
+        async with running_site(tmp_path, ports=ports, cloud_port=cable.port) as site:
+            await started(site)
+            async with Firmware(site.stack.kubeconfig) as firmware:
+                with boards(site, "b1") as there, MqttClient(ports.mqtt) as application:
+                    application.subscribe(DELTA)
+                    await rolled_out(firmware, built("1.4.0", 7, size=2_000_000))
+                    await until(firmware, "the first parts are there", lambda found: "parts" in _waits_for(found))
+                    await site.cluster.set_desired("default/one", "count", "5")
+                    await asyncio.to_thread(application.next, DELTA, SLOW_S)
+                    assert there["b1"].offers == []  # for the image is still on its way
+    finally:
+        await cable.cut()
+
+
+def _waits_for(found: DeviceFirmware) -> str:
+    return found.status.gateways[0].message if found.status.gateways else ""
 
 
 def _state(site: Site, name: str) -> str:

@@ -7,14 +7,16 @@
 import asyncio
 import contextlib
 
-_CHUNK = 65536
+_CHUNK, _SLOW_CHUNK = 65536, 4096
 
 
 class Cable:
     """Forwards one loopback port to another address while it is whole."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, bytes_per_s: float = 0.0) -> None:
+        """`bytes_per_s` is what it carries each way on one connection; 0 is without limit."""
         self._to = host, port
+        self._bytes_per_s = bytes_per_s
         self._server: asyncio.Server | None = None
         self._streams: set[asyncio.StreamWriter] = set()
         self._far: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
@@ -68,9 +70,11 @@ class Cable:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, near: asyncio.StreamWriter
     ) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(_CHUNK):
+            while data := await reader.read(_SLOW_CHUNK if self._bytes_per_s else _CHUNK):
                 if near not in self._deaf:
                     writer.write(data)
                     await writer.drain()
+                if self._bytes_per_s:
+                    await asyncio.sleep(len(data) / self._bytes_per_s)
         if near not in self._deaf:
             writer.close()
