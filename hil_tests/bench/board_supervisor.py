@@ -12,14 +12,14 @@ import json
 import os
 import select
 import signal
-import subprocess
 import sys
-import termios
 import time
-import tty
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from hil_tests.bench.board_port import Console, Outside
+from hil_tests.bench.board_processor import STEP_S, Processor, Watchdog
 
 CAUSES = {"power-on": 1, "hard": 2, "watchdog": 3, "deepsleep": 4, "soft": 5}
 """Why a board starts, as `machine.reset_cause()` tells it."""
@@ -27,180 +27,7 @@ CAUSES = {"power-on": 1, "hard": 2, "watchdog": 3, "deepsleep": 4, "soft": 5}
 _RAW = b"raw REPL; CTRL-B to exit\r\n>"
 _FRIENDLY = b'Type "help()" for more information.\r\n>>> '
 _CHUNK = 4096
-_CONSOLE_LIMIT = 1 << 20
-_STEP_S = 0.05
 _REST_S = 0.02  # between two starts: what resets at once at its start must not take a whole core
-_STALLED_S = 1.0
-
-
-class Console:
-    """The transcript: the file grows to a limit, then begins anew, with what there was in `<name>.1`."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("ab", buffering=0)
-
-    def write(self, data: bytes) -> None:
-        if self._file.tell() > _CONSOLE_LIMIT:
-            self._file.close()
-            self._path.replace(self._path.with_name(self._path.name + ".1"))
-            self._file = self._path.open("ab", buffering=0)
-        self._file.write(data)
-
-
-class Outside:
-    """The outer pty: the board's port."""
-
-    def __init__(self, link: Path) -> None:
-        self.master, slave = os.openpty()
-        tty.setraw(slave)
-        self._settings = termios.tcgetattr(slave)
-        fresh = link.with_name(link.name + ".new")
-        fresh.unlink(missing_ok=True)
-        fresh.symlink_to(os.ttyname(slave))
-        fresh.replace(link)
-        os.close(slave)
-        os.set_blocking(self.master, False)
-        self._waiting = bytearray()
-        self._stalled_since: float | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether who reads the port is behind."""
-        return len(self._waiting) > _CHUNK
-
-    def read(self) -> bytes:
-        """What was typed; empty when nobody is there."""
-        data = bytearray()
-        with contextlib.suppress(OSError):
-            while piece := os.read(self.master, _CHUNK):
-                data += piece
-        return bytes(data)
-
-    def write(self, data: bytes) -> None:
-        """Show something; lost when nobody is there, or does not read for a second."""
-        self._waiting += data
-        self.flush()
-
-    def flush(self) -> None:
-        """Write what waits, as far as there is room."""
-        if self._is_open():
-            with contextlib.suppress(OSError):
-                while self._waiting:
-                    del self._waiting[: os.write(self.master, self._waiting)]
-                    self._stalled_since = None
-        else:
-            self._waiting.clear()
-            with contextlib.suppress(termios.error):
-                termios.tcsetattr(self.master, termios.TCSANOW, self._settings)  # the next one finds it raw
-        if not self._waiting:
-            self._stalled_since = None
-        elif self._stalled_since is None:
-            self._stalled_since = time.monotonic()
-        elif time.monotonic() - self._stalled_since > _STALLED_S:
-            self._waiting.clear()
-
-    def _is_open(self) -> bool:
-        poll = select.poll()
-        poll.register(self.master, select.POLLOUT)
-        return not any(event & select.POLLHUP for _, event in poll.poll(0))
-
-
-class Watchdog:
-    """Bites when not fed in time. Time in which this process did not run does not count: the machine was busy, not the board."""
-
-    def __init__(self) -> None:
-        self._timeout_s = self._hungry_s = 0.0
-        self._looked = time.monotonic()
-
-    @property
-    def armed(self) -> bool:
-        return self._timeout_s > 0
-
-    def arm(self, timeout_ms: int) -> None:
-        """Begin; 0 ends it."""
-        self._timeout_s = timeout_ms / 1000
-        self.feed()
-
-    def feed(self) -> None:
-        self._hungry_s = 0.0
-        self._looked = time.monotonic()
-
-    def bites(self) -> bool:
-        now = time.monotonic()
-        self._hungry_s += min(now - self._looked, 2 * _STEP_S)
-        self._looked = now
-        return self.armed and self._hungry_s > self._timeout_s
-
-
-class Processor:
-    """MicroPython in a process, from one reset to the next."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], folder: str) -> None:
-        self.master, slave = os.openpty()
-        self.wires, far = os.pipe()
-        try:
-            tty.setraw(slave)
-            self._process = subprocess.Popen(
-                command,
-                env={**environment, "HEDGEROW_BOARD_WIRES": str(far)},
-                cwd=folder,
-                stdin=slave,
-                stdout=slave,
-                stderr=slave,
-                start_new_session=True,
-                pass_fds=(far,),
-            )
-        finally:
-            os.close(slave)
-            os.close(far)
-        os.set_blocking(self.master, False)
-        os.set_blocking(self.wires, False)
-        self.ending = os.pidfd_open(self._process.pid)
-        self.booted = False
-        self._asked = b""
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    def interruptible(self) -> bool:
-        """Whether it catches SIGINT now."""
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            status = Path(f"/proc/{self.pid}/status").read_text()
-            caught = int(status.split("SigCgt:")[1].split()[0], 16)
-            return bool(caught >> (signal.SIGINT - 1) & 1)
-        return False
-
-    def interrupt(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGINT)
-
-    def read(self) -> bytes:
-        """What it printed."""
-        with contextlib.suppress(OSError):
-            return os.read(self.master, _CHUNK)
-        return b""
-
-    def requests(self) -> list[str]:
-        """What it asked for over its wires."""
-        with contextlib.suppress(OSError):
-            while data := os.read(self.wires, _CHUNK):
-                self._asked += data
-        *lines, self._asked = self._asked.split(b"\n")
-        return [line.decode() for line in lines]
-
-    def end(self) -> tuple[bytes, list[str], int]:
-        """Kill it, if it is not gone. The last it printed, the last it asked for, its exit status."""
-        self._process.kill()
-        status = self._process.wait()
-        printed = b""
-        while piece := self.read():
-            printed += piece
-        asked = self.requests()
-        for fd in (self.master, self.wires, self.ending):
-            os.close(fd)
-        return printed, asked, status
 
 
 class Board:
@@ -276,7 +103,7 @@ class Board:
             return max(0.0, self._wakes_at - time.monotonic())
         if self._typed or self._outside.full:
             return 0.01
-        return _STEP_S if self._watchdog.armed else None
+        return STEP_S if self._watchdog.armed else None
 
     def _turn(self) -> None:
         if self._wakes_at is not None and time.monotonic() >= self._wakes_at:
@@ -473,7 +300,3 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever runs the bench
     with contextlib.suppress(BrokenPipeError):  # nobody waits for the answer any more
         Board(json.loads(sys.argv[1])).run()
-
-
-if __name__ == "__main__":
-    main()

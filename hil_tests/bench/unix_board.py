@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from msgspec import Struct, structs
 
-from hil_tests.bench import board_supervisor, micropython_board
+from hil_tests.bench import micropython_board
 from hil_tests.bench.micropython_board import Unavailable
 from hil_tests.bench.transcript import BoardError, Transcript
 
@@ -32,6 +32,10 @@ MODULES = Path(__file__).with_name("micropython")
 """What a real port has built in: `machine` and what lies below it."""
 
 _BOOT = "import emulated.power_on\nemulated.power_on.start(lambda name: execfile(name))\ndel emulated\n"
+_SUPERVISOR = (
+    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); "
+    "from hil_tests.bench.board_supervisor import main; main()"
+)
 _HARDWARE_HEAP_KB = 12  # what the modules below the board take, which a real port has in its flash
 _ANSWER_S = 20.0
 _BLOCK = 4096
@@ -269,7 +273,7 @@ class UnixBoard:
             (self.folder / "usb.json").write_text(json.dumps(identity))
             with (self.folder / "supervisor.log").open("ab") as log:
                 self._supervisor = subprocess.Popen(
-                    [sys.executable, "-I", "-S", board_supervisor.__file__, json.dumps(self._settings)],
+                    [sys.executable, "-I", "-S", "-c", _SUPERVISOR, json.dumps(self._settings)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
