@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from device_fw.tools import flash_esp, flash_runtime
+from device_fw.tools import flash_esp, flash_ports, flash_runtime
 from device_fw.tools.flash_errors import BoardLost, RuntimeFailed, WrongBoard
 from device_fw.tools.flash_runtime import Runtime
 from hil_tests.bench import esp_image
@@ -140,6 +140,32 @@ def test_a_board_unplugged_in_the_midst_is_named_and_a_second_run_completes(chip
         flash_esp.write(small, chip.port, stub=False, progress=unplug)
     assert not holds(chip, small)
     chip.plug()
+    write(chip, small)
+    assert holds(chip, small)
+
+
+def test_the_tool_killed_in_the_midst_takes_esptool_with_it_and_a_second_run_completes(
+    chip: EspRom, small: Runtime, tmp_path: Path
+) -> None:
+    chip.faults.slow_s = 0.02
+    (tmp_path / "x.bin").write_bytes(small.content)
+    code = f"""
+from pathlib import Path
+from device_fw.tools import flash_esp, flash_runtime
+image = Path({str(tmp_path / "x.bin")!r})
+runtime = flash_runtime.read(image.read_bytes(), image.name)
+flash_esp.write(runtime, {chip.port!r}, stub=False, progress=lambda part: print(part, flush=True))
+"""
+    tool = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+    with tool:
+        assert tool.stdout is not None
+        while float(tool.stdout.readline()) < 0.3:
+            pass
+        tool.kill()
+    assert not holds(chip, small)
+    flash_ports.wait_until_free(chip.port, 10)  # esptool finds nobody to tell, and ends
+    chip.faults.slow_s = 0.0
+    chip.reset()
     write(chip, small)
     assert holds(chip, small)
 

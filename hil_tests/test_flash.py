@@ -222,12 +222,21 @@ def test_a_flash_that_forgets_is_noticed_when_everything_is_read_back(board: Uni
 
 def test_a_watchdog_that_the_firmware_left_armed_only_delays(board: UnixBoard) -> None:
     board.power_off()
-    armed = "import machine, time\nwdt = machine.WDT(timeout=250)\nprint('armed')\nwhile True:\n wdt.feed()\n time.sleep_ms(20)\n"
-    board.push({"main.py": armed.encode()})
+    arm = "import machine, time\nwdt = machine.WDT(timeout=3000)\nprint('armed')\n"
+    board.push({"main.py": (arm + "while True:\n wdt.feed()\n time.sleep_ms(20)\n").encode()})
     board.power_on()
     board.expect("armed")
+    commands = 0
+
+    def on_command() -> None:
+        nonlocal commands
+        commands += 1
+        if commands == 10:  # some files are there
+            before = board.starts
+            board.until(lambda board: board.starts > before, "the watchdog bites", 30)
+
     show = Silent()
-    outcome = flash(Order(SmallFirmware(size=60_000), port=board.port, answer_s=1.0), show)
+    outcome = flash(Order(SmallFirmware(), port=board.port, on_command=on_command, answer_s=3.0), show)
     assert any("went away, going on" in step for step in show.steps)
     assert set(outcome.written) >= {"main.py", "lib/one.py", "lib/two.py"}
     board.expect(SmallFirmware().line(), 20)

@@ -1,19 +1,23 @@
 """Flashing that is cut off at any step, and done again: the board is complete, byte for byte, and runs."""
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from device_fw.tools import board_file, firmware, signing
 from device_fw.tools.flash import flash
 from device_fw.tools.flash_errors import FlashError
 from device_fw.tools.flash_order import Order
+from device_fw.tools.flash_slots import Slots
 from hil_tests.bench.small_firmware import Silent, SmallFirmware
 from hil_tests.bench.unix_board import Unavailable, UnixBoard
 from hil_tests.conftest import missing
 
+ROOT = Path(__file__).resolve().parents[1]
 BOARDS = 4
 """At a time: most of a cut is waiting."""
 SILENT_S = 1.0
@@ -53,6 +57,16 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         yield Desk(tmp_path)
     except Unavailable as error:
         missing(str(error))
+
+
+@pytest.fixture
+def umqtt() -> Path:
+    """umqtt.simple's file."""
+    try:
+        return firmware.umqtt_simple(ROOT / firmware.CACHE)
+    except firmware.FirmwareError as error:
+        missing(str(error))
+        raise
 
 
 def order(board: UnixBoard, number: int, on_command: Callable[[], None] | None = None, silent_s: float = 10.0) -> Order:
@@ -171,3 +185,45 @@ def test_a_second_run_on_a_complete_board_writes_nothing(desk: Desk) -> None:
     assert first.removed == ("lib/gone.py", "main.py.part", "old/slot")
     assert (again.written, again.removed, again.password) == ((), (), "")
     assert again.image == first.image
+
+
+@pytest.mark.timeout(240)
+def test_a_signed_firmware_cut_off_anywhere_on_its_way_is_completed_and_starts(tmp_path: Path, umqtt: Path) -> None:
+    """The real layout with slots, over one of another version: at a few of its commands, for each run compiles it anew."""
+    path = tmp_path / "board.yaml"
+    path.write_text("board: unix\nname: b1\nproperties:\n  temperature: {driver: simulated}\n")
+    key = signing.new_key()
+    described = board_file.load(path)
+
+    def version(number: str) -> Slots:
+        return Slots(described, umqtt, wanted_version=number, key=key, public=key.public, runtime="1.20.0")
+
+    def flashed(board: UnixBoard, number: str, on_command: Callable[[], None] | None = None) -> None:
+        flash(Order(version(number), {"host": "127.0.0.1"}, port=board.port, on_command=on_command), Silent())
+
+    with UnixBoard(tmp_path / "board", heap_kb=256) as board:
+        flashed(board, "1.0.0")
+        total = 0
+
+        def count() -> None:
+            nonlocal total
+            total += 1
+
+        flashed(board, "1.1.0", count)
+        for number, at in enumerate(range(8, total, total // 5)):
+            left = at
+
+            def on_command() -> None:
+                nonlocal left
+                left -= 1
+                if not left:
+                    board.power_off()
+                    raise Cut
+
+            wanted = f"2.{number}.0"
+            with pytest.raises(Cut):
+                flashed(board, wanted, on_command)
+            board.power_on()
+            flashed(board, wanted)
+            board.expect(f"event=boot .*slot='a'.*version='{re.escape(wanted)}'")
+            board.expect("event=started")

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from device_fw.tools.flash_board import BoardConnection
+from hedgerow.stack import free_port, listens, until
 from hil_tests.bench import esp_image
 from hil_tests.bench.esp_rom import EspRom
 from hil_tests.bench.mosquitto import MosquittoMissing, mosquitto
@@ -213,6 +214,32 @@ async def test_a_board_that_the_gateway_does_not_hear_is_named_with_what_its_con
     assert "MemoryError" in done.err
     listed = await hedgerow("boards", "--json", "--data", tmp_path)
     assert json.loads(listed.out)[0]["device"] == "default/greenhouse"  # flashed it is
+
+
+async def test_a_gateway_that_asks_for_passwords_lets_the_new_device_in(
+    board: UnixBoard, board_file: Path, tmp_path: Path
+) -> None:
+    users, port = tmp_path / "edge" / "users.yaml", free_port()
+    users.parent.mkdir()
+    await asyncio.to_thread(users.write_text, "users: []\n")
+    settings = {"node": "edge-1", "data_dir": str(users.parent), "broker": {"port": port, "users_file": users.name}}
+    await asyncio.to_thread((tmp_path / "edgecore.yaml").write_text, yaml.safe_dump(settings))
+    edgecore = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "edge_gateway", str(tmp_path / "edgecore.yaml")),
+        cwd=ROOT,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await until(lambda: listens(port), lambda: "edgecore's broker does not start")
+        command = ("flash", board_file, "--port", board.port, "--gateway", f"127.0.0.1:{port}", "--data", tmp_path)
+        done = await hedgerow(*command, "--users", users)
+        assert done.status == 0, done.err
+        assert "reported, and the gateway refused it" in done.err  # no Kubernetes has told it of the device
+        stranger = await hedgerow(*command, "--wait", "0")
+        assert "0 files written" in stranger.err
+    finally:
+        edgecore.terminate()
+        await edgecore.wait()
 
 
 async def test_a_gateway_that_is_not_there_is_named_after_the_board_is_complete(

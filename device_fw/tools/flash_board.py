@@ -23,7 +23,7 @@ from mpremote.transport_serial import SerialTransport
 from device_fw.tools import bytecode
 from device_fw.tools.flash_errors import BoardLost, FlashError, NoAnswer, NoBoard, NoSpace, PortBusy, VerifyFailed
 from device_fw.tools.flash_plan import PART, Present, Write
-from device_fw.tools.flash_ports import forbidden, holders
+from device_fw.tools.flash_ports import LEAVE_S, busy, forbidden, holders
 
 CHUNK = 1024
 """Bytes of a file in one command: a board needs about six times as much memory for it."""
@@ -313,9 +313,8 @@ def open_port(port: str, deadline_s: float = ANSWER_S, answer_s: float = ANSWER_
             if error.errno not in (errno.EAGAIN, errno.EBUSY):
                 raise NoBoard(f"no board at {port}: {error}") from error
             by = holders(port)
-        if time.monotonic() - begun > min(deadline_s, _ATTEMPT_S):  # who looks at every new port is gone by then
-            whom = f"{', '.join(by)} has it" if by else "another program has it"
-            raise PortBusy(f"{port} is busy: {whom}; close it and run this again")
+        if time.monotonic() - begun > min(deadline_s, LEAVE_S):
+            raise busy(port, by)
         time.sleep(0.05)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from device_fw.tools.flash_errors import BoardLost, FlashError, PortBusy, RuntimeFailed, WrongBoard
+from device_fw.tools.flash_ports import wait_until_free
 from device_fw.tools.flash_runtime import Runtime
 
 DEADLINE_S = 300.0
@@ -32,6 +33,7 @@ def write(
     Without `stub` only the chip's ROM is spoken to, and nothing resets it by DTR and RTS: it must be in its boot loader. Raises
     RuntimeFailed, WrongBoard, PortBusy, BoardLost.
     """
+    wait_until_free(port)
     options = ["--port", port, "--chip", runtime.chip]
     options += ["--baud", str(baud)] if stub else ["--no-stub", "--before", "no-reset", "--after", "soft-reset"]
     with tempfile.NamedTemporaryFile(suffix=".bin") as image:

@@ -5,13 +5,14 @@ import grp
 import os
 import pwd
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from serial.tools import list_ports
 
-from device_fw.tools.flash_errors import FlashError, NoBoard, PortForbidden, SeveralBoards
+from device_fw.tools.flash_errors import FlashError, NoBoard, PortBusy, PortForbidden, SeveralBoards
 
 # USB vendor and product ids: MicroPython's own, and of the bridges on boards without USB of their own (product None: any).
 _USB: dict[tuple[int, int | None], tuple[str, str]] = {
@@ -27,6 +28,10 @@ _USB: dict[tuple[int, int | None], tuple[str, str]] = {
     (0x2341, None): ("", "Arduino board"),
     (0x0D28, 0x0204): ("microbit", "BBC micro:bit"),
 }
+
+LEAVE_S = 2.0
+"""How long whoever looks at every new port may have it, or what a killed call left behind."""
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,21 @@ def holders(path: str) -> list[str]:
         with contextlib.suppress(OSError):
             found.append(f"{(folder / 'comm').read_text().strip()} (pid {folder.name})")
     return found
+
+
+def wait_until_free(path: str, deadline_s: float = LEAVE_S) -> None:
+    """Wait until no other program has the port, as far as can be seen. PortBusy that names it."""
+    begun = time.monotonic()
+    while by := holders(path):
+        if time.monotonic() - begun > deadline_s:
+            raise busy(path, by)
+        time.sleep(_POLL_S)
+
+
+def busy(path: str, by: list[str]) -> PortBusy:
+    """The error for a port that others have."""
+    whom = f"{', '.join(by)} has it" if by else "another program has it"
+    return PortBusy(f"{path} is busy: {whom}; close it and run this again")
 
 
 def forbidden(path: str) -> FlashError:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import queue
 import secrets
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,8 @@ class Listener:
         self._device = str(configuration["name"])
         self._wait_s = wait_s
         self._heard: queue.Queue[tuple[str, bytes]] = queue.Queue(maxsize=100)
-        self._subscribed: queue.Queue[str] = queue.Queue(maxsize=10)
+        self._subscribed = threading.Event()
+        self._problem = ""
         self._where = f"{configuration['host']}:{configuration.get('port', 1883)}"
         client = self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"flash-{secrets.token_hex(4)}")
         if configuration.get("user"):
@@ -43,7 +45,7 @@ class Listener:
                 f"the broker at {self._where} speaks TLS: give --ca FILE, or --wait 0 to leave this step out"
             )
         client.on_connect = self._on_connect
-        client.on_subscribe = lambda *_: self._tell("")
+        client.on_subscribe = lambda *_: self._subscribed.set()
         client.on_message = self._on_message
         try:
             client.connect(
@@ -83,24 +85,19 @@ class Listener:
         return verdict or "reported"
 
     def _until_subscribed(self) -> None:
-        try:
-            problem = self._subscribed.get(timeout=CONNECT_S)
-        except queue.Empty:
-            problem = f"it does not answer within {CONNECT_S:g} s"
-        if problem:
+        """paho tries again by itself: a gateway needs a moment to take a new user."""
+        if not self._subscribed.wait(CONNECT_S):
+            self._client.disconnect()
             self._client.loop_stop()
-            raise NoReport(f"the board is flashed, but the broker at {self._where} lets its user not in: {problem}")
+            problem = self._problem or f"it does not answer within {CONNECT_S:g} s"
+            raise NoReport(f"the board is flashed, but the broker at {self._where} does not let its user in: {problem}")
 
     def _on_connect(self, client: mqtt.Client, _: Any, __: Any, reason: Any, *___: Any) -> None:
         if reason.is_failure:
-            self._tell(f"{reason}; give --users FILE, or enter the user that was printed")
+            self._problem = f"{reason}; give --users FILE, or enter the user that was printed"
         else:
             kinds = (topics.UPDATE, topics.RESULT)
             client.subscribe([(topics.of_device(self._device, kind), 1) for kind in kinds])
-
-    def _tell(self, problem: str) -> None:
-        with contextlib.suppress(queue.Full):
-            self._subscribed.put_nowait(problem)
 
     def _on_message(self, _: mqtt.Client, __: Any, message: mqtt.MQTTMessage) -> None:
         with contextlib.suppress(queue.Full):
