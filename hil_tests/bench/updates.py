@@ -5,7 +5,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from device_fw.tools import firmware, image, signing
+from device_fw.tools import board_file, firmware, image, signing
+from device_fw.tools.board_file import BoardFile
 from device_fw.tools.image import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,7 +15,13 @@ BOARD = "unix"
 HEAP_KB = 160
 """What the firmware with updates takes on a 64-bit port, where objects are twice as large as on a microcontroller."""
 
-_BOARD_FILE = "board: unix\nname: default/b1\nproperties:\n  temperature: {driver: simulated, interval_ms: 1000}\n"
+_BOARD_FILE = """
+board: unix
+name: default/b1
+transport: {}
+properties:
+  temperature: {{driver: simulated, interval_ms: 1000}}
+"""
 
 RAISES = b"raise RuntimeError('broken')\n"
 """A `main.py` that ends at once."""
@@ -56,33 +63,34 @@ def signed(files: Mapping[str, bytes], version: str, counter: int, **changes: ob
 
 def flash(running: Image, device: str, port: int, *, watchdog_ms: int = 5000, trial_s: int = 60) -> dict[str, bytes]:
     """All files of a fresh board that runs this image and finds its gateway's broker on a loopback port."""
-    config = {**_configuration(), "name": device, "host": "127.0.0.1", "port": port}
+    config = {**_described("mqtt").configuration(), "name": device, "host": "127.0.0.1", "port": port}
     return image.layout(running, recovery(), KEY.public, config, watchdog_ms=watchdog_ms, trial_s=trial_s)
 
 
+def serial_flash(running: Image, device: str) -> dict[str, bytes]:
+    """The same for a board without a network, whose image is made of `sources("serial")`."""
+    config = {**_described("serial").configuration(), "name": device}
+    return image.layout(running, recovery("serial"), KEY.public, config)
+
+
 @functools.cache
-def sources() -> dict[str, bytes]:
+def sources(transport: str = "mqtt") -> dict[str, bytes]:
     """The firmware, compiled."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "board.yaml")
-        path.write_text(_BOARD_FILE)
-        return firmware.compiled(firmware.collect(path, _umqtt()))
+    return firmware.compiled(firmware.collect(_described(transport), _umqtt()))
 
 
 @functools.cache
-def recovery() -> dict[str, bytes]:
+def recovery(transport: str = "mqtt") -> dict[str, bytes]:
     """Recovery, compiled."""
-    return firmware.compiled(image.recovery_files("mqtt", _umqtt()))
+    return firmware.compiled(image.recovery_files(transport, _umqtt() if transport == "mqtt" else None))
 
 
 @functools.cache
-def _configuration() -> dict[str, object]:
-    from device_fw.tools import board_file
-
+def _described(transport: str) -> BoardFile:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "board.yaml")
-        path.write_text(_BOARD_FILE)
-        return dict(board_file.load(path).configuration())
+        path.write_text(_BOARD_FILE.format(transport))
+        return board_file.load(path)
 
 
 def _umqtt() -> Path:
