@@ -96,8 +96,9 @@ def test_an_update_is_taken_tried_and_confirmed_and_so_is_the_next(make: MakeBoa
         (updates.RAISES, ota.EXCEPTION),
         (updates.HANGS, ota.WATCHDOG),
         (updates.MUTE, ota.NOT_CONFIRMED),
+        (updates.UNWELL, ota.SELF_TEST),
     ],
-    ids=["raises", "hangs", "mute"],
+    ids=["raises", "hangs", "mute", "unwell"],
 )
 def test_what_fails_its_trial_is_reverted_and_not_tried_again_unasked(
     make: MakeBoard, gateway: OtaGateway, main: bytes, reason: str
@@ -204,6 +205,21 @@ def test_an_offer_can_be_taken_back_and_goes_on_where_it_was(make: MakeBoard, ga
     gateway.offer(DEVICE, offered)
     gateway.until(DEVICE, state=ota.CONFIRMED, firmware="1.1.0")
     assert gateway.gets[0][1] > stop_at // 2
+
+
+def test_a_download_goes_on_after_a_power_cut_where_it_was(make: MakeBoard, gateway: OtaGateway) -> None:
+    board = make(image("1.0.0", 1))
+    offered = image("1.1.0", 2)
+    stop_at = len(offered.stream) // 2
+    gateway.on_chunk = lambda device, offset, data: data if offset < stop_at else None
+    gateway.offer(DEVICE, offered)
+    gateway.until_seen(lambda g: g.gets and g.gets[-1][1] >= stop_at, "half of it is there")
+    board.power_off()
+    gateway.gets.clear()
+    gateway.on_chunk = lambda device, offset, data: data
+    board.power_on()
+    gateway.until(DEVICE, state=ota.CONFIRMED, firmware="1.1.0")
+    assert stop_at - 8192 < gateway.gets[0][1] <= stop_at + 8192
 
 
 def test_another_offer_midway_takes_the_place_of_the_first(make: MakeBoard, gateway: OtaGateway) -> None:

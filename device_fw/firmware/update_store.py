@@ -118,7 +118,7 @@ class UpdateStore:
         """Whether the rest of an image does not fit."""
         stat = os.statvfs(self._folder)
         block, free = stat[0], stat[3]
-        needed = _KEPT_BLOCKS
+        needed = _KEPT_BLOCKS + 2 * len({path.rsplit("/", 1)[0] for path, _, _ in manifest.files if "/" in path})
         for path, size, _ in manifest.files:
             needed += (size + block - 1) // block - (_size(self._folder + path) + block - 1) // block
         return needed > free

@@ -40,6 +40,16 @@ main()
 """A `main.py` whose firmware works, but for the gateway that it never finds."""
 
 
+UNWELL = b"""from device_fw.firmware import update_parts
+def finds(board):
+    return "no property can be read"
+update_parts.self_test = finds
+from device_fw.firmware.main import main
+main()
+"""
+"""A `main.py` whose firmware reaches its gateway, and finds itself not working."""
+
+
 def build(version: str, counter: int, files: Mapping[str, bytes | None] | None = None, **changes: object) -> Image:
     """The firmware as an image; `files` replace its own (None takes one out), `changes` are arguments of `image.build`."""
     content = {**sources(), "version.txt": version.encode(), **(files or {})}
