@@ -26,8 +26,8 @@ class FirmwareImages:
 
     def __init__(self) -> None:
         self._parts: dict[str, bytes] = {}
-        self._faults: dict[tuple[str, str], str] = {}
-        """Namespace and id of an image that was checked -> why it cannot be used, or empty."""
+        self._faults: dict[tuple[str, Image], str] = {}
+        """Namespace and image that was checked -> why it cannot be used, or empty."""
 
     def put(self, id: str, content: bytes) -> None:
         """A part came: the JSON of its ConfigMap. Raises RolloutError."""
@@ -51,7 +51,7 @@ class FirmwareImages:
         there = sum(part is not None for part in parts)
         if there < image.parts:
             return f"{there} of {image.parts} parts are here"
-        key = (namespace, image.id)
+        key = (namespace, image)
         if key not in self._faults:
             self._faults[key] = _fault(image, b"".join(part for part in parts if part is not None))
         return self._faults[key]

@@ -56,6 +56,33 @@ def node(kubectl: Kubectl) -> Iterator[str]:
     kubectl("delete", "node", name)
 
 
+ROLLOUT = f"""
+apiVersion: devices.hedgerow.dev/v1alpha1
+kind: DeviceFirmware
+metadata: {{name: spring}}
+spec:
+  devices: {{model: pico}}
+  waves: {{canary: {{count: 1}}, percent: [10, 50]}}
+  image:
+    {{name: firmware-1, id: {"ab" * 32}, version: 1.4.0, counter: 7, board: pico, size: 9, manifestSize: 9,
+     signature: {"5e" * 64}, parts: 1}}
+"""
+
+
+def test_get_prints_how_far_a_rollout_is(kubectl: Kubectl, device_definitions: None) -> None:
+    kubectl("apply", "-f", "-", stdin=ROLLOUT)
+    try:
+        status = '{"phase":"Running","waveProgress":"2/4","progress":"3/12","counts":{"failed":1}}'
+        patch = f'{{"status":{status}}}'
+        kubectl("patch", "dfw", "spring", "--subresource=status", "--type=merge", "-p", patch)
+        header, line = kubectl("get", "dfw").splitlines()
+        assert header.split() == ["NAME", "VERSION", "BOARD", "STATE", "WAVE", "UPDATED", "FAILED", "AGE"]
+        assert line.split()[:-1] == ["spring", "1.4.0", "pico", "Running", "2/4", "3/12", "1"]
+        assert kubectl("patch", "dfw", "spring", "--type=merge", "-p", '{"spec":{"paused":true}}')
+    finally:
+        kubectl("delete", "dfw", "spring")
+
+
 def test_get_prints_the_columns_of_a_device(kubectl: Kubectl, device: None) -> None:
     header, line = kubectl("get", "devices").splitlines()
     assert header.split() == ["NAME", "NODE", "MODEL", "STATE", "ACCEPTED", "AGE"]
