@@ -216,7 +216,7 @@ class Rollout:
         record = self.devices[name]
         if record.phase == SKIPPED and record.reason == OFFLINE:
             self._enter(name, PENDING, "", clock)
-        if self.serves and self.waiting_for(name):
+        if self.serves and self.waiting_for(name) and self.watched[name].wave < self.record.open:
             self._offer(name, clock)
 
     def step(self, clock: int, online: Callable[[str], bool]) -> None:
