@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     Value = str | int | float | bool
 
+FAILURES = (OSError, ValueError, MemoryError)  # of one sensor, which must not stop the board
 _BUILT_IN = 2026  # an earlier year on the clock: nobody has set it
 
 
@@ -144,7 +145,7 @@ class Source:
         self._converts_ms: "int | None" = None  # how long, while a conversion is on its way
         self._begun = 0  # ticks: what the board did since it looked at the clock must not shorten the conversion
         self._values: "dict[str, Value]" = {}
-        self._failure: "OSError | None" = None
+        self._failure: "Exception | None" = None
 
     def add(self, name: str, reading: str, interval_ms: int) -> None:
         """Serve another property; the shortest interval counts."""
@@ -164,7 +165,7 @@ class Source:
                 return False
             self._converts_ms = None
             self._take()
-        except OSError as error:
+        except FAILURES as error:
             self._converts_ms = None
             self._failure = error
         return True
@@ -190,7 +191,7 @@ class Source:
         self._driver.write(self.readings[name], value)
         try:
             self._take()
-        except OSError as error:
+        except FAILURES as error:
             self._failure = error
 
     def _take(self) -> None:

@@ -79,6 +79,25 @@ def test_a_sensor_that_fails_says_so_and_harms_no_other() -> None:
     assert made.read("air") != 0
 
 
+def test_a_reading_that_does_not_fit_into_memory_or_makes_no_sense_stops_nothing() -> None:
+    climate()
+    for error in (MemoryError("no memory"), ValueError("nonsense")):
+        made = board(air=entry("bme280", "temperature"), chip=entry("chip", "temperature"))
+
+        def fail(error: Exception = error) -> None:
+            raise error
+
+        made._of["air"]._driver.start = fail
+        assert sorted(made.due(_now[0])) == ["air", "chip"]
+        try:
+            made.read("air")
+        except (MemoryError, ValueError) as seen:
+            assert seen is error
+        else:
+            raise AssertionError
+        assert made.read("chip") == 32
+
+
 def test_an_output_is_written_and_says_what_it_is() -> None:
     surrounded()
     made = board(
