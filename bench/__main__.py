@@ -1,6 +1,6 @@
 """`make bench`: measure, print the figures with the machine, and keep them in bench/results.json.
 
-python -m bench [main_job] [broker] [flash] [kubernetes_api] [modbus] [ota] [power_cuts] [serial_lines]
+python -m bench [main_job] [broker] [firmware] [flash] [kubernetes_api] [modbus] [ota] [power_cuts] [serial_lines]
 """
 
 import argparse
@@ -9,13 +9,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import broker, flash, kubernetes_api, main_job, modbus, ota, power_cuts, serial_lines
+from bench import broker, firmware, flash, kubernetes_api, main_job, modbus, ota, power_cuts, serial_lines
 from bench.results import show, write
 
 RESULTS = Path(__file__).parent / "results.json"
 ALL = {
     "main_job": main_job.measure,
     "broker": broker.measure,
+    "firmware": firmware.measure,
     "flash": flash.measure,
     "kubernetes_api": kubernetes_api.measure,
     "modbus": modbus.measure,

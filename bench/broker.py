@@ -32,7 +32,7 @@ IN_RUN = "mosquitto in the same run"
 async def measure() -> Figures:
     """Every figure of the broker. Takes about a minute."""
     with tempfile.TemporaryDirectory(prefix="hedgerow-bench-") as folder, contextlib.ExitStack() as stack:
-        ports = {OURS: stack.enter_context(_edgecore(Path(folder) / OURS))}
+        ports = {OURS: stack.enter_context(edgecore(Path(folder) / OURS))}
         with contextlib.suppress(MosquittoMissing):
             (Path(folder) / THEIRS).mkdir()
             ports[THEIRS] = stack.enter_context(mosquitto(Path(folder) / THEIRS, settings=SETTINGS))
@@ -124,7 +124,7 @@ def _listening(port: int) -> psutil.Process:
 
 
 @contextlib.contextmanager
-def _edgecore(folder: Path) -> Iterator[int]:
+def edgecore(folder: Path) -> Iterator[int]:
     """Run edgecore without a cloud, and yield its broker's port."""
     folder.mkdir()
     port = free_port()

@@ -29,7 +29,7 @@ class Site:
         """Give Kubernetes the devices `default/bench-0` and so on, and wait until their node has stored them all."""
         await until(self.cluster.serves_devices, self.stack.cloudcore.last_words)
         await self.cluster.apply(_manifests(self.stack.node, devices))
-        await self.until(lambda: sum(_accepted(device) for device in self.cluster.devices.values()) == devices)
+        await self.until(lambda: sum(accepted(device) for device in self.cluster.devices.values()) == devices)
 
     async def restart_edgecore(self) -> float:
         """Stop edgecore and start it: seconds from its start to its link."""
@@ -91,7 +91,8 @@ def _manifests(node: str, devices: int) -> list[dict[str, Any]]:
     return [{**head, "kind": "DeviceModel", **model}, *({**head, "kind": "Device", **device} for device in each)]
 
 
-def _accepted(device: DeviceView) -> bool:
+def accepted(device: DeviceView) -> bool:
+    """Whether its node has stored it."""
     condition = device.condition("Accepted")
     return condition is not None and condition.status == "True"
 

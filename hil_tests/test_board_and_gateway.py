@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from edge_gateway.store.memory import MemoryStore
 from edgewire import message as wire
 from edgewire import topics
 from edgewire.service import serve
-from hil_tests.bench import demo
+from hil_tests.bench import board_firmware, demo
 from hil_tests.bench.micropython_board import MicroPythonBoard, Unavailable
+from hil_tests.bench.unix_board import UnixBoard
 from hil_tests.conftest import missing
 
 ID = "default/board-1"
@@ -152,3 +155,44 @@ async def test_a_value_that_the_board_cannot_take_does_not_set_the_two_talking_f
         assert len([r for r in site.on(update) if set(r["twin"]) == {"led"}]) <= 1
         gateway.knows(MODEL, led="ON")
         await until(lambda: board.outputs().get("led") == "ON")
+
+
+async def test_a_board_whose_clock_is_an_hour_behind_is_heard_all_the_same(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.knows(MODEL)
+    config = {"name": ID, "host": "127.0.0.1", "port": gateway.broker.port}
+    async with Watcher(gateway.broker.port) as site:
+        for number, behind_s in enumerate((0, 3600)):
+            try:
+                made = UnixBoard(tmp_path / f"board-{number}", heap_kb=128, clock_s=-behind_s)
+                made.push(board_firmware.files(config))
+            except (Unavailable, firmware.FirmwareError) as error:
+                missing(str(error))
+            with made:
+                heard = len(site.on(topics.of_device(ID, topics.UPDATE)))
+                made.power_on()
+                await until(partial(_more, site, heard))
+                if behind_s:  # at first it cannot know better; the gateway's answer tells it
+                    await asyncio.to_thread(made.expect, r"event=time source=gateway step_ms=3[56]\d{5}\b")
+                    await until(lambda: abs(_reported_at(site) - time.time() * 1000) < 60_000)
+                    latest = _reported_at(site)
+                    async with asyncio.timeout(10):
+                        while (await _times(site)).get("led", 0) < latest:
+                            pass
+
+
+def _more(site: Watcher, heard: int) -> bool:
+    """Whether the board said something since."""
+    return len(site.on(topics.of_device(ID, topics.UPDATE))) > heard
+
+
+def _reported_at(site: Watcher) -> int:
+    """The source time of the LED in its last report."""
+    reports = [r for r in site.on(topics.of_device(ID, topics.UPDATE)) if "led" in r["twin"]]
+    return int(reports[-1]["twin"]["led"]["actual"]["metadata"]["timestamp"])
+
+
+async def _times(site: Watcher) -> dict[str, int]:
+    """The source times that the gateway holds."""
+    await twin(site)
+    found = site.on(topics.of_device(ID, topics.GET_RESULT))[-1]["twin"]
+    return {name: int(entry["actual"]["metadata"]["timestamp"]) for name, entry in found.items() if "actual" in entry}

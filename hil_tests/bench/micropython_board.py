@@ -102,10 +102,15 @@ class MicroPythonBoard:
 
         Blocks while umqtt.simple is fetched, unless `firmware.umqtt_simple()` was called before or it was given.
         """
+        if not self.running:
+            firmware.assemble(self.folder, self.config, self._umqtt or _umqtt(), as_bytecode=self._as_bytecode)
+            self.switch_on()
+
+    def switch_on(self) -> None:
+        """Power on with the files of the last `start`."""
         if self.running:
             return
         line = command("main.py", heap=self.heap)
-        firmware.assemble(self.folder, self.config, self._umqtt or _umqtt(), as_bytecode=self._as_bytecode)
         with self.console.open("ab") as console:
             self._process = self._spawn(line, console)
 
