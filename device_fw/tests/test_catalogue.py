@@ -9,10 +9,12 @@ from device_fw import drivers
 from device_fw.firmware.properties import TYPES
 from device_fw.tests.conftest import PINS, ROOT
 from device_fw.tools import bytecode, catalogue, firmware
+from device_fw.tools.pins import listed
 from hil_tests.bench import micropython_board
 
 BOARDS = catalogue.boards()
 DRIVERS = catalogue.drivers()
+DOCUMENTATION = (ROOT / "docs/sensors.md").read_text()
 
 
 def test_the_boards_and_drivers_are_there() -> None:
@@ -34,6 +36,30 @@ def test_a_board_says_what_the_tools_ask(name: str) -> None:
     assert board.NETWORK in (True, False)
     assert board.WATCHDOG_MS > 1000
     assert callable(board.temperature)
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_documentation_has_the_boards_pins(name: str) -> None:
+    b = BOARDS[name]
+    transport = "mqtt, serial" if b.NETWORK else "serial"
+    cells = (
+        f"`{name}`",
+        listed(b.PINS),
+        listed(b.ANALOG),
+        "{}, {}".format(*b.I2C),
+        transport,
+        f"{b.WATCHDOG_MS / 1000:g} s",
+    )
+    assert f"| {' | '.join(cells)} |" in DOCUMENTATION.splitlines()
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_the_documentation_has_the_drivers_keys_and_deadlines(name: str) -> None:
+    driver = DRIVERS[name]
+    row = next(line for line in DOCUMENTATION.splitlines() if line.startswith(f"| `{name}` |"))
+    for key in (*driver.READINGS, *driver.OPTIONS):
+        assert f"`{key}`" in row, key
+    assert row.endswith(f"| {driver.DEADLINE_MS} ms |")
 
 
 @pytest.mark.parametrize("name", DRIVERS)

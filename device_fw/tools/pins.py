@@ -1,5 +1,6 @@
 """Which pins a board file uses: that the board has them, that they can do it, and that no two drivers fight over one."""
 
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
@@ -39,16 +40,16 @@ class PinPlan:
     def _able(self, pin: Any, use: str) -> None:
         f = self._features
         if pin not in f.PINS:
-            raise FirmwareError(f"the board has no pin {pin!r} to use; it has {_listed(f.PINS)}")
+            raise FirmwareError(f"the board has no pin {pin!r} to use; it has {listed(f.PINS)}")
         if isinstance(pin, str) and use != "out":  # it may hang on another chip, as the LED of a Pico W
             raise FirmwareError(f"pin {pin} can be switched and nothing else")
         if use == "analog" and pin not in f.ANALOG:
-            raise FirmwareError(f"pin {pin} cannot measure voltages; {_listed(f.ANALOG)} can")
+            raise FirmwareError(f"pin {pin} cannot measure voltages; {listed(f.ANALOG)} can")
         if use in ("out", "pwm", *_SHARED) and pin not in f.OUTPUTS:
             raise FirmwareError(f"pin {pin} is an input only")
 
 
-def _listed(pins: tuple[Any, ...]) -> str:
+def listed(pins: Iterable[Any]) -> str:
     """`0-22, 26-28, LED`."""
     runs: list[list[Any]] = []
     for pin in pins:
