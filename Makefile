@@ -21,7 +21,7 @@ bench: $(VENV)/.dev                ## figures of this machine, into bench/result
 
 test-deps:                         ## Debian packages that some tests need (as root)
 	apt-get update -q
-	apt-get install -q -y --no-install-recommends mosquitto dbus-daemon
+	apt-get install -q -y --no-install-recommends mosquitto dbus-daemon qemu-system-arm
 	command -v kubectl >/dev/null || apt-get install -q -y --no-install-recommends kubernetes-client
 
 format: $(VENV)/.dev

@@ -35,19 +35,21 @@ CODES = {
 """Kinds of a device's topics (`edgewire.topics`) as kinds of frames."""
 
 OVERHEAD = 9
-"""Bytes of a frame beside its part of a message: two zeros, the first code, header and CRC. Each 254 bytes take one more."""
+"""Bytes of a frame beside its part of a message: two zeros, the first code, header and CRC. Each 254 bytes take one more, and
+each 3 or 4."""
 LARGEST_MESSAGE = 65535
 
 
 def encode(kind: int, tag: int, number: int, content: bytes) -> bytes:
-    """A frame between two zeros."""
+    """A frame between two zeros. None holds a 3, which is Ctrl-C to a board that has not opened its end yet."""
     body = bytes((kind, tag >> 8, tag & 0xFF, number)) + content
-    return b"\0" + cobs(body + u16(crc16(body))) + b"\0"
+    stuffed = cobs(body + u16(crc16(body)))
+    return b"\0" + stuffed.replace(b"\4", b"\4\6").replace(b"\3", b"\4\5") + b"\0"
 
 
 def decode(piece: bytes) -> "bytes | None":
     """Header and content of what stood between two zeros, or None when it is no frame."""
-    body = uncobs(piece)
+    body = uncobs(piece.replace(b"\4\5", b"\3").replace(b"\4\6", b"\4"))
     if body is None or len(body) < 6 or u16(crc16(body[:-2])) != body[-2:]:
         return None
     return body[:-2]

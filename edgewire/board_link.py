@@ -70,7 +70,7 @@ class Link:
         self._room_of_peer = 1
         self._out = bytearray()
         longest = max(room, _SHORTEST_ROOM)
-        self.pieces = Pieces(longest + longest // 254 + OVERHEAD)
+        self.pieces = Pieces(2 * (longest + longest // 254 + OVERHEAD))
         self._message: "bytes | None" = None
         self._launched = self._heard = self._alive = 0
         self._begin(0, 0)

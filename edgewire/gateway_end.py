@@ -70,7 +70,8 @@ class GatewayEnd(Link):
             return
         if not (self.connected and self._untouched and nonce == self._nonce):
             # Once anything came in a session, its board's hello can only be that of another life, whatever it looks like.
-            self._begin(self._next_tag(), now)
+            self._last_tag = self._last_tag % 65535 + 1
+            self._begin(self._last_tag, now)
             self._nonce = nonce
             self.connected = True
             self._room_of_peer = max(1, body[7] << 8 | body[8])
@@ -79,13 +80,6 @@ class GatewayEnd(Link):
             events.append((HELLO, body[12:]))
         about = bytes((VERSION,)) + u16(nonce) + u16(self.room) + u16(self.limit)
         self._put(WELCOME, 0, about + self._time(now))
-
-    def _next_tag(self) -> int:
-        """Another tag. A frame of one that is left out could look like mpremote, which ends a board's program."""
-        self._last_tag = self._last_tag % 65535 + 1
-        while self._last_tag >> 8 == 0x0D or self._last_tag == 0x030D:
-            self._last_tag += 1
-        return self._last_tag
 
     def _of_session(self, kind: int, body: bytes, now: int, events: "list[Event]") -> None:
         if kind != TIME:  # a board has its time from here

@@ -1,8 +1,8 @@
 """The serial link of a board: the session of `edgewire.board_link` over USB (standard input and output) or a UART.
 
-The line is also the board's console. While the link is open, Ctrl-C is a byte like others, for a frame may hold it; a carriage
-return and Ctrl-C where no frame goes on (as mpremote begins) interrupt all the same, so that a board in use can be flashed.
-What the board prints goes between the frames, and into the gateway's log.
+The line is also the board's console. While the link is open, Ctrl-C is a byte like others, for a garbled frame may hold it; a
+carriage return and Ctrl-C where no frame goes on (as mpremote begins) interrupt all the same, so that a board in use can be
+flashed. What the board prints goes between the frames, and into the gateway's log.
 
 Every error is an OSError; after one the link is closed. What nobody takes off the line in time is dropped, and sent again.
 """

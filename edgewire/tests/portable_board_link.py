@@ -30,8 +30,19 @@ def connected(**options: int) -> Line:
 
 
 def test_a_frame_is_what_the_specification_shows() -> None:
+    assert encode(DELTA, 4, 3, b"") == b"\x00\x02\x04\x05\x05\x04\x06\x04\x05\x1c\x44\x00"
     assert encode(REPORT, 0x1234, 5, b"{}") == b"\x00\x09\x02\x12\x34\x05{}\x4c\x07\x00"
     assert decode(b"\x09\x02\x12\x34\x05{}\x4c\x07") == b"\x02\x12\x34\x05{}"
+
+
+def test_no_frame_holds_a_ctrl_c_that_would_end_a_board_s_program() -> None:
+    for content in (bytes(range(256)), b"\3\4\5\6\4\4\3\3", b"\4\6", b"\3" * 300, b"\0\3\0\4"):
+        for tag in (0, 3, 4, 0x0303, 0x0405):
+            frame = encode(DELTA, tag, 3, content)
+            assert b"\3" not in frame
+            body = decode(frame[1:-1])
+            assert body is not None
+            assert body[4:] == content
 
 
 def test_a_session_begins_with_the_board_s_name_and_the_gateway_s_time() -> None:
@@ -62,7 +73,7 @@ def test_a_frame_is_never_longer_than_the_peer_has_room_for() -> None:
     line.gateway.send(DELTA, bytes(500), line.now)
     while not line.gateway.idle:
         out = line.gateway.output()
-        assert len(out) <= 48 + 10, len(out)
+        assert len(out) <= 48 + 10 + 3, len(out)  # three bytes are escaped
         line.board.receive(out, line.now)
         line.gateway.receive(line.board.output(), line.now)
 

@@ -120,6 +120,7 @@ BOARD_KINDS: dict[str, type[Entry]] = {
     "micropython-serial": MicropythonSerial,
     "esp-rom": Emulated,
     "uf2-drive": Emulated,
+    "qemu-microbit": Emulated,
 }
 INSTRUMENT_KINDS: dict[str, type[Entry]] = {
     "modbus-tcp": Addressed,

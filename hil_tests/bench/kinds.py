@@ -85,6 +85,12 @@ def _uf2_drive(name: str, entry: Entry, folder: Path) -> Part:
     return Uf2Board(name, folder)
 
 
+def _qemu_microbit(name: str, entry: Entry, folder: Path) -> Part:
+    from hil_tests.bench.qemu_microbit import QemuMicrobit
+
+    return QemuMicrobit(name, folder)
+
+
 def _instrument(emulates: str) -> Callable[[str, Any, Path], Part]:
     def make(name: str, entry: Addressed | SerialInstrument | BleAdapter | Entry, folder: Path) -> Part:
         if isinstance(entry, BleAdapter):
@@ -131,6 +137,14 @@ KINDS = {
             ("board.rom-loader", "board.power", "board.reset", "board.fault.power-cut-in-write"),
             _esp_rom,
             modules=(("esptool", "hedgerow[device]"),),
+        ),
+        Kind(
+            "qemu-microbit",
+            "a BBC micro:bit V1 in QEMU, with the small firmware",
+            ("board.console", "board.reset", "board.power", "board.serial-link", "board.fault.frozen"),
+            _qemu_microbit,
+            modules=(("micropython_microbit_fs", "hedgerow[device]"),),
+            programs=(("qemu-system-arm", "qemu-system-arm"),),
         ),
         Kind("uf2-drive", "an RP2 board's drive", ("board.uf2", "board.power", "board.reset"), _uf2_drive),
         Kind(
