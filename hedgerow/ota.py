@@ -125,12 +125,17 @@ def _sources(source: Path) -> tuple[dict[str, bytes], str]:
     from device_fw.tools.errors import FirmwareError
 
     if source.is_dir():
-        files = {p.relative_to(source).as_posix(): p.read_bytes() for p in sorted(source.rglob("*")) if p.is_file()}
+        files = {p.relative_to(source).as_posix(): p.read_bytes() for p in sorted(source.rglob("*")) if _counts(p)}
         if "main.py" not in files and "main.mpy" not in files:
             raise FirmwareError(f"{source} holds no main.py: nothing would start")
         return files, ""
     described = board_file.load(source)
     return firmware.collect(described), described.board
+
+
+def _counts(path: Path) -> bool:
+    """Whether it belongs to the firmware: what CPython leaves beside sources does not."""
+    return path.is_file() and "__pycache__" not in path.parts
 
 
 def _told(image: "Image") -> str:

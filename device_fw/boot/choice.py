@@ -125,6 +125,7 @@ def _try(slots: Slots, bitten: bool, log: "Callable[..., None]") -> str:
         slots.start_trial()
     except OSError as error:  # unwritten, it would be tried for ever
         log("trial_postponed", reason=error)
+        slots.note(last=[id, codes.REFUSED, codes.NO_SPACE, retry], trial=None)
         return ""
     slots.id, slots.version = id, manifest.version
     return str(slot)

@@ -61,6 +61,10 @@ class OtaGateway:
         self.offers[device] = payload
         self._say(device, topics.OTA_OFFER, payload)
 
+    def retain(self, topic: str, payload: str | bytes) -> None:
+        """Say something that the broker keeps, such as what a mapper is to know."""
+        self._client.publish(topic, payload, 1, retain=True)
+
     def until(self, device: str, deadline_s: float = DEADLINE_S, **wanted: str) -> dict[str, str]:
         """Wait until the newest reports of a device say this: `state="confirmed", firmware="1.1.0"`. All it reported."""
         properties = {f"firmware-{name}" if name != "firmware" else name: value for name, value in wanted.items()}
