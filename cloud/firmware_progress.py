@@ -190,8 +190,7 @@ class Progress:
         if spec.paused:
             return PAUSED, "Paused", "spec.paused is set"
         if behind:
-            more = f" and {len(behind) - _NAMED} more" if len(behind) > _NAMED else ""
-            return RUNNING, "Updating", f"wave {self.open} at {', '.join(behind[:_NAMED])}{more}"
+            return RUNNING, "Updating", f"wave {self.open} at {self._named(behind)}"
         if self._gated():
             return (
                 WAITING,
@@ -199,6 +198,12 @@ class Progress:
                 f"wave {self.open} is finished: look at it, then set spec.waves.approved to {self.open}",
             )
         return WAITING, "Pause", f"wave {self.open} is finished; {spec.waves.pause_seconds} s to the next"
+
+    def _named(self, behind: list[str]) -> str:
+        said = {node: gateway.message for node, gateway in self._gateways.items() if gateway.message}
+        named = [f"{node} ({said[node]})" if node in said else node for node in behind[:_NAMED]]
+        more = f" and {len(behind) - _NAMED} more" if len(behind) > _NAMED else ""
+        return ", ".join(named) + more
 
     def _condition(self, type: str, holds: bool, reason: str, message: str, clock: Callable[[], float]) -> Condition:
         status = "True" if holds else "False"

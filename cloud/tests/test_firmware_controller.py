@@ -195,6 +195,20 @@ def test_the_status_sums_what_the_gateways_report() -> None:
     assert status(desk)["progress"] == "3/4"
 
 
+def test_a_gateway_that_cannot_offer_the_image_says_why() -> None:
+    desk = desk_with(device("a"), *(device(f"b{n}", node=f"other{n}") for n in range(7)))
+    edge = desk.connect()
+    plan = plan_of(edge)
+    edge.send(
+        wire.UPDATE, PLAN, Report(plan.work, 0, 1, 0, missing="its manifest is another one", counts={"pending": 1})
+    )
+    desk.settle()
+    assert complete(desk)[2] == (
+        "wave 1 at edge1 (its manifest is another one), other0, other1, other2, other3 and 3 more"
+    )
+    assert status(desk)["gateways"][0]["message"] == "its manifest is another one"
+
+
 def test_the_next_wave_opens_when_every_gateway_is_done_and_the_pause_is_over() -> None:
     desk = desk_with(device("a"), device("b", node="edge2"), waves={"percent": [50], "pauseSeconds": 30})
     edges = {"edge1": desk.connect(), "edge2": desk.connect("edge2")}
