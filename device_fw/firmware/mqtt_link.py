@@ -51,6 +51,10 @@ def make(config: "dict[str, Any]", board: "Board") -> "MqttLink":
         from device_fw.firmware.tls import Trust
 
         trust = Trust(config["ca"], config["server_name"] or config["host"], config["certificate"], config["key"])
+        try:
+            trust.load()  # now, while the heap is whole
+        except (LinkError, MemoryError):  # each try will say so
+            pass
     return MqttLink(
         config["client_id"] or config["name"],
         config["host"],

@@ -22,17 +22,19 @@ def station(config: "dict[str, Any]", board: "Board | None" = None) -> "Station"
     `board` takes the place of the configuration's.
     """
     transport = _module(config["transport"] + "_link")
+    if board is None:
+        from device_fw import boards
+
+        board = boards.load(config)
+    link = transport.make(config, board)
     import random
 
-    from device_fw import boards
     from device_fw.firmware.agent import Agent
     from device_fw.firmware.log import log
     from device_fw.firmware.retry import Backoff
     from device_fw.firmware.station import Station
     from device_fw.firmware.ticks import Clock
 
-    if board is None:
-        board = boards.load(config)
     update = updater(config, board)
     properties = dict(board.properties)
     if update is not None:
@@ -40,7 +42,7 @@ def station(config: "dict[str, Any]", board: "Board | None" = None) -> "Station"
     agent = Agent(config["name"], properties, log, config["heartbeat_ms"])
     return Station(
         agent,
-        transport.make(config, board),
+        link,
         board,
         Backoff(random.random, limit_ms=getattr(transport, "RETRY_LIMIT_MS", 30000)),
         Clock(),

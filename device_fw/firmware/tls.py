@@ -32,9 +32,13 @@ class Trust:
 
     def wrap(self, sock: "Any") -> "Any":
         """The stream to use in place of a connected socket. LinkError when a file is missing or is no DER."""
-        if self._context is None:  # kept: to make it anew for every try would break up the heap
-            self._context = self._load()
+        self.load()
         return self._context.wrap_socket(sock, server_hostname=self._name, do_handshake_on_connect=False)
+
+    def load(self) -> None:
+        """Make the context, of 3 kB in one piece, and keep it. LinkError as `wrap`."""
+        if self._context is None:
+            self._context = self._load()
 
     def failure(self, error: "OSError | ValueError") -> LinkError:
         """Why a handshake failed, in one line: what the library has against the certificate, or how the broker ended it."""

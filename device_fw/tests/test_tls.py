@@ -194,6 +194,24 @@ async def test_a_board_tries_again_until_it_can_trust_the_broker(
         await until(lambda: "event=connected" in board.console.read_text())
 
 
+async def test_tls_ntp_and_a_journal_fit_into_a_heap_of_96_kilobytes(
+    tmp_path: Path, umqtt: Path, brokers: Brokers, authority: Authority
+) -> None:
+    port = await brokers.start()
+    settings = config(
+        port,
+        authority,
+        ntp="127.0.0.1:1",  # nobody answers
+        properties={"temperature": {"log": True}},
+        max_packet=4096,
+    )
+    with MicroPythonBoard(tmp_path / "board", settings, umqtt=umqtt, heap="96k", as_bytecode=True) as board:
+        await until(lambda: "event=connected" in board.console.read_text())
+        await until(lambda: "event=ntp_failed" in board.console.read_text())
+        assert "MemoryError" not in board.console.read_text()
+        assert board.running
+
+
 # --- a handshake that does not end
 
 
