@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TURN_MS = 1000
 _CLOCK_OFF_MS = 2000  # from then on the board's own clock is set
+_LONG_MS = 3600000
 _SENDS_A_TURN = 16  # a flood of messages must not keep the board from its sensors
 
 
@@ -125,7 +126,8 @@ class Station:
         if self._sntp is not None and self._reachable:
             found = self._sntp.tick(now)
             if found:
-                time.ntp(found, now)
+                if abs(time.ntp(found, now)) >= _LONG_MS or not own:
+                    self._connect_ms = now  # a certificate may have become valid
         unix_ms = time.unix_ms(now)
         if unix_ms and abs(unix_ms - own) > _CLOCK_OFF_MS:
             self._board.set_unix_ms(unix_ms)

@@ -158,6 +158,20 @@ print(set_to[0])
     assert all(0 <= at - T < 60000 for at in source_times(faulty)[-1].values())
 
 
+async def test_a_board_that_learns_the_time_connects_at_once(
+    on_micropython: RunOnMicroPython, faulty: FaultyBroker, tmp_path: Path
+) -> None:
+    async with ntp_server(says(T)) as server:
+        code = SNTP.format(port=server.port) + STATION.format(folder=str(tmp_path), own=0, sntp="asked")
+        code += """
+station._connect_ms = clock.now() + 600000  # TLS has failed for long: no certificate was valid yet
+while not link.connected:
+    station.step()
+print(len(set_to) > 0)
+"""
+        assert (await on_micropython(code, port=faulty.port))[-1] == "True"
+
+
 async def test_without_any_clock_the_gateways_answer_gives_the_time(
     on_micropython: RunOnMicroPython, faulty: FaultyBroker, tmp_path: Path
 ) -> None:
