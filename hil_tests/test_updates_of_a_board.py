@@ -14,6 +14,8 @@ from hil_tests.bench.ota_gateway import OtaGateway
 from hil_tests.bench.unix_board import Unavailable, UnixBoard
 from hil_tests.conftest import missing
 
+pytestmark = pytest.mark.timeout(180)  # each wait has its own deadline
+
 DEVICE = "default/b1"
 MakeBoard = Callable[..., UnixBoard]
 
@@ -91,23 +93,30 @@ def test_an_update_is_taken_tried_and_confirmed_and_so_is_the_next(make: MakeBoa
 
 
 @pytest.mark.parametrize(
-    ("main", "reason"),
+    ("main", "reason", "limits"),
     [
-        (updates.RAISES, ota.EXCEPTION),
-        (updates.HANGS, ota.WATCHDOG),
-        (updates.MUTE, ota.NOT_CONFIRMED),
-        (updates.UNWELL, ota.SELF_TEST),
+        (updates.RAISES, ota.EXCEPTION, {}),
+        (updates.HANGS, ota.WATCHDOG, {"watchdog_ms": 2000}),
+        (updates.MUTE, ota.NOT_CONFIRMED, {"trial_s": 3}),
+        (updates.UNWELL, ota.SELF_TEST, {"trial_s": 3}),
     ],
     ids=["raises", "hangs", "mute", "unwell"],
 )
-def test_what_fails_its_trial_is_reverted_and_not_tried_again_unasked(
-    make: MakeBoard, gateway: OtaGateway, main: bytes, reason: str
+def test_what_fails_its_trial_is_reverted(
+    make: MakeBoard, gateway: OtaGateway, main: bytes, reason: str, limits: dict[str, int]
 ) -> None:
-    make(image("1.0.0", 1), watchdog_ms=2000, trial_s=3)
+    make(image("1.0.0", 1), **limits)
     bad = image("1.1.0", 2, main)
     gateway.offer(DEVICE, bad)
     said = gateway.until(DEVICE, state=ota.REVERTED, reason=reason, firmware="1.0.0")
     assert said[ota.FIRMWARE_TARGET] == ota.short(bad.id)
+
+
+def test_what_was_reverted_is_not_tried_again_unasked(make: MakeBoard, gateway: OtaGateway) -> None:
+    make(image("1.0.0", 1))
+    bad = image("1.1.0", 2, updates.RAISES)
+    gateway.offer(DEVICE, bad)
+    gateway.until(DEVICE, state=ota.REVERTED, reason=ota.EXCEPTION)
     asked = len(gateway.gets)
     gateway.offer(DEVICE, bad)
     gateway.offer(DEVICE, image("1.2.0", 3))  # an answer to this one shows that the one before was looked at

@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from device_fw.tools.image import Image
 from edgewire import ota, topics
 
-DEADLINE_S = 15.0
+DEADLINE_S = 40.0
 
 
 class OtaGateway:

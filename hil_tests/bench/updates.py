@@ -71,7 +71,7 @@ def signed(files: Mapping[str, bytes], version: str, counter: int, **changes: ob
     return image.build(files, **wanted)  # type: ignore[arg-type]
 
 
-def flash(running: Image, device: str, port: int, *, watchdog_ms: int = 5000, trial_s: int = 60) -> dict[str, bytes]:
+def flash(running: Image, device: str, port: int, *, watchdog_ms: int = 20_000, trial_s: int = 60) -> dict[str, bytes]:
     """All files of a fresh board that runs this image and finds its gateway's broker on a loopback port."""
     config = {**_described("mqtt").configuration(), "name": device, "host": "127.0.0.1", "port": port}
     return image.layout(running, recovery(), KEY.public, config, watchdog_ms=watchdog_ms, trial_s=trial_s)
