@@ -157,6 +157,18 @@ async def test_a_board_that_is_reset_is_away_for_a_moment_and_heard_anew(board: 
         assert "began anew" in str(first)
 
 
+async def test_a_board_that_is_reset_while_it_is_written_ends_the_writing(board: LinkedBoard) -> None:
+    board.values = {}  # it has not said anything yet
+    async with Ear(board.port, timeout=60_000) as ear:
+        await until(lambda: board.sessions)
+        writing = asyncio.create_task(ear.driver.write(ear.visitors["led"], "ON"))
+        await until(lambda: board.deltas)
+        board.reset()
+        async with asyncio.timeout(10):
+            with pytest.raises(NoAnswer, match="began anew"):
+                await writing
+
+
 async def test_a_mapper_that_starts_anew_hears_everything_from_a_board_that_went_on(board: LinkedBoard) -> None:
     for session in (1, 2, 3):
         async with Ear(board.port) as ear:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 Heard = Callable[[BoardVisitor, Value | Dated | DriverError], None]
 
+WRITE_LIMIT_MS = 30_000
+"""However long what was before it takes on the line, a desired value is given up after this."""
 FIRST_HELLO_MS = 5000
 """A line on which no board says hello for so long has none."""
 LINES_LOGGED = 20
@@ -47,10 +49,16 @@ class Writing(Struct, eq=False):
     visitor: BoardVisitor
     text: str
     event_id: str
+    begun_at: int
     taken_at: int | None = None
     """When the board had it, in ms of the shell's clock."""
     done: bool = False
     error: DriverError | ValueRefused | None = None
+
+    @property
+    def due_at(self) -> int:
+        """When the board has had its time."""
+        return self.begun_at + WRITE_LIMIT_MS if self.taken_at is None else self.taken_at + self.visitor.at.timeout
 
 
 class BoardSession:
@@ -90,7 +98,7 @@ class BoardSession:
     def write(self, visitor: BoardVisitor, text: str, now: int) -> Writing:
         """Begin to write. What is returned is done when it says so; `end` it then, or when it is given up."""
         self._deltas += 1
-        writing = self.writing = Writing(visitor, text, str(self._deltas))
+        writing = self.writing = Writing(visitor, text, str(self._deltas), now)
         if not self.link.connected:
             self._finish(self._away or NoAnswer(f"{self._line}: no board has said hello yet"))
         else:
@@ -126,11 +134,7 @@ class BoardSession:
         for kind, content in self.link.tick(now):
             self._event(kind, content, now)
         writing = self.writing
-        if (
-            writing is not None
-            and writing.taken_at is not None
-            and now >= writing.taken_at + writing.visitor.at.timeout
-        ):
+        if writing is not None and now >= writing.due_at:
             self._unanswered(writing)
         if not self.link.connected and self._away is None and now - self._opened >= FIRST_HELLO_MS:
             self._gone(NoAnswer(f"{self._line}: no board says hello"))
@@ -141,8 +145,8 @@ class BoardSession:
     def wait_ms(self, now: int) -> int:
         """How long `tick` has nothing to do."""
         due = self.link.wait_ms(now)
-        if self.writing is not None and self.writing.taken_at is not None:
-            due = min(due, self.writing.taken_at + self.writing.visitor.at.timeout - now)
+        if self.writing is not None and not self.writing.done:
+            due = min(due, self.writing.due_at - now)
         if not self.link.connected and self._away is None:
             due = min(due, self._opened + FIRST_HELLO_MS - now)
         return max(0, due)
@@ -159,8 +163,11 @@ class BoardSession:
         elif kind == HELLO:
             log.info("= board says hello bus=%s board=%s", self._line, content.decode(errors="replace")[:128] or "-")
             self._outgoing.clear()
+            anew = NoAnswer(f"{self._line}: the board began anew")
             if self._values:
-                self._gone(NoAnswer(f"{self._line}: the board began anew"))
+                self._gone(anew)
+            else:
+                self._finish(anew)
         elif kind == LOST:
             self._outgoing.clear()
             self._gone(NoAnswer(f"{self._line}: the link to the board ended: {content.decode()}"))
@@ -209,6 +216,8 @@ class BoardSession:
     def _unanswered(self, writing: Writing) -> None:
         """The board has had its time."""
         known = writing.visitor.name in self._values
+        if writing.taken_at is None:
+            self._finish(NoAnswer(f"{self._line} did not take it within {WRITE_LIMIT_MS // 1000} s"))
         self._finish(None if known else Refused(f"the board at {self._line} says nothing of it"))
 
     def _refused(self, why: str) -> None:
