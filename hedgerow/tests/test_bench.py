@@ -23,7 +23,7 @@ from hil_tests.conftest import missing
 def hedgerow(*arguments: str | Path, **environment: str) -> tuple[int, str]:
     """Status of the command, and all that it said."""
     command = [*COMMAND, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env={**os.environ, **environment})
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
     return done.returncode, done.stdout + done.stderr
 
 
@@ -255,10 +255,9 @@ def test_the_kinds_are_listed_with_what_this_machine_lacks() -> None:
     assert "nowhere.yaml" in said
 
 
+@pytest.mark.timeout(150)
 def test_the_tests_of_hardware_run_and_leave_a_report(tmp_path: Path) -> None:
-    status, said = hedgerow(
-        "bench", "test", "-k", "that_is_frozen_or or loses_its_power", "--report", tmp_path / "kept"
-    )
+    status, said = hedgerow("bench", "test", "-k", "loses_its_power_starts", "--report", tmp_path / "kept")
     assert status == 0, said
     assert "1 passed" in said
     assert said.endswith(f"report: {tmp_path}/kept/index.html\n")
