@@ -29,6 +29,7 @@ GOOD = built("1.4.0", 7, size=200_000)
 SIGNATURE = bytes(64)
 """The boards that play do not look at it."""
 SLOW_S = 40.0
+pytestmark = pytest.mark.timeout(180)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,8 @@ from hedgerow.tests.running import COMMAND, RUNNING, up
 from hil_tests.bench.played_board import PlayedBoard, manifests
 
 NODE = "edge-1"
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
+pytestmark = pytest.mark.timeout(240)  # a dozen commands a test, each a process of its own
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Running:
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("stack") / "data"
     with up("--data", folder) as stack:
-        stack.wait_for(RUNNING)
+        stack.wait_for(RUNNING, DEADLINE_S)
         mqtt = int(stack.said.split("MQTT 127.0.0.1:")[1].split()[0])
         asyncio.run(_two_boards(folder / "kubeconfig"))
         yield Running(folder, mqtt)
