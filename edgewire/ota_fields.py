@@ -19,7 +19,7 @@ def parsed(payload: bytes, limit: int, reason: str) -> "dict[str, object]":
         raise OtaError(reason, "{} bytes are more than {}".format(len(payload), limit))
     try:
         content = json.loads(payload)
-    except ValueError:
+    except (ValueError, RuntimeError):  # RuntimeError: nested too deep
         content = None
     if not isinstance(content, dict):
         raise OtaError(reason, "not a JSON object")

@@ -72,7 +72,7 @@ def test_a_wrong_offer_is_refused_and_the_field_named() -> None:
         wrong = dict(good)
         wrong[name] = value
         assert name in refused(ota.BAD_OFFER, ota.parse_offer, json.dumps(wrong).encode())
-    for payload in (b"", b"[]", b"null", b"{", b"\xff", b" " * (ota.MAX_OFFER + 1)):
+    for payload in (b"", b"[]", b"null", b"{", b"\xff", b"[" * 1000, b" " * (ota.MAX_OFFER + 1)):
         refused(ota.BAD_OFFER, ota.parse_offer, payload)
 
 
