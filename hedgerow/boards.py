@@ -1,5 +1,6 @@
 """`hedgerow boards`: the inventory of the boards that were flashed here."""
 
+import importlib.util
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -22,6 +23,7 @@ def boards(
     data: DataDir = DATA,
 ) -> None:
     """List the boards that were flashed here: what each is, where it was plugged in, what runs on it."""
+    _needs_tinydb()
     from device_fw.tools.inventory import Condition, Inventory, InventoryError
 
     if context.invoked_subcommand is not None:
@@ -60,3 +62,8 @@ def forget(
             typer.echo(f"{gone.device} ({gone.unique_id}) forgotten")
     except InventoryError as error:
         fail(str(error), FAILED)
+
+
+def _needs_tinydb() -> None:
+    if importlib.util.find_spec("tinydb") is None:
+        fail("tinydb is not installed: pip install 'hedgerow[device]'", FAILED)

@@ -61,12 +61,14 @@ def flash(
 
     Interrupted at any point, the same command goes on where it stopped.
     """
-    from device_fw.tools import board_file, manifests
-    from device_fw.tools import flash as flashing
-    from device_fw.tools.errors import FirmwareError
-    from device_fw.tools.flash_order import Order
-    from hedgerow.cluster import ClusterError
-    from hedgerow.device_users import DeviceUsers, UsersFileError
+    try:
+        from device_fw.tools import board_file, manifests
+        from device_fw.tools import flash as flashing
+        from device_fw.tools.errors import FirmwareError
+        from device_fw.tools.flash_order import Order
+        from hedgerow.device_users import DeviceUsers, UsersFileError
+    except ModuleNotFoundError as error:
+        fail(f"{error.name} is not installed: pip install 'hedgerow[device]'", FAILED)
 
     try:
         described = board_file.load(board)
@@ -84,9 +86,9 @@ def flash(
         order.before_start = partial(_complete, data / INVENTORY, described, wanted, cluster)
         with _shown() as show:
             outcome = flashing.flash(order, show)
-    except (FirmwareError, UsersFileError, ClusterError) as error:
+    except (FirmwareError, UsersFileError) as error:
         fail(str(error), FAILED)
-    _tell(outcome, [] if apply else wanted, entered=users is not None)
+    _tell(outcome, [] if apply else wanted, entered=users is not None or dry_run, dry_run=dry_run)
 
 
 def _contents(
@@ -183,13 +185,17 @@ def _complete(
 
 
 def _apply(manifests: Iterable[dict[str, Any]], kubeconfig: Path) -> None:
-    from hedgerow.cluster import Cluster
+    from device_fw.tools.flash_errors import FlashError
+    from hedgerow.cluster import Cluster, ClusterError
 
     async def apply() -> None:
         async with Cluster(kubeconfig) as cluster:
             await cluster.apply(manifests)
 
-    asyncio.run(apply())
+    try:
+        asyncio.run(apply())
+    except ClusterError as error:
+        raise FlashError(f"the board is written, but not started yet: {error}") from error
 
 
 def _record(path: Path, described: "BoardFile", outcome: "Outcome") -> None:
@@ -211,13 +217,14 @@ def _record(path: Path, described: "BoardFile", outcome: "Outcome") -> None:
     )
 
 
-def _tell(outcome: "Outcome", manifests: list[dict[str, Any]], *, entered: bool) -> None:
+def _tell(outcome: "Outcome", manifests: list[dict[str, Any]], *, entered: bool, dry_run: bool) -> None:
     import yaml
 
     from edge_gateway.broker.passwords import hash_password
     from hedgerow.device_users import entry
 
-    changed = f"{len(outcome.written)} files written, {len(outcome.removed)} removed"
+    would = "would be " if dry_run else ""
+    changed = f"{len(outcome.written)} files {would}written, {len(outcome.removed)} removed"
     typer.echo(f"{outcome.device}: {changed}{f'; {outcome.report}' if outcome.report else ''}", err=True)
     if outcome.password and not entered:
         hashed = hash_password(outcome.password)

@@ -22,9 +22,9 @@ RUN_S = 60
 
 
 @pytest.fixture
-def chip() -> Iterator[EspRom]:
+def chip(tmp_path: Path) -> Iterator[EspRom]:
     """An empty chip on a pty."""
-    with EspRom() as found:
+    with EspRom(link=tmp_path / "esp") as found:
         yield found
 
 

@@ -173,6 +173,10 @@ async def test_manifests_are_printed_with_the_user_that_the_broker_needs(
     board: UnixBoard, board_file: Path, tmp_path: Path
 ) -> None:
     command = ("flash", board_file, "--port", board.port, "--gateway", "gateway", "--wait", 0, "--data", tmp_path)
+    dry = await hedgerow(*command, "--dry-run")
+    assert (dry.status, "Would write main.py" in dry.err, "scrypt" in dry.err) == (0, True, False), dry.err
+    assert "files would be written, 0 removed" in dry.err
+    assert not (await hedgerow("boards", "--json", "--data", tmp_path)).out.strip("[]\n")
     done = await hedgerow(*command, "--wifi", "hall", HEDGEROW_WIFI_PASSWORD="secret")
     assert done.status == 0, done.err
     model, device = yaml.safe_load_all(done.out)

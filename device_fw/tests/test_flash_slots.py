@@ -16,7 +16,7 @@ from device_fw.tools.flash_errors import FlashError, RuntimeTooOld, WrongBoard
 from device_fw.tools.flash_slots import Slots
 
 KEY = signing.new_key()
-FACTS = Facts("linux", (1, 28, 0), "MicroPython v1.28.0 on 2026-05-01", "", "", 0, "", "", "00", 1 << 20, 4096)
+FACTS = Facts("linux", (1, 28, 0), "MicroPython v1.28.0 on 2026-05-01", "", "", 0, "", "", "00", True, 1 << 20, 4096)
 CONFIG = {"name": "default/b1", "host": "gateway"}
 
 Read = Callable[[str], bytes | None]

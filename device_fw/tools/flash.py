@@ -52,7 +52,7 @@ def _with_runtime(order: Order, show: Show, ports: list[flash_ports.Port] | None
     runtime = order.runtime
     if runtime is None:
         return flash_ports.choose(order.port, ports).path
-    if runtime.port != order.firmware.platform and order.firmware.platform != "linux":
+    if order.firmware.platform in flash_runtime.PLATFORMS and order.firmware.platform != runtime.port:
         raise WrongBoard(
             f"this image of MicroPython is for {runtime.chip}, and the board file says {order.firmware.board}"
         )

@@ -95,10 +95,15 @@ _FACTS = """
 import machine
 _i = sys.implementation
 _v = os.statvfs('/')
+try:
+ import network
+ _net = True
+except ImportError:
+ _net = False
 print(repr((
  sys.platform, _i.name, list(_i.version), sys.version,
  getattr(_i, '_machine', ''), getattr(_i, '_build', ''), getattr(_i, '_mpy', 0),
- binascii.hexlify(machine.unique_id()).decode() if hasattr(machine, 'unique_id') else '',
+ binascii.hexlify(machine.unique_id()).decode() if hasattr(machine, 'unique_id') else '', _net,
  _v[0] * _v[3], _v[0], [e[0] for e in os.ilistdir('/')],
 )))
 """
@@ -123,6 +128,8 @@ class Facts:
     architecture: str
     """Of its native code, as mpy-cross calls it; empty: none."""
     unique_id: str
+    network: bool
+    """Whether its MicroPython has Wi-Fi or Ethernet."""
     free: int
     """Bytes, in blocks of `block`."""
     block: int
@@ -174,7 +181,7 @@ class BoardConnection:
     def facts(self) -> Facts:
         """What the board is. NoAnswer when it is no board but a computer's MicroPython."""
         found = ast.literal_eval(self.run(_FACTS))
-        platform, name, version, banner, machine, build, mpy, unique_id, free, block, root = found
+        platform, name, version, banner, machine, build, mpy, unique_id, network, free, block, root = found
         if name != "micropython":
             raise NoAnswer(f"{self._port} runs {name}, not MicroPython: write it with --runtime IMAGE")
         if "proc" in root and "etc" in root:
@@ -190,6 +197,7 @@ class BoardConnection:
             str(loads) if loads is not None else "",
             loads.arch if loads is not None else "",
             unique_id,
+            network,
             free,
             block,
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from device_fw.tools.flash_errors import RuntimeFailed
 
 ESP, UF2 = "esp", "uf2"
+PLATFORMS = ("esp32", "rp2")
+"""`sys.platform` of the boards whose images are known here."""
 
 # Chip id in the image's header (esptool, "Firmware Image Format") -> esptool's name, where its boot loader begins.
 _ESP_CHIPS = {

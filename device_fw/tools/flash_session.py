@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from device_fw.tools import flash_plan
+from device_fw.tools import flash_plan, flash_runtime
 from device_fw.tools.flash_board import BoardConnection, Facts
 from device_fw.tools.flash_errors import (
     BoardLost,
@@ -92,6 +92,7 @@ class Session:
         show.step("Read what is on the board")
         present = self._board.files()
         configuration = self._configuration(present)
+        check_network(order, facts, configuration)
         layout = order.firmware.layout(facts, configuration, self._board.read)
         plan = flash_plan.steps(layout.files, present, kept=layout.kept, gone=layout.gone)
         if missing := flash_plan.lacking(plan, present, facts.free, facts.block):
@@ -203,6 +204,15 @@ def check(order: Order, facts: Facts) -> None:
         raise RuntimeTooOld(
             f"the board runs MicroPython {facts.release}; the firmware needs {'.'.join(map(str, OLDEST))} or newer: "
             "download one from micropython.org/download and write it with --runtime IMAGE"
+        )
+
+
+def check_network(order: Order, facts: Facts, configuration: Mapping[str, Any]) -> None:
+    """Whether a board that shall join a Wi-Fi has one: a Pico and a Pico W look the same until here. WrongBoard."""
+    if configuration.get("wifi_ssid") and not facts.network and facts.platform in flash_runtime.PLATFORMS:
+        raise WrongBoard(
+            f"the MicroPython on this {facts.machine or 'board'} has no network, and {configuration['wifi_ssid']!r} is to be "
+            f"joined: is it a {order.firmware.board}? Then write the image for that board with --runtime IMAGE"
         )
 
 

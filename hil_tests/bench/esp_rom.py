@@ -17,6 +17,7 @@ import threading
 import time
 import tty
 from collections.abc import Callable
+from pathlib import Path
 from typing import Self
 
 from hil_tests.bench import esp_image
@@ -29,8 +30,11 @@ _CHUNK = 65536
 class EspRom:
     """The chip, its flash and its USB bridge. Its thread serves the pty from `plug` to `unplug`."""
 
-    def __init__(self, runs: Callable[[], str] | None = None) -> None:
-        """`runs` is called when the image starts, and returns the pty of the board that it is then."""
+    def __init__(self, runs: Callable[[], str] | None = None, link: Path | None = None) -> None:
+        """`runs` is called when the image starts, and returns the pty of the board that it is then.
+
+        `link` is where its port is while it is plugged in: a pty's own name may be another's a moment later.
+        """
         self.flash = NorFlash()
         self.faults = Faults()
         self.boot_button = False
@@ -45,8 +49,9 @@ class EspRom:
         self._lock = threading.Lock()
         self._master = self._slave = self._application = -1
         self._wake = (-1, -1)
+        self._link = link
         self.port = ""
-        """The pty; another one after each `plug`."""
+        """`link`, or the pty: another one after each `plug`."""
 
     @property
     def commands(self) -> int:
@@ -68,6 +73,9 @@ class EspRom:
         self._master, self._slave = pty.openpty()
         tty.setraw(self._slave)
         self.port = os.ttyname(self._slave)
+        if self._link is not None:
+            self._link.symlink_to(self.port)
+            self.port = str(self._link)
         self._wake = os.pipe()
         self.reset()
         self._thread = threading.Thread(target=self._serve, name=f"esp-rom {self.port}", daemon=True)
@@ -77,6 +85,8 @@ class EspRom:
         """Pull the cable; harmless when it is out."""
         if self._thread is None:
             return
+        if self._link is not None:
+            self._link.unlink(missing_ok=True)
         os.write(self._wake[1], b"x")
         self._thread.join(_JOIN_S)
         self._thread = None
