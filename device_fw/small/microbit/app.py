@@ -9,6 +9,8 @@ It is compiled first, being the longest, and so it is given what it needs instea
 A message of its own is one frame; what it hears may be several, 160 bytes at most. It knows no time, and takes no firmware.
 """
 
+import gc
+
 from microbit import reset, running_time, sleep, uart
 
 HEARTBEAT_MS = 60000
@@ -49,7 +51,9 @@ def run(config, frames, outputs, link, take, tick):
         tick(link, now)
         for frame in link.out:
             uart.write(frames.encode(*frame))
-        link.out = []
+        if link.out:
+            link.out = []
+            gc.collect()  # often, or there is no piece of a few hundred bytes left some day
         if now - looked >= int(values["interval"]):
             looked = now
             outputs.look(now, config.SIMULATED)
