@@ -66,7 +66,7 @@ def test_a_cable_pulled_in_the_midst_is_named_and_a_second_run_completes(board: 
 def test_an_esp32_from_its_box_is_flashed_on_one_port_from_loader_to_firmware(board: UnixBoard, banner: str) -> None:
     runtime = flash_runtime.read(esp_image.made(90_000, banner), "x.bin")
     with EspRom(runs=lambda: os.path.realpath(board.port)) as chip:
-        order = Order(SmallFirmware(), port=chip.port, runtime=runtime, stub=False, patience_s=3.0)
+        order = Order(SmallFirmware(), port=chip.port, runtime=runtime, stub=False)
         show = Silent()
         outcome = flash(order, show)
         board.expect(SmallFirmware().line())

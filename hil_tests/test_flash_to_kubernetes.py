@@ -209,11 +209,11 @@ async def test_a_board_that_the_gateway_does_not_hear_is_named_with_what_its_con
         small = UnixBoard(tmp_path / "small", heap_kb=40)  # too little for the firmware
         with small, mosquitto(tmp_path) as port:
             gateway = ("--gateway", f"127.0.0.1:{port}", "--data", tmp_path)
-            done = await hedgerow("flash", board_file, "--port", small.port, *gateway, "--wait", "3")
+            done = await hedgerow("flash", board_file, "--port", small.port, *gateway, "--wait", "6")
     except (Unavailable, MosquittoMissing) as error:
         missing(str(error))
     assert done.status == 1
-    assert f"default/greenhouse says nothing at 127.0.0.1:{port} within 3 s" in done.err
+    assert f"default/greenhouse says nothing at 127.0.0.1:{port} within 6 s" in done.err
     assert "Its console says:" in done.err
     assert "MemoryError" in done.err
     listed = await hedgerow("boards", "--json", "--data", tmp_path)

@@ -18,7 +18,7 @@ from device_fw.tools.flash_runtime import Runtime
 from device_fw.tools.flash_session import Session
 
 _POLL_S = 0.1
-_LOOK_S = 3.0
+_LOOK_S = 5.0
 """How long a board is asked whether it runs MicroPython already."""
 
 
