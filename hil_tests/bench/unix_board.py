@@ -5,16 +5,10 @@ printed, with a line for each start), `usb.json` (what a USB host would know of 
 around its pins, docs/sensors.md). What it does not prove stands in docs/hil.md.
 """
 
-import contextlib
 import hashlib
 import json
 import os
 import re
-import select
-import subprocess
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +17,9 @@ from typing import Any, Self
 from msgspec import Struct, structs
 
 from hil_tests.bench import micropython_board
+from hil_tests.bench.flash_chip import FlashChip
 from hil_tests.bench.micropython_board import Unavailable
+from hil_tests.bench.supervisor import Supervisor
 from hil_tests.bench.transcript import BoardError, Transcript
 
 __all__ = ["BoardError", "Unavailable", "UnixBoard", "UsbIdentity"]
@@ -32,13 +28,7 @@ MODULES = Path(__file__).with_name("micropython")
 """What a real port has built in: `machine` and what lies below it."""
 
 _BOOT = "import emulated.power_on\nemulated.power_on.start(lambda name: execfile(name))\ndel emulated\n"
-_SUPERVISOR = (
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r}); "
-    "from hil_tests.bench.board_supervisor import main; main()"
-)
 _HARDWARE_HEAP_KB = 12  # what the modules below the board take, which a real port has in its flash
-_ANSWER_S = 20.0
-_BLOCK = 4096
 
 
 class UsbIdentity(Struct, kw_only=True, frozen=True):
@@ -79,40 +69,36 @@ class UnixBoard:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.unique_id = unique_id or hashlib.sha256(str(self.folder).encode()).digest()[:8]
         self.usb = usb or UsbIdentity(serial_number=self.unique_id.hex())
-        self._flash_bytes = flash_bytes // _BLOCK * _BLOCK
-        self._environment = {
+        modules = {
             **micropython_board.environment([MODULES]),
             "HEDGEROW_BOARD_HARDWARE": str(self.folder),
             **(environment or {}),
-            "HEDGEROW_BOARD_FLASH": str(self.flash_image),
-            "HEDGEROW_BOARD_FLASH_BYTES": str(self._flash_bytes),
             "HEDGEROW_BOARD_ROM": str(MODULES),
             "HEDGEROW_BOARD_ID": self.unique_id.hex(),
         }
-        self._settings = {
-            "command": micropython_board.command(
-                "-i", "-c", _BOOT, heap=f"{heap_kb + _HARDWARE_HEAP_KB}k", terminal=True
-            ),
-            "environment": self._environment,
-            "folder": str(
-                self.folder
-            ),  # in which files below the board are found: VfsPosix renames by relative paths only
-            "port": str(self.folder / "port"),
-            "console": str(self.console),
-            "clock_s": clock_s,
-        }
+        self._chip = FlashChip(self.flash_image, flash_bytes, modules, MODULES / "emulated" / "programmer.py")
+        heap = f"{heap_kb + _HARDWARE_HEAP_KB}k"
+        self._supervisor = Supervisor(
+            self.folder,
+            {
+                "command": micropython_board.command("-i", "-c", _BOOT, heap=heap, terminal=True),
+                "environment": self._chip.environment,
+                "folder": str(
+                    self.folder
+                ),  # files below the board are found in it: VfsPosix renames by relative paths only
+                "port": str(self.folder / "port"),
+                "console": str(self.console),
+                "clock_s": clock_s,
+            },
+        )
         self.transcript = Transcript(self.console)
-        self._lock = threading.Lock()
-        self._supervisor: subprocess.Popen[bytes] | None = None
-        if not self.flash_image.exists() or self.flash_image.stat().st_size != self._flash_bytes:
-            self.flash_image.write_bytes(b"\xff" * self._flash_bytes)
 
     # --- the board from outside
 
     @property
     def port(self) -> str:
         """The path of its serial port; it stays over resets and power cuts, as behind a USB bridge."""
-        self._running_supervisor()
+        self._order("state")
         return str(self.folder / "port")
 
     @property
@@ -133,27 +119,27 @@ class UnixBoard:
     @property
     def powered(self) -> bool:
         """Whether it has power; also while it sleeps, or between two starts."""
-        return self._supervisor is not None and self.off_because not in ("never on", "off", "cut")
+        return self._supervisor.running and self.off_because not in ("never on", "off", "cut")
 
     @property
     def pid(self) -> int | None:
         """MicroPython's process; another one after each reset, none between two."""
-        return self._state("pid") if self._supervisor is not None else None
+        return self._order("state")["pid"] if self._supervisor.running else None
 
     @property
     def starts(self) -> int:
         """How often it started, for whatever reason."""
-        return int(self._state("starts"))
+        return int(self._order("state")["starts"])
 
     @property
     def cause(self) -> str:
         """Why it started last: power-on, hard, watchdog, deepsleep or soft."""
-        return str(self._state("cause"))
+        return str(self._order("state")["cause"])
 
     @property
     def off_because(self) -> str:
         """Why it does not run: never on, off, cut (`cut_power_after`), asleep, bootloader; empty while it does."""
-        return str(self._state("off"))
+        return str(self._order("state")["off"])
 
     # --- power
 
@@ -180,17 +166,7 @@ class UnixBoard:
 
     def close(self) -> None:
         """Take it off the desk; its folder stays."""
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is None:
-            return
-        with supervisor:
-            assert supervisor.stdin is not None
-            with contextlib.suppress(OSError):
-                supervisor.stdin.close()
-            try:
-                supervisor.wait(_ANSWER_S)
-            except subprocess.TimeoutExpired:
-                supervisor.kill()
+        self._supervisor.close()
 
     def __enter__(self) -> Self:
         self.power_on()
@@ -230,83 +206,34 @@ class UnixBoard:
         """
         was_on = self.powered
         self.power_off()
-        with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
-            for number, data in enumerate(files.values()):
-                Path(name, str(number)).write_bytes(data)
-            Path(name, "paths").write_text(json.dumps(list(files)))  # an argument of MicroPython's ends after 255 bytes
-            self._programmer("write", name)
+        self._chip.write(files)
         if was_on:
             self.power_on()
 
     def files(self) -> dict[str, bytes]:
         """Every file in its flash, by path, read while it is off. BoardError when there is no file system."""
-        with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
-            paths = json.loads(self._programmer("read", name))
-            return {path: Path(name, str(number)).read_bytes() for number, path in enumerate(paths)}
+        self._needs_off()
+        return self._chip.read()
 
     def fill(self, path: str, left: int) -> None:
         """Write a file until no more than so many bytes of its flash are left; while it is off."""
-        self._programmer("fill", path, str(left))
+        self._needs_off()
+        self._chip.fill(path, left)
 
     def erase(self) -> None:
         """Erase its flash; while it is off."""
         self._needs_off()
-        self.flash_image.write_bytes(b"\xff" * self._flash_bytes)
-
-    def _programmer(self, *arguments: str) -> str:
-        self._needs_off()
-        line = micropython_board.command(str(MODULES / "emulated" / "programmer.py"), *arguments)
-        done = subprocess.run(line, env=self._environment, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode:
-            raise BoardError(f"the flash of {self.folder}: {(done.stderr or done.stdout).strip().splitlines()[-1]}")
-        return done.stdout
+        self._chip.erase()
 
     def _needs_off(self) -> None:
         if self.powered:
             raise BoardError(f"{self.folder} is on; its flash belongs to it")
 
-    # --- the supervisor
-
-    def _running_supervisor(self) -> subprocess.Popen[bytes]:
-        if self._supervisor is None:
+    def _order(self, do: str, **more: object) -> dict[str, Any]:
+        if not self._supervisor.running:
             identity = {"device": str(self.folder / "port"), **structs.asdict(self.usb)}
             (self.folder / "usb.json").write_text(json.dumps(identity))
-            with (self.folder / "supervisor.log").open("ab") as log:
-                self._supervisor = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", _SUPERVISOR, json.dumps(self._settings)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    start_new_session=True,
-                )
-            self._order("state")
-        return self._supervisor
-
-    def _state(self, name: str) -> Any:
-        return self._order("state")[name]
-
-    def _order(self, do: str, **more: object) -> dict[str, Any]:
-        supervisor = self._running_supervisor()
-        assert supervisor.stdin is not None
-        assert supervisor.stdout is not None
-        with self._lock:
-            try:
-                supervisor.stdin.write(json.dumps({"do": do, **more}).encode() + b"\n")
-                supervisor.stdin.flush()
-            except OSError as error:
-                raise BoardError(f"{self._dead()}: {error}") from error
-            answers = select.poll()  # select() ends at descriptor 1023, and a bench may have many boards
-            answers.register(supervisor.stdout, select.POLLIN)
-            if not answers.poll(_ANSWER_S * 1000):
-                raise BoardError(f"{self._dead()}: no answer")
-            answer = supervisor.stdout.readline()
-            if not answer:
-                raise BoardError(self._dead())
-            return dict(json.loads(answer))
-
-    def _dead(self) -> str:
-        said = (self.folder / "supervisor.log").read_text(errors="replace")
-        return f"the supervisor of {self.folder} is gone:\n{said[-2000:]}"
+        return self._supervisor.order(do, **more)
 
 
 def listed(folder: Path) -> list[dict[str, object]]:
