@@ -25,6 +25,9 @@ from cloud.firmware_controller import FirmwareController
 from cloud.firmware_objects import PART_LABEL
 from cloud.kube import Kube
 from cloud.kube_sync import Follower, Ticker, WriteService
+from cloud.kubelet_api import KubeletApi
+from cloud.node_status import KubeletEndpoint
+from cloud.node_streams import NodeStreams
 from cloud.objects import CONFIGMAPS, DEVICE_FIRMWARES, DEVICE_MODELS, DEVICES, NODES, PODS, SECRETS
 from cloud.pod_controller import PodController
 from cloud.sessions import Sessions
@@ -60,14 +63,16 @@ class CloudCore:
         device_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         node_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         devices = DeviceController(sessions, device_writes)
-        nodes = EdgeController(node_writes, now)
+        kubelet = KubeletEndpoint(settings.kubelet_address, settings.kubelet_port) if settings.kubelet_address else None
+        nodes = EdgeController(node_writes, now, kubelet=kubelet)
         firmware_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         firmware = FirmwareController(sessions, firmware_writes)
         pod_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         event_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         pods = PodController(sessions, pod_writes)
         events = EventController(event_writes)
-        sessions.attach([nodes, devices, firmware, pods, events], [devices, firmware, pods])
+        streams = NodeStreams(sessions)
+        sessions.attach([nodes, devices, firmware, pods, events, streams], [devices, firmware, pods])
         self.hub = CloudHub(sessions, tls, settings.host, settings.port)
         self.services: list[Service] = [
             *([Definitions(kube)] if settings.install_crds else []),
@@ -86,10 +91,18 @@ class CloudCore:
             WriteService("write events", kube, event_writes, events),
             Ticker("heartbeats", nodes.tick),
             Ticker("rollouts", firmware.tick),
+            *_kubelet_api(settings, streams, pods),
             # Nodes are let in when everything is known that they may be compared with.
             self.hub,
             _Ready(self.hub),
         ]
+
+
+def _kubelet_api(settings: CloudCoreConfig, streams: NodeStreams, pods: PodController) -> list[Service]:
+    if not settings.kubelet_address or settings.kubelet_client_ca is None:
+        return []
+    files = settings.certificate, settings.key, settings.kubelet_client_ca
+    return [KubeletApi(streams, pods.node_of, *files, settings.kubelet_host, settings.kubelet_port)]
 
 
 async def run(settings: CloudCoreConfig) -> None:

@@ -22,6 +22,15 @@ class CloudCoreConfig(Struct, frozen=True):
     """What cloudcore shows; it names every host name and address that nodes use for it."""
     key: Path = Path(".hedgerow/cloud/pki/server.key")
     """Its private key."""
+    kubelet_address: str = ""
+    """Name or address under which the API server reaches this process, for `kubectl logs`; without one there is no such thing.
+    Nodes have it as InternalDNS: kube-apiserver needs `--kubelet-preferred-address-types=InternalDNS,InternalIP,Hostname`."""
+    kubelet_host: str = "0.0.0.0"
+    """Address to listen on for the API server."""
+    kubelet_port: int = 10250
+    """TCP port likewise; a kubelet's."""
+    kubelet_client_ca: Path | None = None
+    """The CA of the certificate that the API server shows to kubelets, PEM: needed with `kubelet_address`."""
     qps: float = 100.0
     """Patches of Devices' statuses a second, sustained, over all devices; KubeEdge's default. What comes faster is coalesced
     per device: the newest value is in Kubernetes at most two rounds over the changing devices later. Nodes' heartbeats come
@@ -37,6 +46,10 @@ class CloudCoreConfig(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError("port is not 0 to 65535")
+        if self.kubelet_address and self.kubelet_client_ca is None:
+            raise ValueError("kubelet_address needs a kubelet_client_ca")
+        if not 1 <= self.kubelet_port <= 65535:
+            raise ValueError("kubelet_port is not 1 to 65535")
         if self.qps <= 0:
             raise ValueError("qps is not above 0")
         if self.burst < 1:

@@ -62,8 +62,16 @@ class _Node:
 class EdgeController:
     """All edge nodes."""
 
-    def __init__(self, writes: Writes, now: float, clock: Callable[[], float] = time.time) -> None:
-        """`now` is any monotonic clock's, as `tick` gets it; `clock` gives seconds since 1970."""
+    def __init__(
+        self,
+        writes: Writes,
+        now: float,
+        clock: Callable[[], float] = time.time,
+        kubelet: node_status.KubeletEndpoint | None = None,
+    ) -> None:
+        """`now` is any monotonic clock's, as `tick` gets it; `clock` gives seconds since 1970; `kubelet` is where the API
+        server finds pods' logs, if anywhere."""
+        self._kubelet = kubelet
         self._writes = writes
         self._clock = clock
         self._started_at = now
@@ -197,7 +205,7 @@ class EdgeController:
         now = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         report = node.report if node.report != node.saved_report else None
         conditions = node.report.conditions if node.linked and node.report is not None else ()
-        status = node_status.status_patch(node.object, _ready(node), report, conditions, now)
+        status = node_status.status_patch(node.object, _ready(node), report, conditions, now, self._kubelet)
         if status is None:
             return None
         node.flying_report = node.report

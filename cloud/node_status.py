@@ -67,6 +67,13 @@ class NodeReport(Struct, frozen=True):
     conditions: list[Condition] = []
 
 
+class KubeletEndpoint(Struct, frozen=True):
+    """Where the API server finds what it would ask a kubelet: cloudcore, for all nodes."""
+
+    address: str
+    port: int
+
+
 class _Metadata(Struct, rename="camel"):
     name: str
     uid: str = ""
@@ -77,6 +84,7 @@ class _Metadata(Struct, rename="camel"):
 class _Status(Struct, rename="camel"):
     conditions: list[dict[str, Any]] = []
     addresses: list[dict[str, Any]] = []
+    daemon_endpoints: dict[str, Any] = field(default_factory=dict)
     capacity: dict[str, Any] = field(default_factory=dict)
     allocatable: dict[str, Any] = field(default_factory=dict)
     node_info: dict[str, Any] = field(default_factory=dict)
@@ -143,18 +151,20 @@ def status_patch(
     report: NodeReport | None,
     conditions: Sequence[Condition],
     now: str,
+    kubelet: KubeletEndpoint | None = None,
 ) -> bytes | None:
     """The merge patch of a Node's status, or None when it says all that already.
 
     `ready` is the Ready condition's status, reason and message, None to leave it; `conditions` are what the others should
-    be, of the report nothing but these when it is None; `now` is RFC 3339.
+    be, of the report nothing but these when it is None; `now` is RFC 3339. `kubelet` stands among the addresses as `InternalDNS`:
+    the others are where the machine is.
     """
     changes: dict[str, Any] = {}
     wanted = [condition for condition in conditions if condition.type != READY]
     if ready is not None and ready[0] != node.ready:
         wanted.append(Condition(READY, *ready))
     if report is not None:
-        info, addresses = _node_info(report), _addresses(report)
+        info, addresses = _node_info(report), _addresses(report, kubelet)
         if any(node.status.node_info.get(name) != value for name, value in info.items()):
             changes["nodeInfo"] = info
         capacity, allocatable = _capacity(report), _allocatable(report)
@@ -164,6 +174,9 @@ def status_patch(
             changes["allocatable"] = allocatable
         if addresses and addresses != node.status.addresses:
             changes["addresses"] = addresses
+        endpoint = {"kubeletEndpoint": {"Port": kubelet.port}} if kubelet is not None else {}
+        if endpoint and endpoint != node.status.daemon_endpoints:
+            changes["daemonEndpoints"] = endpoint
     merged = _conditions(node.status.conditions, wanted, now)
     if merged != node.status.conditions:
         changes["conditions"] = merged
@@ -219,8 +232,10 @@ def _allocatable(report: NodeReport) -> dict[str, str]:
     return allocatable
 
 
-def _addresses(report: NodeReport) -> list[dict[str, str]]:
+def _addresses(report: NodeReport, kubelet: KubeletEndpoint | None) -> list[dict[str, str]]:
     found = [Address(a) if isinstance(a, str) else a for a in report.addresses]
     if report.hostname:
         found.append(Address(report.hostname, "Hostname"))
+    if kubelet is not None:
+        found.append(Address(kubelet.address, "InternalDNS"))
     return [{"type": a.type, "address": a.address} for a in found]

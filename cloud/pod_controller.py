@@ -131,6 +131,11 @@ class PodController:
         if entry is not None:
             self._sessions.sync(entry.node, entry.key, *sorted(entry.needs))
 
+    def node_of(self, id: str) -> str:
+        """The node of a pod `<namespace>/<name>`; empty when there is none."""
+        entry = self._catalogue.pods.get(id)
+        return entry.node if entry is not None else ""
+
     # What the nodes should have (sessions.Controller)
 
     def keys(self, node: str) -> Iterable[str]:

@@ -220,6 +220,15 @@ class Sessions:
             self._offer(session, key)
         session.wake()
 
+    def send(self, node: str, message: Message) -> bool:
+        """Send a node what needs no answer and may be lost; whether the node is connected."""
+        session = self._sessions.get(node)
+        if session is None:
+            return False
+        session.link.send(message)
+        session.wake()
+        return True
+
     def controller_synced(self) -> None:
         """A controller has come to know all there is: compare the inventories that waited for it."""
         for session in self._sessions.values():

@@ -23,8 +23,10 @@ from edge_gateway.mapper_watch import MapperWatch
 from edge_gateway.sealing import Seal, node_key
 from edge_gateway.store import Store, StoreError
 from edge_gateway.store.sqlite import SqliteStore
+from edge_gateway.stream_server import Source, StreamServer
 from edgewire.config import ConfigError, load
 from edgewire.service import Service, serve_until_signalled
+from edgewire.streams import LOGS
 
 if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
@@ -74,11 +76,14 @@ async def run(config: EdgeConfig) -> None:
             MapperWatch(core, events.perform),
             FirmwareClock(core, events.perform),
         ]
-        hub = _hub(config, core, events) if config.cloud.url else None
+        sources: dict[str, Source] = {}
+        hub = _hub(config, core, events, StreamServer(sources)) if config.cloud.url else None
         if hub is not None:
             events.on_dirty(hub.mark)
         if config.edged.runtime != "none":
-            services.append(_edged(config, core, events, store, machine, hub))
+            edged = _edged(config, core, events, store, machine, hub)
+            sources[LOGS] = edged.logs
+            services.append(edged)
         if hub is not None:
             services.append(hub)
         await serve_until_signalled(*services)
@@ -136,12 +141,12 @@ def _edged(
     return edged
 
 
-def _hub(config: EdgeConfig, core: EdgeCore, events: EventBus) -> "EdgeHub":
+def _hub(config: EdgeConfig, core: EdgeCore, events: EventBus, streams: StreamServer) -> "EdgeHub":
     from edge_gateway.edge_hub import EdgeHub, Endpoint
 
     folder, cloud = config.data_dir, config.cloud
     endpoint = Endpoint(cloud.url.rstrip("/"), folder / cloud.ca, folder / cloud.certificate, folder / cloud.key)
-    return EdgeHub(core, events.perform, endpoint)
+    return EdgeHub(core, events.perform, endpoint, streams)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ from websockets.frames import CloseCode
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.effects import Effects
 from edge_gateway.meta_manager import MetaError
+from edge_gateway.stream_server import StreamServer
 from edgewire import backoff
 from edgewire.config import ConfigError
 from edgewire.link import Delivered, Event, Link, PeerSilent, Received, Refused, Undelivered
 from edgewire.message import MAX_FRAME, Message, MessageError, now_ms
 from edgewire.resource import ResourceError
+from edgewire.streams import GROUP
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +52,14 @@ class EdgeHub:
 
     name = "edge-hub"
 
-    def __init__(self, core: EdgeCore, perform: Perform, endpoint: Endpoint) -> None:
-        """`perform` makes effects durable and carries them out (EventBus.perform)."""
+    def __init__(
+        self, core: EdgeCore, perform: Perform, endpoint: Endpoint, streams: StreamServer | None = None
+    ) -> None:
+        """`perform` makes effects durable and carries them out (EventBus.perform); `streams` gives what the cloud reads."""
         self._core = core
         self._perform = perform
         self._endpoint = endpoint
+        self._streams = streams or StreamServer({})
         self._link: Link | None = None
         self._wake = asyncio.Event()
         self._delays = backoff.delays()
@@ -120,6 +125,7 @@ class EdgeHub:
                 task.result()  # neither ends by itself: a link with one of them only would be none
         finally:
             self._link = None
+            self._streams.lost()
             reader.cancel()
             writer.cancel()
             await asyncio.gather(reader, writer, return_exceptions=True)
@@ -173,6 +179,9 @@ class EdgeHub:
 
     def _take(self, link: Link, message: Message) -> None:
         log.debug("< %s %s version=%s", message.operation, message.resource, message.resource_version)
+        if message.group == GROUP:
+            self._streams.received(message, partial(self._send, link))
+            return
         if not message.resource_version and message.operation != "delete":
             return
         try:
@@ -185,6 +194,10 @@ class EdgeHub:
 
     def _acknowledge(self, link: Link, message: Message) -> None:
         link.acknowledge(message)
+        self._wake.set()
+
+    def _send(self, link: Link, message: Message) -> None:
+        link.send(message)
         self._wake.set()
 
     def _offer(self, link: Link, key: str) -> None:

@@ -41,19 +41,20 @@ class Ports(Struct):
     kubernetes: int = 6443
     cloud: int = 10000
     mqtt: int = 1883
+    kubelet: int = 10250
 
     @classmethod
     def free(cls) -> "Ports":
         """The usual ports where they are free, others where they are not."""
         usual = cls()
-        return cls(*(free_port(port) for port in (usual.kubernetes, usual.cloud, usual.mqtt)))
+        return cls(*(free_port(port) for port in (usual.kubernetes, usual.cloud, usual.mqtt, usual.kubelet)))
 
     @classmethod
     def any(cls) -> "Ports":
         """Ports nobody else is likely to want: for tests that run side by side."""
         # Below the system's ephemeral range: a client that retries while nobody listens could connect to itself there,
         # and so keep the port from the server.
-        return cls(*(free_port(port) for port in random.sample(range(20_000, 32_000), 3)))
+        return cls(*(free_port(port) for port in random.sample(range(20_000, 32_000), 4)))
 
 
 class Stack:
@@ -145,6 +146,12 @@ class Stack:
         if child.restarts - before >= GIVE_UP_RESTARTS:
             raise ChildError(why())
 
+    def _kubelet(self) -> dict[str, Any]:
+        """Where the embedded API asks for the logs of pods."""
+        authority = self.folder / "kubernetes" / "pki" / "ca.crt"
+        ports = {"kubelet_host": "127.0.0.1", "kubelet_port": self.ports.kubelet}
+        return {"kubelet_address": "127.0.0.1", **ports, "kubelet_client_ca": str(authority)}
+
     def _child(self, name: str, module: str, *arguments: str) -> Child:
         return Child(name, [sys.executable, "-m", module, *arguments], self.folder / "logs" / f"{name}.log")
 
@@ -168,6 +175,7 @@ class Stack:
                 "ca": str(authority.certificate),
                 "certificate": str(server.certificate),
                 "key": str(server.key),
+                **(self._kubelet() if self._embedded else {}),
                 "log_level": self._log_level,
                 **self._cloud,
             },

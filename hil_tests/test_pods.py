@@ -228,3 +228,47 @@ async def test_a_drained_node_has_no_pods_left(gateway: Gateway) -> None:
     await gateway.kubectl("uncordon", NODE)
     await gateway.apply(pod("again", WAITS))
     await gateway.wait_ready("again")
+
+
+async def test_logs_are_read_through_the_link(gateway: Gateway) -> None:
+    await gateway.apply(pod("web", f"i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done; {WAITS}"))
+    await gateway.wait_ready("web")
+    await gateway.until(lambda: len(gateway.says("web")) == 3000, "it has spoken")
+    whole = await gateway.kubectl("logs", "web")
+    assert whole.splitlines() == [f"line {number}" for number in range(3000)]
+    assert await gateway.kubectl("logs", "web", "--tail=2") == "line 2998\nline 2999\n"
+    dated = await gateway.kubectl("logs", "web", "--tail=1", "--timestamps")
+    assert dated.startswith("20")
+    assert dated.endswith("Z line 2999\n")
+    assert await gateway.kubectl("logs", "web", "--since=1s", "--tail=0") == ""
+    assert "previous terminated container" in await gateway.kubectl("logs", "web", "--previous", ok=False)
+
+
+async def test_a_log_is_followed_until_its_pod_ends(gateway: Gateway) -> None:
+    await gateway.apply(pod("web", f"echo one; sleep 1; echo two; {WAITS}"))
+    await gateway.wait_ready("web")
+    following = asyncio.create_task(gateway.kubectl("logs", "-f", "web"))
+    await gateway.until(lambda: gateway.says("web") == ["one", "two"], "it has spoken")
+    await gateway.kubectl("delete", "pod", "web", f"--timeout={DEADLINE_S:.0f}s")
+    assert (await following).splitlines()[:3] == ["one", "two", "bye"]
+
+
+async def test_the_log_of_the_container_before_is_there(gateway: Gateway) -> None:
+    flag = gateway.folder / "flag"
+    script = f"if [ -e {flag} ]; then echo second; {WAITS}; fi; touch {flag}; echo first; exit 1"
+    await gateway.apply(pod("web", script))
+    await gateway.until(lambda: gateway.says("web", attempt=1) == ["second"], "it was started again")
+    await gateway.wait_ready("web")
+    assert await gateway.kubectl("logs", "web") == "second\n"
+    assert await gateway.kubectl("logs", "web", "--previous") == "first\n"
+
+
+async def test_a_log_of_a_gateway_that_is_away_says_so(gateway: Gateway) -> None:
+    await gateway.apply(pod("web", WAITS))
+    await gateway.wait_ready("web")
+    await gateway.stack.edgecore.kill()
+
+    async def away() -> bool:
+        return f"node {NODE} is not connected" in await gateway.kubectl("logs", "web", ok=False)
+
+    await gateway.until(away, "it says that the node is away")

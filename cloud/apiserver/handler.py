@@ -23,6 +23,7 @@ from cloud.apiserver import (
 from cloud.apiserver.access import Access
 from cloud.apiserver.attributes import Attributes
 from cloud.apiserver.credentials import Credentials
+from cloud.apiserver.kubelets import Kubelets
 from cloud.apiserver.listing import Lister
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.render import Renderer
@@ -57,6 +58,7 @@ class Handler:
         credentials: Credentials,
         access: Access,
         schemas: SchemaFiles,
+        kubelets: Kubelets,
     ) -> None:
         self._objects = objects
         self._storage = storage
@@ -65,6 +67,7 @@ class Handler:
         self._credentials = credentials
         self._access = access
         self._schemas = schemas
+        self._kubelets = kubelets
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -265,6 +268,9 @@ class Handler:
         self._storage.check_room()
         agent = request.headers.get("User-Agent", "")
         call = subresources.Call(request.method, request.query, _content_type(request), await _body(request), agent)
+        upstream = subresources.upstream(self._objects, resource, target, call)
+        if upstream is not None:
+            return await self._kubelets.pass_on(request, upstream)
         with self._objects.state.attempt():
             reply = subresources.answer(self._objects, resource, target, call)
         if reply.transaction is not None:

@@ -26,7 +26,7 @@ RENEW_BEFORE = timedelta(days=30)
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 """Names every server certificate has."""
 
-_FILES = ("ca.crt", "server.crt", "server.key")
+_FILES = ("ca.crt", "server.crt", "server.key", "kubelet-client.crt", "kubelet-client.key")
 
 
 @dataclass(frozen=True, slots=True)

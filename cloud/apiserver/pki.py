@@ -20,6 +20,8 @@ from cloud.issuing import Issued
 CA_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=365)
 CLIENT_LIFE = timedelta(days=365)
+KUBELET_CLIENT, MASTERS = "kube-apiserver-kubelet-client", "system:masters"
+"""Whom the server is to those that it asks for pods' logs; kubeadm's names."""
 
 
 def make_server(folder: Path, names: list[str]) -> None:
@@ -30,6 +32,9 @@ def make_server(folder: Path, names: list[str]) -> None:
     made = issuing.issue(_ensure_ca(pki), "hedgerow-apiserver", issuing.SERVER, SERVER_LIFE, hosts=hosts)
     write_private(pki / "server.key", made.key_pem)
     write_private(pki / "server.crt", made.certificate_pem)
+    client = issue_client(folder, KUBELET_CLIENT, [MASTERS])
+    write_private(pki / "kubelet-client.key", client.key)
+    write_private(pki / "kubelet-client.crt", client.certificate)
     note(pki, names, made.certificate.not_valid_after_utc)
 
 

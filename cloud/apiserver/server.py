@@ -16,6 +16,7 @@ from cloud.apiserver.credentials import Credentials
 from cloud.apiserver.evictions import Evictor
 from cloud.apiserver.expiry import Expiry
 from cloud.apiserver.handler import Handler
+from cloud.apiserver.kubelets import Kubelets
 from cloud.apiserver.listing import Lister
 from cloud.apiserver.node_lifecycle import NodeLifecycle
 from cloud.apiserver.objects import Objects
@@ -91,7 +92,8 @@ class ApiServer:
         lister = Lister(objects.state, objects.now)
         streams = Streams(objects, lister, self._bookmark_s)
         schemas = SchemaFiles(self._data)
-        handler = Handler(objects, storage, lister, streams, known, access, schemas)
+        kubelets = Kubelets(self._data / "pki")
+        handler = Handler(objects, storage, lister, streams, known, access, schemas, kubelets)
         server = _HttpServer(handler, handler_cancellation=True, keepalive_timeout=KEEPALIVE_S, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
         await runner.setup()
@@ -112,6 +114,7 @@ class ApiServer:
         finally:
             streams.close()
             await schemas.close()
+            await kubelets.close()
             await runner.cleanup()
             log.info("stopped url=%s", self.url)
 

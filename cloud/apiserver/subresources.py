@@ -24,6 +24,14 @@ _STREAMS = frozenset({"exec", "attach", "portforward"})
 KUBELET_PORT = 10250
 
 
+class Upstream(NamedTuple):
+    """Where a kubelet, or whoever stands in for it, answers a request."""
+
+    address: str
+    port: int
+    path: str
+
+
 class Call(NamedTuple):
     """A request to a subresource."""
 
@@ -90,6 +98,24 @@ def _answer_scale(objects: Objects, resource: Resource, target: Target, call: Ca
         case _:
             raise status.method_not_allowed()
     return Reply(200, msgspec.json.encode(scale.read(resource, written.stored)), written.transaction)
+
+
+def upstream(objects: Objects, resource: Resource, target: Target, call: Call) -> Upstream | None:
+    """Where the log of a pod is to be asked for; None where there is nobody to ask. Raises ApiError."""
+    if call.method != "GET" or target.subresource != "log":
+        return None
+    pod: Object = msgspec.json.decode(objects.get(resource, target.namespace, target.name).body)
+    container, node_name = _container(pod, target.name, call), pod["spec"].get("nodeName")
+    nodes = objects.registry.find("", "v1", "nodes")
+    stored = objects.state.newest("nodes", "", node_name) if node_name and nodes is not None else None
+    node: Object = msgspec.json.decode(stored.body) if stored is not None else {}
+    status_of = node.get("status") or {}
+    addresses = {a.get("type"): a.get("address") for a in status_of.get("addresses") or ()}
+    port = ((status_of.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port")
+    address = addresses.get("InternalDNS")
+    if not address or not port:
+        return None
+    return Upstream(address, port, f"containerLogs/{target.namespace}/{target.name}/{container}")
 
 
 def _answer_log(objects: Objects, resource: Resource, target: Target, call: Call) -> Reply:

@@ -108,7 +108,7 @@ class Edge:
             match event:
                 case links.Received(message):
                     self.messages.append(message)
-                    if message.resource != resource.MEMBERSHIP and self.answers:
+                    if message.resource != resource.MEMBERSHIP and message.group != "stream" and self.answers:
                         self._store(message)
                 case links.Delivered(_, message):
                     self.delivered.append(message.id)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from cloud import node_status
 from cloud.tests.desk import Desk, Edge
 from cloud.writes import Answer
 from edgewire import message as wire
@@ -297,3 +299,20 @@ def test_a_machine_does_not_say_whether_its_node_is_ready(desk: Desk) -> None:
     edge = desk.connect()
     tell(desk, edge, {**FULL, "conditions": [{"type": "Ready", "status": "False", "reason": "x", "message": ""}]})
     assert ready(desk)["status"] == "True"
+
+
+def test_the_api_server_finds_cloudcore_where_it_would_look_for_a_kubelet() -> None:
+    report = node_status.NodeReport(hostname="pi", addresses=["10.0.0.7"])
+    node = node_status.parse(b'{"metadata":{"name":"edge1"}}')
+    assert node is not None
+    patch = node_status.status_patch(
+        node, None, report, (), "t", node_status.KubeletEndpoint("cloudcore.example", 10250)
+    )
+    assert patch is not None
+    status = msgspec.json.decode(patch)["status"]
+    assert status["daemonEndpoints"] == {"kubeletEndpoint": {"Port": 10250}}
+    assert status["addresses"] == [
+        {"type": "InternalIP", "address": "10.0.0.7"},
+        {"type": "Hostname", "address": "pi"},
+        {"type": "InternalDNS", "address": "cloudcore.example"},
+    ]

@@ -124,6 +124,20 @@ class ContainerLife:
         ended = self.record.ended
         return self.state is State.ENDED and ended is not None and ended.code == 0
 
+    def runs(self, attempt: int) -> bool:
+        """Whether this attempt runs now."""
+        return self.state is State.RUNNING and self.record.attempt == attempt
+
+    def newest_log(self, previous: bool) -> int | None:
+        """The attempt whose log is wanted: the newest that was started, or the one before; None where there is none."""
+        record = self.record
+        started = [ended.attempt for ended in (record.last, record.ended) if ended is not None]
+        if self.state is State.RUNNING:
+            started.append(record.attempt)
+        if previous:
+            started = [attempt for attempt in started if attempt < record.attempt]
+        return max(started, default=None)
+
     # Starting
 
     def start(self, now: Now) -> Iterator[Action]:

@@ -21,6 +21,7 @@ from edge_gateway.edged import EdgedError, pod_refusals, pods
 from edge_gateway.edged.actions import Action, Call, Hook, Now, Prepare, Signal, Start, Tell
 from edge_gateway.edged.container_life import START_ERROR
 from edge_gateway.edged.environment import Missing
+from edge_gateway.edged.log_source import LogSource
 from edge_gateway.edged.orders import Orders
 from edge_gateway.edged.pod_life import PodLife, PodRecord
 from edge_gateway.edged.pod_status import rfc3339, status_of
@@ -83,6 +84,7 @@ class Edged:
         self._runtime = runtime
         self._volumes = volumes
         self._orders = orders
+        self.logs = LogSource(self._life_of, orders)
         self._mark = mark
         self._leave_running = leave_running
         self._boot = text(BOOT_ID)
@@ -251,6 +253,10 @@ class Edged:
             await asyncio.sleep(1.0)
         await self._runtime.forget(run.id)
         self._volumes.remove(run.id.uid)
+
+    def _life_of(self, name: Resource) -> PodLife | None:
+        entry = self._entries.get(self._by_name.get(name, ""))
+        return entry.life if entry is not None else None
 
     # What is done
 

@@ -1,0 +1,136 @@
+"""The API of a kubelet, for all nodes: what kube-apiserver asks when somebody wants the log of a pod.
+
+    GET https://<here>:10250/containerLogs/<namespace>/<pod>/<container>?follow=…&tailLines=…
+
+The pod says which node it is on; that is asked over its link. Whoever asks shows a certificate of `client_ca`, and is the API
+server: its organization is one of `MASTERS`, as kubeadm's `apiserver-kubelet-client` and the embedded API's are.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from cloud.cloud_hub import HubError
+from cloud.node_streams import NodeStream, NodeStreams
+from edgewire.streams import LOGS, LogRequest
+
+log = logging.getLogger(__name__)
+
+MASTERS = frozenset({"system:masters", "kubeadm:cluster-admins"})
+STOP_S = 1.0
+_FLAGS = frozenset({"follow", "previous", "timestamps"})
+_NUMBERS = frozenset({"tailLines", "sinceSeconds", "limitBytes"})
+
+
+class KubeletApi:
+    """A service; `port` is where it listens once it is ready."""
+
+    name = "kubelet api"
+
+    def __init__(
+        self,
+        streams: NodeStreams,
+        node_of: Callable[[str], str],
+        certificate: Path,
+        key: Path,
+        client_ca: Path,
+        host: str,
+        port: int,
+    ) -> None:
+        """`node_of` gives the node of a pod `<namespace>/<name>`, or nothing. Port 0 takes a free one."""
+        self._streams = streams
+        self._node_of = node_of
+        self._files = certificate, key, client_ca
+        self._host = host
+        self.port = port
+
+    async def run(self, ready: asyncio.Event) -> None:
+        """Serve until cancelled. Raises HubError."""
+        app = web.Application()
+        app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
+        runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=STOP_S)
+        await runner.setup()
+        try:
+            try:
+                site = web.TCPSite(runner, self._host, self.port, ssl_context=_tls(*self._files))
+                await site.start()
+            except OSError as error:
+                raise HubError(f"cannot serve kubelets' API on {self._host}:{self.port}: {error}") from error
+            self.port = runner.addresses[0][1]
+            log.info("= listening for the API server host=%s port=%d", self._host, self.port)
+            ready.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await runner.cleanup()
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        if not _may(request):
+            return web.Response(status=403, text="this is for the API server\n")
+        named = request.match_info
+        node = self._node_of(f"{named['namespace']}/{named['pod']}")
+        if not node:
+            return web.Response(status=404, text=f"pod {named['namespace']}/{named['pod']} is on no node\n")
+        try:
+            asked = msgspec.to_builtins(_log_request(request))
+        except (ValueError, msgspec.ValidationError) as error:
+            return web.Response(status=400, text=f"{error}\n")
+        more = asyncio.Event()
+        stream = self._streams.open(node, LOGS, asked, more.set)
+        try:
+            return await _pour(request, stream, more)
+        finally:
+            self._streams.close(stream)
+
+
+async def _pour(request: web.Request, stream: NodeStream, more: asyncio.Event) -> web.StreamResponse:
+    """Pass a stream on as the answer to a request. An error before the first byte is its status."""
+    response: web.StreamResponse | None = None
+    while True:
+        more.clear()
+        content, end = stream.take(), stream.end
+        if response is None and (content or end is not None):
+            if not content and end is not None and end.code:
+                return web.Response(status=end.code, text=end.reason)
+            response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+            await response.prepare(request)
+        if response is not None and content:
+            await response.write(content)
+        elif response is not None and end is not None:
+            await response.write_eof()
+            return response
+        else:
+            await more.wait()
+
+
+def _log_request(request: web.Request) -> LogRequest:
+    """What is asked for. Raises ValueError, msgspec.ValidationError."""
+    fields: dict[str, Any] = dict(request.match_info)
+    for name, value in request.query.items():
+        if name in _FLAGS:
+            fields[name] = value.lower() in ("true", "1")
+        elif name in _NUMBERS:
+            fields[name] = int(value)
+        elif name == "sinceTime":
+            fields[name] = value
+    return msgspec.convert(fields, LogRequest)
+
+
+def _may(request: web.Request) -> bool:
+    certificate = request.get_extra_info("peercert") or {}
+    subject = [attribute for names in certificate.get("subject", ()) for attribute in names]
+    return any(name == "organizationName" and value in MASTERS for name, value in subject)
+
+
+def _tls(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(client_ca)
+    context.load_cert_chain(certificate, key)
+    return context

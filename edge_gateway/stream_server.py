@@ -1,0 +1,105 @@
+"""The edge's end of streams: what is asked for is read by whoever offers it, as fast as the reader takes it and no faster."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from edgewire import streams
+from edgewire.message import Message, MessageError
+from edgewire.streams import CHUNK, STREAMS_LIMIT, WINDOW, Closed, Credit, Data, Opened
+
+log = logging.getLogger(__name__)
+
+Source = Callable[[dict[str, Any]], AsyncGenerator[bytes]]
+"""The bytes that a request asks for. Raises StreamError."""
+
+
+class StreamError(Exception):
+    """A stream that cannot be given; `code` is HTTP's, the text is for who asked."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code, self.reason = code, reason
+
+
+class _Stream:
+    def __init__(self) -> None:
+        self.credit = WINDOW
+        self.more = asyncio.Event()
+        self.task: asyncio.Task[None] | None = None
+
+
+class StreamServer:
+    """All streams of one link after the other."""
+
+    def __init__(self, sources: dict[str, Source]) -> None:
+        """Kind -> who gives such streams."""
+        self._sources = sources
+        self._streams: dict[str, _Stream] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def received(self, message: Message, send: Callable[[Message], None]) -> None:
+        """The cloud sent a part of a stream; `send` answers on the same link."""
+        try:
+            part = streams.decode(message)
+        except MessageError as error:
+            log.warning("< bad stream message reason=%s", error.reason)
+            return
+        stream = self._streams.get(part.id)
+        match part:
+            case Opened(id, kind, request) if stream is None:
+                self._open(id, kind, request, send)
+            case Credit(_, size) if stream is not None:
+                stream.credit = min(WINDOW, stream.credit + max(0, size))
+                stream.more.set()
+            case Closed(id) if stream is not None:
+                self._end(id)
+
+    def lost(self) -> None:
+        """The link is gone, and all streams with it."""
+        for id in list(self._streams):
+            self._end(id)
+
+    def _end(self, id: str) -> None:
+        task = self._streams.pop(id).task
+        if task is not None:
+            task.cancel()
+
+    def _open(self, id: str, kind: str, request: dict[str, Any], send: Callable[[Message], None]) -> None:
+        source = self._sources.get(kind)
+        if source is None or len(self._streams) >= STREAMS_LIMIT:
+            code, why = (
+                (501, f"this node has no streams of {kind[:50]}") if source is None else (429, "too many streams")
+            )
+            send(streams.encode(Closed(id, code, why), "edged"))
+            return
+        stream = self._streams[id] = _Stream()
+        stream.task = asyncio.create_task(self._flow(id, stream, source(request), send), name=f"stream {kind} {id}")
+        self._ending.add(stream.task)
+        stream.task.add_done_callback(self._ending.discard)
+
+    async def _flow(
+        self, id: str, stream: _Stream, content: AsyncGenerator[bytes], send: Callable[[Message], None]
+    ) -> None:
+        end = Closed(id)
+        try:
+            async with aclosing(content):
+                async for piece in content:
+                    await self._pass_on(id, stream, piece, send)
+        except StreamError as error:
+            end = Closed(id, error.code, error.reason)
+        if self._streams.get(id) is stream:
+            del self._streams[id]
+            send(streams.encode(end, "edged"))
+
+    async def _pass_on(self, id: str, stream: _Stream, piece: bytes, send: Callable[[Message], None]) -> None:
+        while piece:
+            while stream.credit <= 0:
+                stream.more.clear()
+                await stream.more.wait()
+            size = min(CHUNK, stream.credit, len(piece))
+            stream.credit -= size
+            send(streams.encode(Data(id, piece[:size]), "edged"))
+            piece = piece[size:]

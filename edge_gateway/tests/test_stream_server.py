@@ -1,0 +1,133 @@
+"""Streams of the edge: paced by their reader, ended by either side, and none left when the link is lost."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from edge_gateway.stream_server import StreamError, StreamServer
+from edgewire import streams
+from edgewire.message import Message
+from edgewire.streams import CHUNK, STREAMS_LIMIT, WINDOW, Closed, Credit, Data, Opened, Part
+
+DEADLINE_S = 20.0
+
+
+class Desk:
+    """The cloud's end, and sources to read from."""
+
+    def __init__(self) -> None:
+        self.parts: asyncio.Queue[Part] = asyncio.Queue()
+        self.ended: asyncio.Queue[None] = asyncio.Queue()
+        self.server = StreamServer({"zeros": self._zeros, "broken": self._broken, "endless": self._endless})
+
+    async def _zeros(self, request: dict[str, Any]) -> AsyncGenerator[bytes]:
+        yield bytes(request["size"])
+
+    async def _broken(self, request: dict[str, Any]) -> AsyncGenerator[bytes]:
+        yield b"begun"
+        raise StreamError(404, "no such pod")
+
+    async def _endless(self, request: dict[str, Any]) -> AsyncGenerator[bytes]:
+        try:
+            yield b"waits"
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.ended.put_nowait(None)
+
+    def send(self, part: Part) -> None:
+        self.server.received(streams.encode(part, "cloudhub"), self._take)
+
+    def _take(self, message: Message) -> None:
+        self.parts.put_nowait(streams.decode(message))
+
+    async def next(self) -> Part:
+        async with asyncio.timeout(DEADLINE_S):
+            return await self.parts.get()
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+async def test_a_stream_is_its_bytes_and_its_end(desk: Desk) -> None:
+    desk.send(Opened("s1", "zeros", {"size": CHUNK + 5}))
+    assert await desk.next() == Data("s1", bytes(CHUNK))
+    assert await desk.next() == Data("s1", bytes(5))
+    assert await desk.next() == Closed("s1")
+
+
+async def test_no_more_is_on_its_way_than_the_reader_allows(desk: Desk) -> None:
+    desk.send(Opened("s1", "zeros", {"size": WINDOW * 3}))
+    got = 0
+    for _ in range(WINDOW // CHUNK):
+        part = await desk.next()
+        assert isinstance(part, Data)
+        got += len(part.content)
+    assert got == WINDOW
+    await asyncio.sleep(0)
+    assert desk.parts.empty()
+    desk.send(Credit("s1", 10))
+    assert await desk.next() == Data("s1", bytes(10))
+    while not isinstance(part, Closed):
+        if desk.parts.empty():
+            desk.send(Credit("s1", WINDOW))
+        part = await desk.next()
+        got += len(part.content) if isinstance(part, Data) else 0
+    assert got + 10 == WINDOW * 3
+
+
+async def test_credit_beyond_the_window_counts_for_nothing(desk: Desk) -> None:
+    desk.send(Opened("s1", "zeros", {"size": WINDOW * 3}))
+    desk.send(Credit("s1", WINDOW * 100))
+    for _ in range(WINDOW // CHUNK):
+        await desk.next()
+    await asyncio.sleep(0.01)
+    assert desk.parts.empty()
+
+
+async def test_a_source_that_fails_says_why(desk: Desk) -> None:
+    desk.send(Opened("s1", "broken"))
+    assert await desk.next() == Data("s1", b"begun")
+    assert await desk.next() == Closed("s1", 404, "no such pod")
+
+
+async def test_a_reader_that_goes_ends_the_source(desk: Desk) -> None:
+    desk.send(Opened("s1", "endless"))
+    await desk.next()
+    desk.send(Closed("s1"))
+    async with asyncio.timeout(DEADLINE_S):
+        await desk.ended.get()
+    assert desk.parts.empty()
+
+
+async def test_a_lost_link_ends_all(desk: Desk) -> None:
+    for number in range(3):
+        desk.send(Opened(f"s{number}", "endless"))
+        await desk.next()
+    desk.server.lost()
+    async with asyncio.timeout(DEADLINE_S):
+        for _ in range(3):
+            await desk.ended.get()
+    desk.send(Opened("s0", "zeros", {"size": 1}))
+    assert await desk.next() == Data("s0", b"\0")
+
+
+async def test_what_nobody_gives_and_what_is_too_much_is_refused(desk: Desk) -> None:
+    desk.send(Opened("s", "films"))
+    assert await desk.next() == Closed("s", 501, "this node has no streams of films")
+    for number in range(STREAMS_LIMIT):
+        desk.send(Opened(f"s{number}", "endless"))
+        await desk.next()
+    desk.send(Opened("more", "endless"))
+    assert await desk.next() == Closed("more", 429, "too many streams")
+    desk.server.lost()
+
+
+async def test_parts_of_streams_that_are_over_are_nothing(desk: Desk) -> None:
+    desk.send(Credit("gone", 5))
+    desk.send(Closed("gone"))
+    desk.server.received(streams.encode(Data("gone", b"x"), "cloudhub"), desk._take)
+    assert desk.parts.empty()
