@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_gateway.edged import identity, keeper
-from edge_gateway.edged.cgroups import Cgroups
+from edge_gateway.edged.cgroups import PIDS, Cgroups
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
 from edge_gateway.edged.pods import Container, Pod
 from edge_gateway.edged.runtime import CannotStart, Exit, RunId, Running, RuntimeTrouble, StartOrder
@@ -36,7 +36,11 @@ LOG_BYTES = 10 * 1024 * 1024
 """Of one container's log on disk, both files together."""
 OUTPUT_BYTES = 10 * 1024
 """Of what a command beside a container says, at most (kubelet's figure for probes)."""
-LIMITS = {"RLIMIT_CORE": 0, "RLIMIT_NOFILE": min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])}
+LIMITS = {
+    "RLIMIT_CORE": 0,
+    "RLIMIT_NOFILE": min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+    "RLIMIT_NPROC": PIDS,  # of all processes of a user; root is exempt, and has the cgroup
+}
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 # Mounts first, as root; then the container's user. The words are: number of mounts; source, path, ro or rw of each; the rest.
@@ -113,7 +117,11 @@ class ProcessRuntime:
         self._exited = exited
         known: dict[RunId, dict[str, Any]] = {}
         if await self._connect(start=False):
-            answer = await self._ask("list", {"do": "list"})
+            try:
+                answer = await self._ask("list", {"do": "list"})
+            except RuntimeTrouble:
+                await self.close()
+                raise
             known = {RunId.parse(run["id"]): run for run in answer["runs"]}
         self._alive = {id: run for id, run in known.items() if run["exit"] is None}
         for id, run in self._notes().items():
@@ -211,7 +219,8 @@ class ProcessRuntime:
         self._answers.clear()
         lost, self._alive = self._alive, {}
         for id, run in lost.items():
-            keeper.kill_all(run["pid"], run.get("cgroup", ""), signal.SIGKILL)
+            if keeper.started_ticks(run["pid"]) == run["started"] != 0:
+                keeper.kill_all(run["pid"], run.get("cgroup", ""), signal.SIGKILL)
             self._exited(id, Exit(UNKNOWN_CODE, time.time(), UNKNOWN, "its keeper is gone"))
 
     async def _ask(self, key: str, request: dict[str, Any]) -> dict[str, Any]:

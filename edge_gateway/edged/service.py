@@ -6,7 +6,6 @@ with the next event; what changed is saved, and told to the cloud once it is sav
 
 import asyncio
 import logging
-import signal
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from edge_gateway.edge_core import EdgeCore
 from edge_gateway.edged import EdgedError, pod_refusals, pods
 from edge_gateway.edged.actions import Action, Call, Hook, Now, Prepare, Signal, Start, Tell
 from edge_gateway.edged.container_life import START_ERROR
+from edge_gateway.edged.ending import end_orphan, stop_all
 from edge_gateway.edged.environment import Missing
 from edge_gateway.edged.log_source import LogSource
 from edge_gateway.edged.orders import Orders
@@ -32,16 +32,12 @@ from edge_gateway.edged.volumes import VolumeError, Volumes
 from edge_gateway.kernel_files import text
 from edge_gateway.pod_reports import Happened, Subject
 from edge_gateway.store import Store
-from edgewire import resource
+from edgewire import backoff, resource
 from edgewire.resource import Resource
 
 log = logging.getLogger(__name__)
 
 UNSUPPORTED, INVALID = "UnsupportedPod", "InvalidPod"
-ORPHAN_GRACE_S = 10.0
-"""For what runs of pods that nobody wants any more."""
-STOP_S = 3.0
-"""For everything, where it is to stop with edgecore."""
 TABLE = "pod"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -94,10 +90,10 @@ class Edged:
         self._open = False
 
     async def run(self, ready: asyncio.Event) -> None:
-        """Run the node's pods until cancelled. Raises RuntimeTrouble when the runtime cannot be used at all."""
+        """Run the node's pods until cancelled. A runtime that does not answer keeps nothing else waiting."""
         records = dict(self._records())
         runs: dict[str, list[Running]] = {}
-        for run in await self._runtime.open(self._exited):
+        for run in await self._known_runs(ready):
             runs.setdefault(run.id.uid, []).append(run)
         self._open = True
         try:
@@ -111,6 +107,16 @@ class Edged:
             self._open = False
             await self._end()
 
+    async def _known_runs(self, ready: asyncio.Event) -> list[Running]:
+        for delay_s in backoff.delays():
+            try:
+                return await self._runtime.open(self._exited)
+            except RuntimeTrouble as error:
+                log.warning("= runtime cannot be used retry_s=%.1f reason=%s", delay_s, error)
+            ready.set()
+            await asyncio.sleep(delay_s)
+        raise AssertionError("delays do not end")
+
     def _records(self) -> Iterable[tuple[str, PodRecord]]:
         for uid, content in self._store.read(TABLE):
             try:
@@ -123,30 +129,19 @@ class Edged:
             if entry.timer is not None:
                 entry.timer.cancel()
         if not self._leave_running:
-            await self._stop_everything()
+            await stop_all(self._runtime, self._alive)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._runtime.close()
 
-    async def _stop_everything(self) -> None:
-        alive = [
-            RunId(uid, c.name, c.record.attempt)
+    def _alive(self) -> list[RunId]:
+        return [
+            RunId(uid, container.name, container.record.attempt)
             for uid, entry in self._entries.items()
-            for c in entry.life.containers
-            if c.alive
+            for container in entry.life.containers
+            if container.alive
         ]
-        for number, wait_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, 1.0)):
-            for id in alive:
-                await self._runtime.signal(id, number, everything=number == signal.SIGKILL)
-            deadline = time.monotonic() + wait_s
-            while alive and time.monotonic() < deadline:
-                await asyncio.sleep(0.02)
-                alive = [id for id in alive if self._runs(id)]
-
-    def _runs(self, id: RunId) -> bool:
-        container = self._entries[id.uid].life.of(id.container)
-        return container is not None and container.alive
 
     # What is wanted
 
@@ -237,22 +232,12 @@ class Edged:
         """What was deleted while edgecore was away."""
         for uid in runs.keys() - self._entries.keys():
             for run in runs[uid]:
-                self._do(self._end_orphan(run))
+                self._do(end_orphan(self._runtime, self._volumes, run))
         gone = (records.keys() | self._volumes.uids()) - self._entries.keys()
         self._store.write([(TABLE, uid, None) for uid in gone])
         for uid in gone - runs.keys():
             self._volumes.remove(uid)
         self._orders.keep_logs_of(self._entries.keys())
-
-    async def _end_orphan(self, run: Running) -> None:
-        log.info("= orphan is ended run=%s", run.id)
-        if run.exit is None:
-            await self._runtime.signal(run.id, signal.SIGTERM)
-            await asyncio.sleep(ORPHAN_GRACE_S)
-            await self._runtime.signal(run.id, signal.SIGKILL, everything=True)
-            await asyncio.sleep(1.0)
-        await self._runtime.forget(run.id)
-        self._volumes.remove(run.id.uid)
 
     def _life_of(self, name: Resource) -> PodLife | None:
         entry = self._entries.get(self._by_name.get(name, ""))

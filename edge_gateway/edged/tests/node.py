@@ -1,6 +1,8 @@
 """A node as edgecore has it, with real processes: the core, the store, Edged; the cloud is played by the test."""
 
 import asyncio
+import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,11 +78,13 @@ class Node:
     async def end(self) -> None:
         """Everything ends, the keeper too."""
         await self.stop()
-        for process in psutil.process_iter(["cmdline"]):
-            if str(self.folder / "processes") in (process.info["cmdline"] or []):
-                for child in process.children(recursive=True):
+        for keeper in self.keepers():
+            children = keeper.children(recursive=True)
+            keeper.kill()  # first, so that it notes no ends, as in a power cut
+            keeper.wait(DEADLINE_S)
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
-                process.kill()
 
     # The cloud
 
@@ -143,13 +147,17 @@ class Node:
         return [line.split(" ", 3)[3] for line in file.read_text().splitlines()] if file.exists() else []
 
     def alive(self) -> int:
-        """How many processes the keeper has."""
-        keepers = [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if str(self.folder / "processes") in (process.info["cmdline"] or [])
-        ]
-        return sum(len(keeper.children()) for keeper in keepers)
+        """How many processes the keeper has, by its notes."""
+        found = 0
+        for note in (self.folder / "processes" / "runs").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile
+                found += json.loads(note.read_bytes())["exit"] is None
+        return found
+
+    def keepers(self) -> list[psutil.Process]:
+        """The processes' parent, while there is one."""
+        folder = str(self.folder / "processes")
+        return [process for process in psutil.process_iter(["cmdline"]) if folder in (process.info["cmdline"] or [])]
 
 
 def settings(**data: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Plain processes, really started: what they get, how they end, and what of them outlives edgecore and the keeper."""
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -75,9 +76,11 @@ class Desk:
         await self.runtime.close()
         for process in psutil.process_iter(["cmdline"]):
             if str(self.folder / "processes") in (process.info["cmdline"] or []):
-                for child in process.children(recursive=True):
-                    child.kill()
+                children = process.children(recursive=True)
                 process.kill()
+                for child in children:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
         self.cgroups.sweep()
 
 

@@ -83,7 +83,8 @@ async def test_a_pod_made_again_under_its_name_is_another(node: Node) -> None:
 
 async def test_edgecore_comes_back_and_finds_its_pods_running(node: Node) -> None:
     node.pod("echo $$; exec sleep 1000")
-    await node.until(lambda: node.says(), "it runs")
+    await node.until(lambda: node.says(), "it speaks")
+    await node.until_phase("Running")
     before = node.status()
     again = await node.restarted()
     try:
@@ -229,5 +230,27 @@ async def test_what_happened_offline_is_there_to_be_told(node: Node) -> None:
     again = await node.restarted()
     try:
         assert again.status()["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+    finally:
+        await again.end()
+
+
+async def test_a_keeper_that_hangs_keeps_nobody_waiting_and_is_waited_for(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.pod("exec sleep 1000")
+    await node.until_phase("Running")
+    monkeypatch.setattr("edge_gateway.edged.process.START_S", 0.3)
+    [keeper] = node.keepers()
+    await node.stop()
+    keeper.suspend()
+    try:
+        again = await node.restarted()
+        assert again.told() == {}
+    finally:
+        keeper.resume()
+    try:
+        await again.until_phase("Running")
+        assert again.alive() == 1
+        assert again.says(attempt=1) == []
     finally:
         await again.end()
