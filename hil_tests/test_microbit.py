@@ -116,7 +116,7 @@ async def test_a_microbit_that_is_reset_or_without_power_is_heard_again(
         await until(lambda: heard.values().get("interval") == "200")
         for number, again in enumerate((board.reset, board.cycle), 2):
             again()
-            await until(lambda number=number: board.console.read_bytes().count(b"event=started") == number)  # type: ignore[misc]
+            await until(lambda number=number: board.console.read_bytes().count(b"event=started") >= number)  # type: ignore[misc]
             gateway.apply(manifests(board.port, interval=str(number * 100 + 1)))
             await until(lambda number=number: heard.values().get("interval") == str(number * 100 + 1))  # type: ignore[misc]
         await until(lambda: heard.state() == "online")
