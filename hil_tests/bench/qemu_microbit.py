@@ -36,7 +36,7 @@ class Unavailable(Exception):
 
 
 class QemuMicrobit:
-    """One board. Off when made; `close` ends it, and so does the end of this process."""
+    """One board. Off when made; `close` ends it. QEMU outlives a process that is killed."""
 
     kind = "qemu-microbit"
 
