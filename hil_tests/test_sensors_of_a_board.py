@@ -12,15 +12,15 @@ import yaml
 
 from device_fw.tests.watcher import Watcher, until
 from device_fw.tools import board_file, firmware
-from hil_tests.bench import micropython_board
+from hil_tests.bench import board_rom, micropython_board
 from hil_tests.bench import mosquitto as bench_mosquitto
-from hil_tests.bench.unix_board import MODULES, Unavailable, UnixBoard
+from hil_tests.bench.unix_board import Unavailable, UnixBoard
 from hil_tests.conftest import missing
 
 GREENHOUSE = Path(__file__).resolve().parents[1] / "examples/greenhouse"
 D = "$hw/events/device/default/greenhouse/"
 ROM = "28ff641f75160419"
-HEAP_KB = 224  # also for the emulated chips and pins, compiled on the board: no part of a real one's heap
+HEAP_KB = 192
 
 Surroundings = dict[str, Any]
 
@@ -192,7 +192,7 @@ def test_four_drivers_take_no_more_of_the_heap_than_the_documentation_says(
         line = micropython_board.command("-c", _HEAP)
     except Unavailable as error:
         missing(str(error))
-    env = {**micropython_board.environment([tmp_path / "flash", MODULES]), "HEDGEROW_BOARD_CLOCK": "0"}
+    env = {**micropython_board.environment([tmp_path / "flash", board_rom.SOURCES]), "HEDGEROW_BOARD_CLOCK": "0"}
     done = subprocess.run(
         line, cwd=tmp_path / "flash", env=env, capture_output=True, text=True, timeout=30, check=False
     )

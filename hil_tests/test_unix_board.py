@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from hil_tests.bench import board_rom, micropython_board
 from hil_tests.bench.unix_board import BoardError, Unavailable, UnixBoard, UsbIdentity, listed
 from hil_tests.conftest import missing
 
 MPREMOTE = [sys.executable, "-m", "mpremote"]
 ROOT = Path(__file__).resolve().parents[1]
+_HEAP_IN_USE = "import gc; gc.collect(); print('used', gc.mem_alloc())"
+_FILE_SYSTEM = 1024  # what LittleFS takes of the heap, on a real board too
 
 
 @pytest.fixture
@@ -166,7 +169,17 @@ def test_programs_have_the_heap_of_a_board(make: Callable[..., UnixBoard]) -> No
     board = make(main="import gc, machine; gc.collect(); print('free', gc.mem_free())", heap_kb=96)
     board.power_on()
     free = int(board.expect(r"free (\d+)\s")[1])
-    assert 90_000 < free < 100_000
+    assert 94_000 < free < 98_304
+
+
+def test_the_heap_for_what_a_real_board_has_in_its_rom_is_just_that(make: Callable[..., UnixBoard]) -> None:
+    board = make(main=_HEAP_IN_USE)
+    board.power_on()
+    alone = subprocess.run(
+        micropython_board.command("-c", _HEAP_IN_USE), capture_output=True, text=True, timeout=20, check=True
+    )
+    taken = int(board.expect(r"used (\d+)\s")[1]) - int(alone.stdout.split()[1]) - _FILE_SYSTEM
+    assert abs(taken - board_rom.HEAP_KB * 1024) < 1024
 
 
 def test_a_board_knows_its_id_and_a_port_finder_its_usb_identity(

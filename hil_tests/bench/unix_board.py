@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from msgspec import Struct, structs
 
-from hil_tests.bench import micropython_board
+from hil_tests.bench import board_rom, micropython_board
 from hil_tests.bench.flash_chip import FlashChip
 from hil_tests.bench.micropython_board import Unavailable
 from hil_tests.bench.supervisor import Supervisor
@@ -24,11 +24,7 @@ from hil_tests.bench.transcript import BoardError, Transcript
 
 __all__ = ["BoardError", "Unavailable", "UnixBoard", "UsbIdentity"]
 
-MODULES = Path(__file__).with_name("micropython")
-"""What a real port has built in: `machine` and what lies below it."""
-
 _BOOT = "import emulated.power_on\nemulated.power_on.start(lambda name: execfile(name))\ndel emulated\n"
-_HARDWARE_HEAP_KB = 12  # what the modules below the board take, which a real port has in its flash
 
 
 class UsbIdentity(Struct, kw_only=True, frozen=True):
@@ -69,15 +65,16 @@ class UnixBoard:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.unique_id = unique_id or hashlib.sha256(str(self.folder).encode()).digest()[:8]
         self.usb = usb or UsbIdentity(serial_number=self.unique_id.hex())
+        rom = str(board_rom.written(self.folder / "rom"))
         modules = {
-            **micropython_board.environment([MODULES]),
+            **micropython_board.environment([rom]),
             "HEDGEROW_BOARD_HARDWARE": str(self.folder),
             **(environment or {}),
-            "HEDGEROW_BOARD_ROM": str(MODULES),
+            "HEDGEROW_BOARD_ROM": rom,
             "HEDGEROW_BOARD_ID": self.unique_id.hex(),
         }
-        self._chip = FlashChip(self.flash_image, flash_bytes, modules, MODULES / "emulated" / "programmer.py")
-        heap = f"{heap_kb + _HARDWARE_HEAP_KB}k"
+        self._chip = FlashChip(self.flash_image, flash_bytes, modules, board_rom.SOURCES / "emulated" / "programmer.py")
+        heap = f"{heap_kb + board_rom.HEAP_KB}k"
         self._supervisor = Supervisor(
             self.folder,
             {

@@ -4,6 +4,7 @@
 """
 
 from emulated import wires as _wires
+from emulated_pins import *
 from umachine import *
 
 PWRON_RESET = 1
@@ -80,10 +81,3 @@ class RTC:
             return now[:3] + (now[6],) + now[3:6] + (0,)
         time._set(int(time.mktime(value[:3] + value[4:7] + (0, 0))))
         return None
-
-
-def __getattr__(name):
-    """Pins, converters and buses: their emulation takes memory, and only a program that uses them shall pay for it."""
-    import emulated_pins
-
-    return getattr(emulated_pins, name)

@@ -10,6 +10,15 @@ import sys
 import micropython
 import vfs
 
+_BUILT_IN = (  # all of it at every start: what it takes of the heap must not depend on the program
+    "machine",
+    "time",
+    "onewire",
+    "dht",
+    "emulated.bme280",
+    "emulated.sht3x",
+)
+
 
 def _mount(path, size, cut_after, rom, tell):
     from emulated.flash import Flash
@@ -41,6 +50,8 @@ def start(run):
         told("HEDGEROW_BOARD_ROM"),
         tell,
     )
+    for name in _BUILT_IN:
+        __import__(name)
     for name in ("emulated.power_on", "emulated.flash"):
         sys.modules.pop(name, None)
     gc.collect()
