@@ -70,9 +70,10 @@ class Stack:
         cloud_port: int | None = None,
         log_level: str = "info",
         cloud: dict[str, Any] | None = None,
+        edge: dict[str, Any] | None = None,
     ) -> None:
         """`kubeconfig` of a real cluster leaves the embedded API out; `cloud_port` is where the edge looks for the cloud, when
-        something lies between; `cloud` are further keys of cloudcore.yaml."""
+        something lies between; `cloud` are further keys of cloudcore.yaml, `edge` of edgecore.yaml."""
         self.folder = folder.absolute()
         self.node = node
         self.ports = ports or Ports.free()
@@ -81,6 +82,7 @@ class Stack:
         self._cloud_port = cloud_port or self.ports.cloud
         self._log_level = log_level
         self._cloud = cloud or {}
+        self._edge = edge or {}
         self.apiserver = self._child(
             "apiserver",
             "cloud.apiserver",
@@ -189,6 +191,7 @@ class Stack:
                 "broker": {"port": self.ports.mqtt},
                 "edged": {"leave_running": False},
                 "log_level": self._log_level,
+                **self._edge,
             },
         )
         _write(

@@ -7,6 +7,7 @@ devices' side and the connection on the broker's; each such mapper is supervised
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -137,6 +138,22 @@ def make_services(configuration: MapperConfig) -> list[Service]:
     return [pusher, *metrics, *mappers]
 
 
+def from_environment(environment: Mapping[str, str]) -> dict[str, str | int]:
+    """What the environment says of the broker, as overrides for `config.load`: for a pod, whose password comes from a Secret.
+
+    Empty ones count as not given. Raises ConfigError for a port that is no number.
+    """
+    found: dict[str, str | int] = {}
+    for name in ("host", "port", "user", "password"):
+        variable = f"HEDGEROW_BROKER_{name.upper()}"
+        value = environment.get(variable, "")
+        if name == "port" and value and not value.isdecimal():
+            raise config.ConfigError(f"{variable} is {value!r}, not a number")
+        if value:
+            found[f"broker.{name}"] = int(value) if name == "port" else value
+    return found
+
+
 async def run(configuration: MapperConfig) -> None:
     """Serve until SIGINT or SIGTERM."""
     await serve_until_signalled(*make_services(configuration))
@@ -154,9 +171,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mapper", description="Turns devices into twins, over MQTT.")
     parser.add_argument("config", nargs="?", type=Path, help="mapper.yaml; without it, Modbus and 127.0.0.1:1883")
     parser.add_argument("--protocol", help=f"instead of the file's: {', '.join(DRIVERS)}")
+    parser.add_argument("--metrics-port", type=int, help="serve /metrics there, instead of the file's port")
     options = parser.parse_args()
+    given = {"protocol": options.protocol, "metrics.port": options.metrics_port}
     try:
-        configuration = config.load(options.config, MapperConfig, {"protocol": options.protocol})
+        configuration = config.load(options.config, MapperConfig, {**given, **from_environment(os.environ)})
     except config.ConfigError as error:
         sys.stderr.write(f"mapper: {error}\n")
         return 2

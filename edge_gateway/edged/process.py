@@ -41,7 +41,8 @@ LIMITS = {
     "RLIMIT_NOFILE": min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
     "RLIMIT_NPROC": PIDS,  # of all processes of a user; root is exempt, and has the cgroup
 }
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{Path(sys.executable).parent}"
+"""The machine's, and last the folder of the gateway's own commands: a mapper's pod says `command: [mapper]` on any gateway."""
 
 # Mounts first, as root; then the container's user. The words are: number of mounts; source, path, ro or rw of each; the rest.
 _MOUNTING = """

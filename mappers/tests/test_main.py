@@ -10,7 +10,7 @@ import yaml
 
 from edgewire.config import ConfigError, load
 from edgewire.device import Device, DeviceModel, MapperDevice, parse_device, parse_model
-from mappers.__main__ import DRIVERS, MapperConfig, OneMapper, make_drivers, make_services
+from mappers.__main__ import DRIVERS, MapperConfig, OneMapper, from_environment, make_drivers, make_services
 from mappers.plan import Settings, make_plan
 
 
@@ -166,3 +166,16 @@ def test_no_process_imports_what_it_does_not_need(imported: str, forbidden: str)
 def _resource(manifest: dict[str, object]) -> Device | DeviceModel:
     content = msgspec.json.encode(manifest)
     return parse_device(content) if manifest["kind"] == "Device" else parse_model(content)
+
+
+def test_the_environment_says_where_the_broker_is_and_who_the_mapper_is_to_it(tmp_path: Path) -> None:
+    file = written(tmp_path, "broker: {host: 10.0.0.1, user: somebody, keepalive_s: 5}")
+    said = {"HEDGEROW_BROKER_PORT": "1884", "HEDGEROW_BROKER_USER": "mapper", "HEDGEROW_BROKER_PASSWORD": "a b"}
+    broker = load(file, MapperConfig, from_environment({**said, "HEDGEROW_BROKER_HOST": "", "PATH": "/bin"})).broker
+    assert (broker.host, broker.port, broker.user, broker.password) == ("10.0.0.1", 1884, "mapper", "a b")
+    assert broker.keepalive_s == 5
+
+
+def test_a_port_in_the_environment_that_is_none_is_named() -> None:
+    with pytest.raises(ConfigError, match="HEDGEROW_BROKER_PORT is 'many', not a number"):
+        from_environment({"HEDGEROW_BROKER_PORT": "many"})
