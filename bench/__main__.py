@@ -1,6 +1,7 @@
 """`make bench`: measure, print the figures with the machine, and keep them in bench/results.json.
 
-python -m bench [main_job] [broker] [firmware] [flash] [kubernetes_api] [modbus] [ota] [power_cuts] [serial_lines] [serial_link]
+python -m bench [main_job] [broker] [firmware] [flash] [kubernetes_api] [modbus] [ota] [pods] [power_cuts] [serial_lines]
+                [serial_link]
 """
 
 import argparse
@@ -9,7 +10,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import broker, firmware, flash, kubernetes_api, main_job, modbus, ota, power_cuts, serial_lines, serial_link
+from bench import (
+    broker,
+    firmware,
+    flash,
+    kubernetes_api,
+    main_job,
+    modbus,
+    ota,
+    pods,
+    power_cuts,
+    serial_lines,
+    serial_link,
+)
 from bench.results import show, write
 
 RESULTS = Path(__file__).parent / "results.json"
@@ -21,6 +34,7 @@ ALL = {
     "kubernetes_api": kubernetes_api.measure,
     "modbus": modbus.measure,
     "ota": ota.measure,
+    "pods": pods.measure,
     "power_cuts": power_cuts.measure,
     "serial_lines": serial_lines.measure,
     "serial_link": serial_link.measure,

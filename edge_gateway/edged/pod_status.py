@@ -1,6 +1,7 @@
 """A pod's status as a kubelet reports it: phase, conditions, states of its containers. A core.
 
-What is reported follows from the pod's life alone, so that equal lives give equal statuses and nothing is told twice.
+What is reported follows from the pod's life alone, so that equal lives give equal statuses and nothing is told twice. The class of
+service is left to the API server, which lets nobody change it.
 """
 
 from datetime import UTC, datetime
@@ -18,7 +19,6 @@ def status_of(life: PodLife, facts: Facts, runtime: str, now: Now) -> dict[str, 
     status: dict[str, Any] = {
         "phase": phase,
         "startTime": rfc3339(life.record.started_at),
-        "qosClass": qos_class(life),
         "conditions": _conditions(life, phase, now),
     }
     for name, containers in (("containerStatuses", life.mains), ("initContainerStatuses", life.inits)):
@@ -133,18 +133,6 @@ def _has_run(container: ContainerLife) -> bool:
 
 def _id(life: PodLife, container: ContainerLife, attempt: int, runtime: str) -> str:
     return f"{runtime}://{life.pod.uid}/{container.name}/{attempt}"
-
-
-def qos_class(life: PodLife) -> str:
-    """Kubernetes' class of a pod by what it asks for and is limited to."""
-    asked = [c.spec.resources for c in life.containers]
-    if not any(r.requests or r.limits for r in asked):
-        return "BestEffort"
-    for resources in asked:
-        requests = {**resources.limits, **resources.requests}
-        if any(n not in resources.limits or resources.limits[n] != requests[n] for n in ("cpu", "memory")):
-            return "Burstable"
-    return "Guaranteed"
 
 
 def rfc3339(seconds: float) -> str:

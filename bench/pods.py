@@ -1,0 +1,152 @@
+"""The figures of pods on a gateway: plain processes, beside the whole stack on the same machine."""
+
+import asyncio
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.results import Figure, Figures
+from cloud.kube import Kube
+from cloud.objects import PODS, Added, Modified
+from cloud.writes import JSON, Request
+from hedgerow.stack import Ports, Stack
+
+NODE = "bench"
+APPLIES, PODS_IDLE, PODS_OFFLINE = 20, 50, 20
+IDLE_S = 30.0
+DEADLINE_S = 120.0
+
+
+async def measure() -> Figures:
+    """Every figure of pods. Takes a minute and a half."""
+    with tempfile.TemporaryDirectory(prefix="hedgerow-pods-") as folder:
+        bench = _Bench(Path(folder))
+        await bench.stack.start(mapper=False)
+        watch = asyncio.create_task(bench.watch())
+        try:
+            return await _figures(bench)
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+            await bench.kube.close()
+            await bench.stack.stop()
+            bench.power_cut()
+
+
+async def _figures(bench: "_Bench") -> Figures:
+    times = [await bench.apply_and_wait(f"one-{number}") for number in range(APPLIES)]
+    for number in range(PODS_OFFLINE, PODS_IDLE):
+        await bench.apply_and_wait(f"more-{number}")
+    await asyncio.sleep(5)
+    processes = [bench.edgecore(), *bench.keepers()]
+    before, began = sum(map(_cpu_s, processes)), time.monotonic()
+    await asyncio.sleep(IDLE_S)
+    busy = (sum(map(_cpu_s, processes)) - before) / (time.monotonic() - began)
+    edgecore, keeper = (process.memory_info().rss / 2**20 for process in processes)
+    back_s = await bench.offline_restart()
+    return {
+        "pod_apply_to_running_p50_ms": Figure(
+            1000 * statistics.median(times),
+            "ms",
+            {"aim, below": 1500, "slowest": 1000 * max(times)},
+            f"{APPLIES} pods, one after the other: from the request that creates it to its status Running",
+        ),
+        "pods_50_idle_cpu_percent": Figure(
+            100 * busy, "% of a core", {"aim, below": 2}, "edgecore and keeper, 50 pods with an exec probe every 10 s"
+        ),
+        "pods_50_edgecore_rss_mb": Figure(edgecore, "MB", {"aim, at most": 60, "keeper": keeper}),
+        "pods_50_back_offline_s": Figure(
+            back_s,
+            "s",
+            {"aim for 20 pods, below": 15},
+            "after a power cut, without a cloud: from edgecore's start to all 50",
+        ),
+    }
+
+
+class _Bench:
+    """The stack, and what Kubernetes says of its pods."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stack = Stack(folder, node=NODE, ports=Ports.any())
+        self.folder = self.stack.folder
+        self.kube = Kube(self.stack.kubeconfig)
+        self._running: set[str] = set()
+        self._changed = asyncio.Event()
+
+    async def watch(self) -> None:
+        async with aclosing(self.kube.follow(PODS)) as events:
+            async for event in events:
+                if isinstance(event, Added | Modified):
+                    if (json.loads(event.object.raw).get("status") or {}).get("phase") == "Running":
+                        self._running.add(event.object.name)
+                    self._changed.set()
+
+    async def apply_and_wait(self, name: str) -> float:
+        """Create a pod and wait until it is Running: seconds."""
+        began = time.monotonic()
+        answer = await self.kube.send(Request("POST", PODS.path("default"), json.dumps(_pod(name)).encode(), JSON))
+        assert answer.ok, answer.reason
+        async with asyncio.timeout(DEADLINE_S):
+            while name not in self._running:
+                self._changed.clear()
+                await self._changed.wait()
+        return time.monotonic() - began
+
+    def edgecore(self) -> psutil.Process:
+        assert self.stack.edgecore.pid is not None
+        return psutil.Process(self.stack.edgecore.pid)
+
+    def keepers(self) -> list[psutil.Process]:
+        folder = str(self.folder / "edge" / "processes")
+        return [process for process in psutil.process_iter(["cmdline"]) if folder in (process.info["cmdline"] or [])]
+
+    def power_cut(self) -> None:
+        for keeper in self.keepers():
+            children = keeper.children(recursive=True)
+            keeper.kill()
+            keeper.wait(DEADLINE_S)
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+
+    async def offline_restart(self) -> float:
+        """Cut the power, start edgecore alone: seconds until all pods run again."""
+        await self.stack.cloudcore.stop()
+        await self.stack.apiserver.stop()
+        await self.stack.edgecore.kill()
+        self.power_cut()
+        began = time.monotonic()
+        await self.stack.edgecore.start()
+        await _until(lambda: self._second_attempts() == PODS_IDLE)
+        return time.monotonic() - began
+
+    def _second_attempts(self) -> int:
+        return len(list(self.folder.glob("edge/processes/runs/*_c_1.json")))
+
+
+def _pod(name: str) -> dict[str, Any]:
+    probe = {"exec": {"command": ["true"]}, "periodSeconds": 10}
+    container = {"name": "c", "image": "none", "command": ["sleep", "100000"], "livenessProbe": probe}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 1}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """What a process and its ended children took."""
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110 (files tell nobody)
+            await asyncio.sleep(0.02)
