@@ -1,7 +1,7 @@
 """A pod's status as a kubelet reports it: phase, conditions, states of its containers. A core.
 
-What is reported follows from the pod's life alone, so that equal lives give equal statuses and nothing is told twice. The class of
-service is left to the API server, which lets nobody change it.
+What is reported follows from the pod's life alone, so that equal lives give equal statuses and nothing is told twice. The class
+of service is left to the API server, which lets nobody change it.
 """
 
 from datetime import UTC, datetime

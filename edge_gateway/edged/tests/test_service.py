@@ -1,6 +1,8 @@
 """Pods run as real processes, and their status is what the cloud would be told: online, offline, and after restarts."""
 
+import asyncio
 import os
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 
 from edge_gateway.edged.tests.node import Node, manifest, settings
 from edge_gateway.pod_reports import PodReports
+from edgewire import resource
+from edgewire.resource import Resource
 
 FROM_SETTINGS = [{"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}}]
 
@@ -254,3 +258,46 @@ async def test_a_keeper_that_hangs_keeps_nobody_waiting_and_is_waited_for(
         assert again.says(attempt=1) == []
     finally:
         await again.end()
+
+
+async def test_a_probe_that_hangs_and_a_container_that_crashes_harm_nobody_else(node: Node) -> None:
+    hangs = manifest("hangs", "u1", "exec sleep 1000", terminationGracePeriodSeconds=0)
+    probe = {"exec": {"command": ["sleep", "1000"]}, "timeoutSeconds": 1, "periodSeconds": 1, "failureThreshold": 1}
+    hangs["spec"]["containers"][0]["livenessProbe"] = probe
+    node.send("pod", hangs)
+    node.pod("exit 1", name="crashes", uid="u2")
+    node.pod("while :; do echo on; sleep 0.05; done", name="good", uid="u3")
+    await node.until(lambda: ("Unhealthy", "Liveness probe failed: timed out after 1s") in node.events(), "it hangs")
+    await node.until(lambda: node.status("hangs")["containerStatuses"][0]["restartCount"] == 1, "it is restarted")
+    await node.until(lambda: "BackOff" in dict(node.events()), "the other is backed off")
+    said = len(node.says(name="good", uid="u3"))
+    await node.until(lambda: len(node.says(name="good", uid="u3")) > said, "the good one goes on")
+    assert node.status("good")["containerStatuses"][0]["restartCount"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
+async def test_a_full_disk_is_told_and_other_pods_keep_running(node: Node) -> None:
+    node.pod("while :; do echo on; sleep 0.05; done", name="good", uid="u2")
+    await node.until_phase("Running", "good")
+    (node.folder / "disk").mkdir(exist_ok=True)
+    await asyncio.to_thread(mount_small, node.folder / "disk")
+    try:
+        (node.folder / "disk" / "fill").write_bytes(bytes(1024))
+        pod = manifest()
+        pod["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}]
+        pod["spec"]["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": str(node.folder / "seen")}]
+        node.send("pod", pod)
+        await node.until(lambda: "No space left on device" in dict(node.events()).get("FailedMount", ""), "it says so")
+        assert node.status("good")["phase"] == "Running"
+        (node.folder / "disk" / "fill").unlink()
+        node.edged.objects_changed([Resource("default", resource.CONFIGMAP, "any")])
+        await node.until_phase("Running")
+    finally:
+        await node.end()
+        await asyncio.to_thread(subprocess.run, ["umount", "-l", str(node.folder / "disk")], check=True)
+
+
+def mount_small(folder: Path) -> None:
+    """A disk with room for one file."""
+    options = ["-t", "tmpfs", "-o", "size=8k,nr_inodes=3", "tmpfs", str(folder)]
+    subprocess.run(["mount", *options], check=True)
