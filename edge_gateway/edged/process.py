@@ -125,6 +125,7 @@ class ProcessRuntime:
                 raise
             known = {RunId.parse(run["id"]): run for run in answer["runs"]}
         self._alive = {id: run for id, run in known.items() if run["exit"] is None}
+        self._cgroups.sweep()
         for id, run in self._notes().items():
             if id not in known:
                 known[id] = await self._left_behind(run)
@@ -245,6 +246,7 @@ class ProcessRuntime:
         if exit.get("unseen"):
             return Exit(exit["code"], exit["at"], UNKNOWN, "it ended while nobody looked")
         killed = exit["code"] == 128 + signal.SIGKILL and self._cgroups.out_of_memory(str(id))
+        self._cgroups.remove(str(id))
         return Exit(exit["code"], exit["at"], "OOMKilled" if killed else "")
 
     # Runs

@@ -100,6 +100,8 @@ class Edged:
             for name in self._core.names_of(resource.POD):
                 self._pod_changed(name, records, runs)
             self._drop_what_nobody_wants(records, runs)
+            for run in [run for uid in self._entries for run in runs.get(uid, ()) if run.exit is not None]:
+                self._forget(run.id)
             log.info("= pods restored pods=%d runs=%d", len(self._entries), sum(map(len, runs.values())))
             ready.set()
             await asyncio.get_running_loop().create_future()
@@ -358,6 +360,10 @@ class Edged:
         log.info("= ended run=%s code=%d", id, exit.code)
         entry.life.exited(id.container, id.attempt, exit, _now())
         self._go_on(entry)
+        self._forget(id)
+
+    def _forget(self, id: RunId) -> None:
+        """Its end is known, and durable in a moment."""
         self._store.write((), lambda: self._do(self._runtime.forget(id)))
 
     def _note_late_exit(self, entry: _Entry | None, id: RunId, exit: Exit) -> None:

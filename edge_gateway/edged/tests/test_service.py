@@ -111,6 +111,10 @@ async def test_a_pod_that_crashed_while_edgecore_was_away_is_restarted_with_its_
     try:
         await again.until(lambda: again.status()["containerStatuses"][0]["restartCount"] == 1, "it is restarted")
         assert again.status()["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 9
+        runs = again.folder / "processes" / "runs"
+        await again.until(
+            lambda: [note.name for note in runs.glob("*.json")] == ["u1_c0_1.json"], "the end is forgotten"
+        )
     finally:
         await again.end()
 
