@@ -243,11 +243,13 @@ class _Terminal:
         self._bar: TaskID | None = None
 
     def step(self, text: str) -> None:
-        """Something begins."""
+        """Something begins; a text may hold names of files on the board."""
+        from device_fw.tools import said
+
         if self._bar is not None:
             self._progress.remove_task(self._bar)
             self._bar = None
-        self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(said.plain(text, 1000), markup=False, highlight=False, soft_wrap=True)
 
     def progress(self, part: float) -> None:
         """How much of it is done."""

@@ -117,6 +117,32 @@ def test_a_password_that_the_broker_does_not_know_is_made_anew(board: UnixBoard)
     assert config(board)["password"] == broker.users["default/small"][0] == outcome.password
 
 
+def test_a_board_cannot_name_whose_password_is_changed(board: UnixBoard) -> None:
+    broker = Broker()
+    broker.store("admin", "secret", "")
+    board.power_off()
+    claims = {"name": "default/small", "user": "admin", "password": "guessed"}
+    board.push({"config.json": json.dumps(claims).encode()})
+    board.power_on()
+    flash(Order(SmallFirmware(), port=board.port, users=broker), Silent())
+    assert broker.users["admin"] == ("secret", "")
+    found = config(board)
+    assert (found["user"], found["password"]) == ("default/small", broker.users["default/small"][0])
+
+
+def test_a_board_that_was_another_device_gets_a_user_of_its_own(board: UnixBoard) -> None:
+    class Other(SmallFirmware):
+        configuration = {"name": "default/other", "host": "gateway"}
+
+    broker = Broker()
+    before = flash(Order(Other(), port=board.port, users=broker), Silent())
+    flash(Order(SmallFirmware(), port=board.port, users=broker), Silent())
+    assert broker.users["default/other"] == (before.password, "default/other")
+    found = config(board)
+    assert (found["user"], found["password"]) == ("default/small", broker.users["default/small"][0])
+    assert found["password"] != before.password
+
+
 def test_a_board_whose_gateway_nobody_knows_is_asked_for_it(board: UnixBoard) -> None:
     class Nowhere(SmallFirmware):
         configuration = {"name": "default/small"}

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from device_fw.tools import flash_ports
-from device_fw.tools.flash_board import open_port
 from device_fw.tools.flash_errors import NoBoard, PortBusy, PortForbidden, SeveralBoards
 from device_fw.tools.flash_ports import Port, choose
+from device_fw.tools.flash_transport import open_port
 
 PICO = Port("/dev/ttyACM0", "rp2", "MicroPython on an RP2040 or RP2350", "e6614")
 ESP = Port("/dev/ttyUSB0", "esp32", "CP210x bridge, as on ESP32 boards", "0001")

@@ -1,7 +1,11 @@
 """Images and their bundles, and the keys that sign them: nothing comes through that a board would refuse."""
 
+import contextlib
 import json
+import os
 import stat
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -105,6 +109,49 @@ def test_what_is_no_bundle_is_refused_and_why(tmp_path: Path) -> None:
             image.load(path)
     bundle()
     assert image.load(path).id == built.id
+
+
+def test_a_bundle_that_lies_about_its_sizes_is_not_unpacked_into_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.hfw"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("manifest.json", bytes(64 * 1024 * 1024))
+    content = path.read_bytes()
+    central = content.rindex(b"PK\1\2") + 24  # where the zip's directory has the size
+    path.write_bytes(content[:central] + struct.pack("<I", 100) + content[central + 4 :])
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match="no firmware bundle"):
+            image.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+def test_whatever_is_wrong_with_a_bundle_is_said_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "x.hfw"
+    for method, name in ((zipfile.ZIP_BZIP2, "method 12"), (zipfile.ZIP_LZMA, "method 14")):
+        with zipfile.ZipFile(path, "w", method) as file:
+            file.writestr("manifest.json", bytes(1000))
+        with pytest.raises(ImageError, match=name):
+            image.load(path)
+    image.save(made(), path)
+    whole = path.read_bytes()
+    for at in range(len(whole)):  # a byte anywhere
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :])
+        with contextlib.suppress(ImageError):
+            image.load(path)
+    strange = "\x1b]0;title\x07\x1b[2J"
+    image.save(made(), path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(strange, b"")
+    with pytest.raises(ImageError, match="not in the manifest") as raised:
+        image.load(path)
+    assert "\x1b" not in str(raised.value)
+    os.truncate(path, 64 * 1024 * 1024)
+    with pytest.raises(ImageError, match="no file of up to"):
+        image.load(path)
+    with pytest.raises(ImageError, match="no file"):
+        image.load(tmp_path)
 
 
 def test_compiled_files_say_their_bytecode() -> None:

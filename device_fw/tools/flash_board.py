@@ -7,31 +7,56 @@ instead of a soft reset, which would start the boot code once more.
 import ast
 import base64
 import contextlib
-import errno
-import os
 import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
+import msgspec
 import serial
 from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
+from msgspec import Meta, Struct
 
-from device_fw.tools import bytecode
-from device_fw.tools.flash_errors import BoardLost, FlashError, NoAnswer, NoBoard, NoSpace, PortBusy, VerifyFailed
+from device_fw.tools import bytecode, said
+from device_fw.tools.flash_errors import BoardLost, FlashError, NoAnswer, NoSpace, VerifyFailed
 from device_fw.tools.flash_plan import PART, Present, Write
-from device_fw.tools.flash_ports import LEAVE_S, busy, forbidden, holders
+from device_fw.tools.flash_transport import ANSWER_S, open_port
 
 CHUNK = 1024
 """Bytes of a file in one command: a board needs about six times as much memory for it."""
-ANSWER_S = 10.0
 _FIRST_ATTEMPT_S = 0.25
 _ATTEMPT_S = 2.0
 _RAW = b"raw REPL; CTRL-B to exit\r\n"
-_READ_S = 5.0
+
+T = TypeVar("T")
+_Number = Annotated[int, Meta(ge=0, le=1 << 48)]
+_Block = Annotated[int, Meta(ge=1, le=1 << 30)]
+_Text = Annotated[str, Meta(max_length=said.LONGEST)]
+
+
+class _FactsSaid(Struct, array_like=True, forbid_unknown_fields=True):
+    platform: _Text
+    name: _Text
+    version: list[_Number | _Text]
+    banner: _Text
+    machine: _Text
+    build: _Text
+    mpy: _Number
+    unique_id: _Text
+    network: bool
+    free: _Number
+    block: _Block
+    root: list[str]
+
+
+class _FileSaid(Struct, array_like=True, forbid_unknown_fields=True):
+    path: str
+    size: _Number
+    sha256: Annotated[str, Meta(max_length=64)]
+
 
 _PRELUDE = """
 import sys, gc
@@ -109,6 +134,10 @@ print(repr((
 """
 
 
+_SENSELESS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+"""What reading an answer raises; msgspec's errors are ValueErrors."""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a board says of itself."""
@@ -180,42 +209,50 @@ class BoardConnection:
 
     def facts(self) -> Facts:
         """What the board is. NoAnswer when it is no board but a computer's MicroPython."""
-        found = ast.literal_eval(self.run(_FACTS))
-        platform, name, version, banner, machine, build, mpy, unique_id, network, free, block, root = found
-        if name != "micropython":
-            raise NoAnswer(f"{self._port} runs {name}, not MicroPython: write it with --runtime IMAGE")
-        if "proc" in root and "etc" in root:
+        found = self._understood(self.run(_FACTS), _FactsSaid)
+        if found.name != "micropython":
+            raise NoAnswer(
+                f"{self._port} runs {said.plain(found.name)}, not MicroPython: write it with --runtime IMAGE"
+            )
+        if "proc" in found.root and "etc" in found.root:
             raise NoAnswer(f"{self._port} is a MicroPython with a computer's files, not a board's")
-        loads = bytecode.of_board(mpy) if mpy else None
+        loads = bytecode.of_board(found.mpy) if found.mpy else None
+        banner = said.plain(found.banner)
         return Facts(
-            platform,
-            tuple(part for part in version if isinstance(part, int)),
+            said.plain(found.platform),
+            tuple(part for part in found.version if isinstance(part, int)),
             banner[banner.find("MicroPython") :] if "MicroPython" in banner else banner,
-            machine,
-            build,
-            mpy,
+            said.plain(found.machine),
+            said.plain(found.build),
+            found.mpy,
             str(loads) if loads is not None else "",
             loads.arch if loads is not None else "",
-            unique_id,
-            network,
-            free,
-            block,
+            said.plain(found.unique_id),
+            found.network,
+            found.free,
+            found.block,
         )
 
     def files(self) -> dict[str, Present]:
         """Every file of the board's own file system, by its path without the leading slash; `/sd` and `/rom` are others."""
         lines = self.run("_walk('')").splitlines()
-        return {path: Present(size, sha256) for path, size, sha256 in map(ast.literal_eval, lines)}
+        found = [self._understood(line, _FileSaid) for line in lines]
+        return {file.path: Present(file.size, file.sha256) for file in found}
 
     def read(self, path: str) -> bytes | None:
         """A file's content; None when there is none. For small files."""
         code = f"try:\n print(binascii.b2a_base64(open({'/' + path!r}, 'rb').read()))\nexcept OSError:\n print(None)"
-        found = ast.literal_eval(self.run(code))
-        return None if found is None else base64.b64decode(found)
+        text = self.run(code).strip()
+        if text == "None":
+            return None
+        try:
+            return base64.b64decode(ast.literal_eval(text))
+        except _SENSELESS as error:
+            raise self._senseless(text) from error
 
     def free(self) -> int:
         """Bytes that are free."""
-        return int(self.run("_v = os.statvfs('/')\nprint(_v[0] * _v[3])"))
+        return self._understood(self.run("_v = os.statvfs('/')\nprint(_v[0] * _v[3])"), int)
 
     def remove(self, path: str) -> None:
         """Remove a file, and the folders that it leaves empty."""
@@ -254,9 +291,22 @@ class BoardConnection:
         self._on_command()
         with self._lost():
             printed, complaint = self._at_work().exec_raw(code, self._answer_s)
-        if complaint:
-            raise _of_board(complaint.decode(errors="replace"), self._port)
-        return str(printed.decode())
+            if complaint:
+                raise _of_board(complaint.decode(errors="replace"), self._port)
+            return str(printed.decode())
+
+    def _understood(self, text: str, type: type[T]) -> T:
+        """What the board printed, as what it should be. BoardLost when it is not: the line garbles, or it is no board of ours."""
+        try:
+            return msgspec.convert(ast.literal_eval(text.strip()), type)
+        except _SENSELESS as error:
+            raise self._senseless(text) from error
+
+    def _senseless(self, text: str) -> BoardLost:
+        return BoardLost(
+            f"the board at {self._port} answers {said.plain(text, 60)!r}, which makes no sense: run this again; another cable or "
+            "USB port if it happens twice"
+        )
 
     def _fire(self, code: str) -> None:
         self._on_command()
@@ -297,47 +347,9 @@ class BoardConnection:
             ) from error
 
 
-class _Transport(SerialTransport):  # type: ignore[misc]
-    """mpremote's, with one deadline for all that a board answers: within some of its calls it has 10 s of its own."""
-
-    def __init__(self, device: str, answer_s: float) -> None:
-        super().__init__(device, timeout=min(_READ_S, answer_s))
-        self._answer_s = answer_s
-
-    def read_until(self, least: int, ending: bytes, timeout: float | None = None, **more: Any) -> bytes:
-        return bytes(super().read_until(least, ending, min(timeout or self._answer_s, self._answer_s), **more))
-
-
-def open_port(port: str, deadline_s: float = ANSWER_S, answer_s: float = ANSWER_S) -> SerialTransport:
-    """mpremote's transport on a port, which is ours alone. NoBoard, PortBusy, PortForbidden."""
-    begun = time.monotonic()
-    while True:
-        try:
-            if not (by := holders(port)):
-                return _opened(port, answer_s)
-        except serial.SerialException as error:
-            if error.errno == errno.EACCES:
-                raise forbidden(port) from error
-            if error.errno not in (errno.EAGAIN, errno.EBUSY):
-                raise NoBoard(f"no board at {port}: {error}") from error
-            by = holders(port)
-        if time.monotonic() - begun > min(deadline_s, LEAVE_S):
-            raise busy(port, by)
-        time.sleep(0.05)
-
-
-def _opened(port: str, answer_s: float) -> SerialTransport:
-    try:
-        return _Transport(os.path.realpath(port), answer_s)  # it knows a pty by its name
-    except TransportError as error:
-        with serial.Serial(port, exclusive=True):  # it does not say why; this does
-            pass
-        raise PortBusy(f"{port} is busy: run this again") from error
-
-
 def _of_board(traceback: str, port: str) -> FlashError:
     """An exception on the board."""
-    text = "".join(traceback.strip().splitlines()[-1:])
+    text = said.plain("".join(traceback.strip().splitlines()[-1:]))
     if "ENOSPC" in text or text.endswith("OSError: 28"):
         return NoSpace(
             f"the board at {port} is full: remove files of yours from it (`mpremote fs ls`), and run this again"

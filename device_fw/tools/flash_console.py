@@ -9,6 +9,8 @@ from typing import Self
 
 import serial
 
+from device_fw.tools import said
+
 LINES = 8
 _POLL_S = 0.2
 _STOP_S = 5.0
@@ -50,4 +52,4 @@ class Console:
         while not self._stop.is_set():
             *lines, rest = (rest + port.read(max(1, port.in_waiting)).decode(errors="replace")).split("\n")
             rest = rest[-_LONGEST:]
-            self._lines.extend(line.strip()[:_LONGEST] for line in lines if line.strip())
+            self._lines.extend(said.plain(line.strip(), _LONGEST) for line in lines if line.strip())

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from device_fw.tools.flash_board import ANSWER_S, Facts
+from device_fw.tools.flash_board import Facts
 from device_fw.tools.flash_runtime import Runtime
+from device_fw.tools.flash_transport import ANSWER_S
 
 BACK_S = 15.0
 """How long a board may be away after a reset or a loss of power."""

@@ -157,12 +157,13 @@ class Session:
             return configuration
         if not configuration.get("host"):
             raise FlashError("the board does not know its gateway yet: give --gateway HOST[:PORT]")
-        user, device = str(configuration.get("user") or configuration["name"]), str(configuration["name"])
-        if user == there.get("name"):  # it was another device before
-            user = device
-        password = str(configuration.get("password") or "")
-        if user == there.get("user") and self._accepted(user, password):
+        device = str(configuration["name"])
+        asked = {**self._order.firmware.configuration, **self._order.settings}.get("user")
+        user, password = str(there.get("user", "")), str(there.get("password", ""))
+        if user and (not asked or asked == user) and self._accepted(user, password):
             return {**configuration, "user": user, "password": password}
+        # What a board says of itself must not name whose password is changed at the broker.
+        user = str(asked or device)
         if self._password is None or self._password[0] != user:
             self._password = user, secrets.token_urlsafe(18)
         if self._order.users is not None and not self._order.dry_run:
@@ -178,14 +179,15 @@ class Session:
             return {}
         try:
             found = json.loads(self._board.read(CONFIG) or b"{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}  # half of one, from an interrupted call of another tool
+        if not isinstance(found, dict):
+            return {}
         own = self._order.firmware.configuration
-        return (
-            {key: value for key, value in found.items() if key in PROVISIONED and key not in own}
-            if isinstance(found, dict)
-            else {}
-        )
+        kept = {key: found[key] for key in PROVISIONED if key in found and (key not in own or key == "user")}
+        if kept.get("user") == found.get("name") != own["name"]:  # it was another device before
+            kept = {key: value for key, value in kept.items() if key not in ("user", "password")}
+        return {key: value for key, value in kept.items() if isinstance(value, str | int)}
 
 
 def check(order: Order, facts: Facts) -> None:

@@ -7,11 +7,12 @@ gives the same zip, but for the signature.
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from device_fw.tools import bytecode, signing, sources
+from device_fw.tools import bytecode, said, signing, sources
 from device_fw.tools.errors import FirmwareError
 from edgewire import ota
 
@@ -21,6 +22,10 @@ TRIAL_S = 300
 """Within which a new firmware must have reached the gateway."""
 
 _FILES = "files/"
+_MAX_BUNDLE = ota.MAX_IMAGE + 1024 * 1024
+"""Bytes of a bundle's file: an image that does not compress, and the zip's own words."""
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+"""Of compression, those that can be unpacked a piece at a time."""
 _BOOT = ("__init__", "slots", "choice", "start", "p256")
 _WORDS = ("__init__", "ota_codes", "ota_fields", "ota_manifest")  # of edgewire
 _MAIN = b"from hedgerow_boot import start\n\nstart.run()\n"
@@ -113,6 +118,8 @@ def save(image: Image, path: Path) -> None:
 def load(path: Path) -> Image:
     """Read a bundle and hold each file against the manifest. ImageError when it is none; the signature is not checked."""
     try:
+        if path.stat().st_size > _MAX_BUNDLE or not path.is_file():
+            raise ImageError(f"{path} is no firmware bundle: no file of up to {_MAX_BUNDLE} bytes")
         with zipfile.ZipFile(path) as bundle:
             manifest = _member(bundle, ota.MANIFEST, ota.MAX_MANIFEST)
             described = ota.parse_manifest(manifest)
@@ -121,11 +128,12 @@ def load(path: Path) -> Image:
                 raise ImageError(f"{path}: the signature has not 64 bytes")
             wanted = {ota.MANIFEST, ota.SIGNATURE, *(_FILES + name for name, _, _ in described.files)}
             if strange := set(bundle.namelist()) - wanted:
-                raise ImageError(f"{path}: {min(strange)} is not in the manifest")
+                raise ImageError(f"{path}: {said.plain(min(strange))} is not in the manifest")
             files = {name: _member(bundle, _FILES + name, size) for name, size, _ in described.files}
     except OSError as error:
         raise ImageError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
+        # RuntimeError: a password, or a method that is not known
         raise ImageError(f"{path} is no firmware bundle: {error}") from error
     for name, _, digest in described.files:
         if hashlib.sha256(files[name]).hexdigest() != digest:
@@ -206,7 +214,11 @@ def _add(bundle: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 
 def _member(bundle: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """One member of the zip; its size is looked at before it is unpacked."""
-    if bundle.getinfo(name).file_size > limit:
+    """One member of the zip; no more of it is unpacked than may be there, whatever the zip says of its size."""
+    found = bundle.getinfo(name)
+    if found.file_size > limit:
         raise ValueError(f"{name} has more than {limit} bytes")
-    return bundle.read(name)
+    if found.compress_type not in _METHODS:
+        raise ValueError(f"{name} is compressed by method {found.compress_type}")
+    with bundle.open(found) as member:
+        return member.read(limit + 1)
