@@ -6,10 +6,11 @@ Broker and link are imported by the functions that build them: a gateway holds t
 import argparse
 import asyncio
 import logging
+import secrets
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edge_gateway.broker.errors import BrokerError
 from edge_gateway.config import EdgeConfig
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from edge_gateway.edge_hub import EdgeHub
     from edge_gateway.edged.service import Edged
     from edge_gateway.external_broker import ExternalBroker
+    from edge_gateway.mapper_process import MapperProcess
+
+MAPPERS_USER = "hedgerow-mappers"
+"""Of the built-in broker, where it has users: the mappers that edgecore runs itself."""
 
 
 def main() -> int:
@@ -56,12 +61,13 @@ def main() -> int:
 async def run(config: EdgeConfig) -> None:
     """Build the gateway's parts and serve them."""
     store = SqliteStore(config.data_dir / "edge.db")
+    password = secrets.token_urlsafe(24)  # of the mappers that it runs itself
     try:
         broker: Broker | ExternalBroker
         if config.broker.kind == "external":
             broker = _external_broker(config)
         else:
-            broker = _builtin_broker(config, store)
+            broker = _builtin_broker(config, store, password)
         machine = describe(data_dir=config.data_dir)
         seal = None
         if config.edged.runtime != "none":
@@ -75,6 +81,7 @@ async def run(config: EdgeConfig) -> None:
             broker,
             MapperWatch(core, events.perform),
             FirmwareClock(core, events.perform),
+            *([_mappers(config, broker, password)] if config.mappers else []),
         ]
         sources: dict[str, Source] = {}
         hub = _hub(config, core, events, StreamServer(sources)) if config.cloud.url else None
@@ -91,10 +98,13 @@ async def run(config: EdgeConfig) -> None:
         await store.close()
 
 
-def _builtin_broker(config: EdgeConfig, store: Store) -> "Broker":
+def _builtin_broker(config: EdgeConfig, store: Store, password: str) -> "Broker":
+    from edge_gateway.broker.passwords import hash_password
+    from edge_gateway.broker.users import full_user
     from edge_gateway.builtin_broker import build
 
-    broker = build(config.broker, config.data_dir, store)
+    own = full_user(MAPPERS_USER, hash_password(password)) if config.mappers else None
+    broker = build(config.broker, config.data_dir, store, own)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, broker.reload)
     return broker
 
@@ -110,6 +120,20 @@ def _external_broker(config: EdgeConfig) -> "ExternalBroker":
         user=settings.user,
         password=settings.password,
     )
+
+
+def _mappers(config: EdgeConfig, broker: "Broker | ExternalBroker", password: str) -> "MapperProcess":
+    """The mappers of `edgecore.yaml`; with the user that is made for them, or at an external broker with edgecore's own."""
+    from edge_gateway.mapper_process import MapperProcess, broker_environment, command
+
+    settings, external = config.broker, config.broker.external
+
+    def environment() -> dict[str, str]:
+        if settings.kind == "external":
+            return broker_environment(external.host, external.port, external.user, external.password)
+        return broker_environment(settings.host, cast("Broker", broker).port, MAPPERS_USER, password)
+
+    return MapperProcess(command(config.mappers, config.data_dir), environment)
 
 
 def _with_pods(config: EdgeConfig, machine: dict[str, object]) -> tuple[dict[str, object], Seal]:

@@ -1,20 +1,27 @@
 """The built-in broker as `edgecore.yaml` asks for it: its listeners, and users that are read again when their files change."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from edge_gateway.broker.acl import load_listed
 from edge_gateway.broker.server import Broker
 from edge_gateway.broker.tls import TlsListener
-from edge_gateway.broker.users import Users, load_users
+from edge_gateway.broker.users import User, Users, load_users
 from edge_gateway.broker.watch import FileWatch
 from edge_gateway.config import BrokerConfig, BrokerTls
 from edge_gateway.store import Store
+from edgewire.config import ConfigError
 
 
-def build(settings: BrokerConfig, folder: Path, store: Store) -> Broker:
-    """The broker; relative paths lie in `folder`. Raises ConfigError for a users' file that cannot be used."""
+def build(settings: BrokerConfig, folder: Path, store: Store, own: User | None = None) -> Broker:
+    """The broker; relative paths lie in `folder`. `own` is let in beside the users of the files, where there are any.
+
+    Raises ConfigError for a users' file that cannot be used.
+    """
     files, load = _users(settings, folder)
+    if load is not None and own is not None:
+        load = partial(_with, own, load)
     if load is None:
         return Broker(store, host=settings.host, port=settings.port, tls=_listener(settings.tls, folder))
     # Watched before they are read: what changes meanwhile is noticed.
@@ -22,6 +29,15 @@ def build(settings: BrokerConfig, folder: Path, store: Store) -> Broker:
     broker = Broker(store, host=settings.host, port=settings.port, tls=_listener(settings.tls, folder), users=load())
     broker.watch(watch)
     return broker
+
+
+def _with(own: User, load: Callable[[], Users]) -> Users:
+    users = load()
+    try:
+        users.employ(own)
+    except ValueError as error:
+        raise ConfigError(f"the broker's users: {error}") from error
+    return users
 
 
 def _users(settings: BrokerConfig, folder: Path) -> tuple[list[Path], Callable[[], Users] | None]:

@@ -111,5 +111,16 @@ class EdgeConfig(Struct):
     cloud: CloudConfig = field(default_factory=CloudConfig)
     broker: BrokerConfig = field(default_factory=BrokerConfig)
     edged: EdgedConfig = field(default_factory=EdgedConfig)
+    mappers: list[str] = field(default_factory=list)
+    """Mappers to run in a process beside this one: protocols, such as `modbus`, and files as docs/mappers.md has them
+    (`mapper.yaml`, relative to `data_dir`). None by default: mappers come as pods, or by themselves."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`debug` logs every message of the link."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.mappers)) < len(self.mappers) or "" in self.mappers:
+            raise ValueError("`mappers` names each protocol and each file once")
+        if any(name.startswith("-") for name in self.mappers):
+            raise ValueError("`mappers` are protocols and files, not options")
+        if self.mappers and self.broker.kind == "builtin" and self.broker.port is None:
+            raise ValueError("`mappers` need a `broker.port`: they do without TLS")

@@ -1,4 +1,4 @@
-"""`python -m mappers [mapper.yaml]`: the mappers of a gateway, one a protocol.
+"""`python -m mappers [mapper.yaml | PROTOCOL ...]`: the mappers of a gateway, one a protocol.
 
 The map of the process: for each protocol its drivers, the core that knows its devices, and two services, the poller on the
 devices' side and the connection on the broker's; each such mapper is supervised, so that none takes another down.
@@ -8,8 +8,9 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -106,9 +107,13 @@ class MapperConfig(Struct, frozen=True):
 
 def _check_protocol(protocol: str) -> None:
     if protocol not in DRIVERS:
-        near = config.nearest(protocol, list(DRIVERS))
-        hint = f"did you mean `{near}`?" if near else f"known are {', '.join(f'`{p}`' for p in DRIVERS)}"
-        raise ValueError(f"no driver for protocol `{protocol}`: {hint}")
+        raise ValueError(_no_driver(protocol))
+
+
+def _no_driver(protocol: str) -> str:
+    near = config.nearest(protocol, list(DRIVERS))
+    hint = f"did you mean `{near}`?" if near else f"known are {', '.join(f'`{p}`' for p in DRIVERS)}"
+    return f"no driver for protocol `{protocol}`: {hint}"
 
 
 def make_drivers(name: str, options: Mapping[str, Any] | None = None) -> Drivers:
@@ -154,9 +159,39 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, str | int]:
     return found
 
 
-async def run(configuration: MapperConfig) -> None:
-    """Serve until SIGINT or SIGTERM."""
-    await serve_until_signalled(*make_services(configuration))
+def configurations(names: Sequence[str], overrides: Mapping[str, Any]) -> list[MapperConfig]:
+    """What to run: a configuration of each file among `names`, and one of all the protocols among them.
+
+    Without names it is a configuration of its defaults. Raises ConfigError, for a protocol that two of them serve too.
+    """
+    protocols = [name for name in names if name in DRIVERS]
+    files = [name for name in names if name not in DRIVERS]
+    for name in files:
+        if not {"/", "."} & set(name) and not Path(name).exists():
+            raise config.ConfigError(_no_driver(name))
+    found = [config.load(Path(file), MapperConfig, overrides) for file in files]
+    if protocols or not files:
+        several = [{"protocol": protocol} for protocol in protocols] or None
+        found.append(config.load(None, MapperConfig, {**overrides, "mappers": several}))
+    drivers = [DRIVERS.get(one.protocol, one.driver) for each in found for one in each.each]
+    if len(set(drivers)) < len(drivers):
+        raise config.ConfigError("a protocol is named twice: one mapper serves all devices of a protocol")
+    if len(found) > 1 and overrides.get("metrics.port") is not None:
+        raise config.ConfigError("--metrics-port is for one configuration: with several, each says its own")
+    return found
+
+
+async def run(configured: Sequence[MapperConfig], *, stop_with_stdin: bool = False) -> None:
+    """Serve until SIGINT or SIGTERM, or until standard input ends."""
+    if stop_with_stdin:
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _end_with_stdin)
+    await serve_until_signalled(*(service for one in configured for service in make_services(one)))
+
+
+def _end_with_stdin() -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _supervised(one: OneMapper, configuration: MapperConfig, outlets: Outlets) -> SupervisedMapper:
@@ -169,19 +204,18 @@ def _supervised(one: OneMapper, configuration: MapperConfig, outlets: Outlets) -
 def main() -> int:
     """The command line: 0 after SIGINT or SIGTERM, 2 when the configuration cannot be used."""
     parser = argparse.ArgumentParser(prog="mapper", description="Turns devices into twins, over MQTT.")
-    parser.add_argument("config", nargs="?", type=Path, help="mapper.yaml; without it, Modbus and 127.0.0.1:1883")
-    parser.add_argument("--protocol", help=f"instead of the file's: {', '.join(DRIVERS)}")
+    known = ", ".join(DRIVERS)
+    parser.add_argument("config", nargs="*", help=f"mapper.yaml, or a protocol: {known}; without any, modbus")
+    parser.add_argument("--protocol", help="instead of the file's")
     parser.add_argument("--metrics-port", type=int, help="serve /metrics there, instead of the file's port")
+    parser.add_argument("--stop-with-stdin", action="store_true", help="end when standard input does: for a supervisor")
     options = parser.parse_args()
     given = {"protocol": options.protocol, "metrics.port": options.metrics_port}
     try:
-        configuration = config.load(options.config, MapperConfig, {**given, **from_environment(os.environ)})
-    except config.ConfigError as error:
-        sys.stderr.write(f"mapper: {error}\n")
-        return 2
-    logging.basicConfig(level=configuration.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    try:
-        asyncio.run(run(configuration))
+        configured = configurations(options.config, {**given, **from_environment(os.environ)})
+        level = min(logging.getLevelNamesMapping()[one.log_level.upper()] for one in configured)
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+        asyncio.run(run(configured, stop_with_stdin=options.stop_with_stdin))
     except config.ConfigError as error:
         sys.stderr.write(f"mapper: {error}\n")
         return 2

@@ -106,6 +106,7 @@ class Users:
 
     def __init__(self, users: Iterable[User]) -> None:
         self._users: dict[str, User] = {}
+        self._employed: User | None = None
         for user in users:
             if user.name in self._users:
                 raise ValueError(f"user {user.name!r} is there twice")
@@ -116,6 +117,13 @@ class Users:
 
     def __len__(self) -> int:
         return len(self._users)
+
+    def employ(self, user: User) -> None:
+        """Let in the gateway's own user, who stands in no file; no ACL restricts him. ValueError when the name is taken."""
+        if user.name in self._users:
+            raise ValueError(f"user {user.name!r} is the gateway's own: give it another name")
+        self._users[user.name] = user
+        self._employed = user
 
     def find(self, name: str) -> User | None:
         """The user of that name."""

@@ -1,5 +1,6 @@
 """The process: its configuration, and what it may not import."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,15 @@ import yaml
 
 from edgewire.config import ConfigError, load
 from edgewire.device import Device, DeviceModel, MapperDevice, parse_device, parse_model
-from mappers.__main__ import DRIVERS, MapperConfig, OneMapper, from_environment, make_drivers, make_services
+from mappers.__main__ import (
+    DRIVERS,
+    MapperConfig,
+    OneMapper,
+    configurations,
+    from_environment,
+    make_drivers,
+    make_services,
+)
 from mappers.plan import Settings, make_plan
 
 
@@ -179,3 +188,45 @@ def test_the_environment_says_where_the_broker_is_and_who_the_mapper_is_to_it(tm
 def test_a_port_in_the_environment_that_is_none_is_named() -> None:
     with pytest.raises(ConfigError, match="HEDGEROW_BROKER_PORT is 'many', not a number"):
         from_environment({"HEDGEROW_BROKER_PORT": "many"})
+
+
+def test_protocols_and_files_run_in_one_process(tmp_path: Path) -> None:
+    file = written(tmp_path, "{protocol: serial, devices: {attempts: 3}}")
+    overrides = {"broker.port": 1884, "metrics.port": None}
+    of_file, of_protocols = configurations(["modbus", str(file), "ble"], overrides)
+    assert of_file.each == [OneMapper("serial", devices=Settings(attempts=3))]
+    assert [one.protocol for one in of_protocols.each] == ["modbus", "ble"]
+    assert of_file.broker.port == of_protocols.broker.port == 1884
+    assert [one.each for one in configurations([], {})] == [[OneMapper("modbus", devices=Settings())]]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["modbsu"], "no driver for protocol `modbsu`: did you mean `modbus`?"),
+        (["modbus", "serial.yaml"], "a protocol is named twice: one mapper serves all devices of a protocol"),
+        (["ble", "bluetooth"], "the options: `mappers` names one twice: one mapper serves all devices of a protocol"),
+        (["no/such.yaml"], "cannot read no/such.yaml: No such file or directory"),
+    ],
+)
+def test_what_cannot_run_together_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "serial.yaml").write_text("protocol: modbus")
+    with pytest.raises(ConfigError) as caught:
+        configurations(names, {})
+    assert str(caught.value) == message
+
+
+def test_it_ends_with_its_standard_input_when_asked_to() -> None:
+    command = [sys.executable, "-m", "mappers", "modbus", "--stop-with-stdin"]
+    environment = {**os.environ, "HEDGEROW_BROKER_PORT": "1"}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+        try:
+            assert process.stdin is not None
+            process.stdin.write(b"read and left aside")
+            process.stdin.close()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
