@@ -1,6 +1,7 @@
-"""The API of a kubelet, for all nodes: what kube-apiserver asks when somebody wants the log of a pod.
+"""The API of a kubelet, for all nodes: what kube-apiserver asks when somebody wants the log of a pod, or runs a command in it.
 
     GET https://<here>:10250/containerLogs/<namespace>/<pod>/<container>?follow=…&tailLines=…
+    GET https://<here>:10250/exec/<namespace>/<pod>/<container>?command=…&input=1&output=1      a WebSocket
 
 The pod says which node it is on; that is asked over its link. Whoever asks shows a certificate of `client_ca`, and is the API
 server: its organization is one of `MASTERS`, as kubeadm's `apiserver-kubelet-client` and the embedded API's are.
@@ -17,13 +18,17 @@ import msgspec
 from aiohttp import web
 
 from cloud.cloud_hub import HubError
+from cloud.conversations import PROTOCOLS, converse
 from cloud.node_streams import NodeStream, NodeStreams
-from edgewire.streams import LOGS, LogRequest
+from edgewire.streams import EXEC, LOGS, ExecRequest, LogRequest
 
 log = logging.getLogger(__name__)
 
 MASTERS = frozenset({"system:masters", "kubeadm:cluster-admins"})
 STOP_S = 1.0
+MESSAGE_BYTES = 1024 * 1024
+"""Of one message of a client; kubectl's are 32 KiB."""
+HEARTBEAT_S = 30.0
 _FLAGS = frozenset({"follow", "previous", "timestamps"})
 _NUMBERS = frozenset({"tailLines", "sinceSeconds", "limitBytes"})
 
@@ -54,6 +59,7 @@ class KubeletApi:
         """Serve until cancelled. Raises HubError."""
         app = web.Application()
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
+        app.router.add_route("*", "/exec/{namespace}/{pod}/{container}", self._exec)
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=STOP_S)
         await runner.setup()
         try:
@@ -69,13 +75,38 @@ class KubeletApi:
         finally:
             await runner.cleanup()
 
-    async def _logs(self, request: web.Request) -> web.StreamResponse:
+    def _node(self, request: web.Request) -> str:
+        """The node that a request is for. Raises HTTPForbidden, HTTPNotFound."""
         if not _may(request):
-            return web.Response(status=403, text="this is for the API server\n")
+            raise web.HTTPForbidden(text="this is for the API server\n")
         named = request.match_info
         node = self._node_of(f"{named['namespace']}/{named['pod']}")
         if not node:
-            return web.Response(status=404, text=f"pod {named['namespace']}/{named['pod']} is on no node\n")
+            raise web.HTTPNotFound(text=f"pod {named['namespace']}/{named['pod']} is on no node\n")
+        return node
+
+    async def _exec(self, request: web.Request) -> web.StreamResponse:
+        node = self._node(request)
+        if not self._streams.is_connected(node):
+            return web.Response(status=503, text=f"node {node} is not connected\n")
+        socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
+        if not (ready := socket.can_prepare(request)) or ready.protocol not in PROTOCOLS:
+            why = f"commands are run over a WebSocket of {' or '.join(PROTOCOLS)} here, and not over SPDY\n"
+            return web.Response(status=400, text=why)
+        query, named = request.query, request.match_info
+        command, stdin, tty = tuple(query.getall("command", ())), query.get("input") == "1", query.get("tty") == "1"
+        asked = ExecRequest(named["namespace"], named["pod"], named["container"], command, stdin, tty)
+        await socket.prepare(request)
+        more = asyncio.Event()
+        stream = self._streams.open(node, EXEC, msgspec.to_builtins(asked), more.set)
+        try:
+            await converse(socket, stream, more)
+        finally:
+            self._streams.close(stream)
+        return socket
+
+    async def _logs(self, request: web.Request) -> web.StreamResponse:
+        node = self._node(request)
         try:
             asked = msgspec.to_builtins(_log_request(request))
         except (ValueError, msgspec.ValidationError) as error:

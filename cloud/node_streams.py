@@ -1,4 +1,4 @@
-"""Streams that the cloud reads from nodes: opened towards a node, read piece by piece, ended by either side. No I/O.
+"""Streams that the cloud has with nodes: opened towards a node, read piece by piece, ended by either side. No I/O.
 
 A reader waits for `wake`, takes what has come, and so lets the node send as much again. It is a `sessions.Listener`: a node that
 loses its link ends its streams.
@@ -12,7 +12,7 @@ from typing import Any
 from cloud.sessions import Sender, Sessions
 from edgewire import streams
 from edgewire.message import Message, MessageError
-from edgewire.streams import WINDOW, Closed, Credit, Data, Opened
+from edgewire.streams import CHUNK, WINDOW, Closed, Credit, Data, Opened, cost
 
 LOST = 503
 
@@ -30,19 +30,38 @@ class NodeStream:
         self._tell = tell
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
+        self.room = WINDOW
+        """What the node takes now, as `streams.cost` counts it; `wake` is called when it takes more."""
 
     def take(self) -> bytes:
         """What has come since; empty when nothing has."""
-        content = b"".join(self._pieces)
+        return b"".join(self.take_each())
+
+    def take_each(self) -> list[bytes]:
+        """Likewise, piece by piece as the node sent them."""
+        pieces = list(self._pieces)
         self._pieces.clear()
-        self._waiting = 0
-        if content and self.end is None:
-            self._tell(Credit(self.id, len(content)))
-        return content
+        size, self._waiting = self._waiting, 0
+        if size and self.end is None:
+            self._tell(Credit(self.id, size))
+        return pieces
+
+    def say(self, content: bytes) -> None:
+        """Send a piece, of `CHUNK` at most and no more than `room` allows, to a node that talks; none once it has ended."""
+        if len(content) > CHUNK or (cost(content) > self.room and self.end is None):
+            raise ValueError(f"{len(content)} bytes at once, where {min(self.room, CHUNK)} are allowed")
+        if self.end is None:
+            self.room -= cost(content)
+            self._tell(Data(self.id, content))
+
+    def allowed(self, size: int) -> None:
+        """The node takes more."""
+        self.room = min(WINDOW, self.room + max(0, size))
+        self._wake()
 
     def came(self, content: bytes) -> bool:
         """A piece came; False when it is more than was allowed."""
-        self._waiting += len(content)
+        self._waiting += cost(content)
         if self._waiting > WINDOW:
             return False
         self._pieces.append(content)
@@ -73,6 +92,10 @@ class NodeStreams:
         else:
             stream.ended(Closed(id, LOST, f"node {node} is not connected"))
         return stream
+
+    def is_connected(self, node: str) -> bool:
+        """Whether streams of a node can be had now."""
+        return self._sessions.is_connected(node)
 
     def close(self, stream: NodeStream) -> None:
         """Its reader has gone, or has all of it."""
@@ -112,6 +135,8 @@ class NodeStreams:
                     self._tell(stream.node, Closed(stream.id, 400, "more than was allowed"))
                     stream.ended(Closed(stream.id, 502, "the node sent more than it was allowed"))
                     del self._streams[stream.id]
+            case Credit(_, size):
+                stream.allowed(size)
             case Closed():
                 stream.ended(part)
                 del self._streams[stream.id]

@@ -220,6 +220,10 @@ class Sessions:
             self._offer(session, key)
         session.wake()
 
+    def is_connected(self, node: str) -> bool:
+        """Whether a node has a link."""
+        return node in self._sessions
+
     def send(self, node: str, message: Message) -> bool:
         """Send a node what needs no answer and may be lost; whether the node is connected."""
         session = self._sessions.get(node)

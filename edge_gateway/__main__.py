@@ -24,10 +24,10 @@ from edge_gateway.mapper_watch import MapperWatch
 from edge_gateway.sealing import Seal, node_key
 from edge_gateway.store import Store, StoreError
 from edge_gateway.store.sqlite import SqliteStore
-from edge_gateway.stream_server import Source, StreamServer
+from edge_gateway.stream_server import Source, StreamServer, Talk
 from edgewire.config import ConfigError, load
 from edgewire.service import Service, serve_until_signalled
-from edgewire.streams import LOGS
+from edgewire.streams import EXEC, LOGS
 
 if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
@@ -84,12 +84,14 @@ async def run(config: EdgeConfig) -> None:
             *([_mappers(config, broker, password)] if config.mappers else []),
         ]
         sources: dict[str, Source] = {}
-        hub = _hub(config, core, events, StreamServer(sources)) if config.cloud.url else None
+        talks: dict[str, Talk] = {}
+        hub = _hub(config, core, events, StreamServer(sources, talks)) if config.cloud.url else None
         if hub is not None:
             events.on_dirty(hub.mark)
         if config.edged.runtime != "none":
             edged = _edged(config, core, events, store, machine, hub)
             sources[LOGS] = edged.logs
+            talks[EXEC] = edged.commands
             services.append(edged)
         if hub is not None:
             services.append(hub)

@@ -1,9 +1,13 @@
 """Streams of bytes over the cloud-edge link, beside its messages: a container's log on its way to whoever reads it. No I/O.
 
 A stream is opened by the cloud (`open`), flows from the edge (`data`), as far as it was allowed to (`credit`: bytes that the
-reader has taken), and is ended by either side (`close`). Nothing of it is acknowledged or sent again: a stream ends with its
-link. What is on its way unread is at most `WINDOW` a stream, in pieces of `CHUNK`, so that a log that somebody reads over a slow
-line never makes a device's value wait for long.
+reader has taken; a piece counts as `LEAST` at least), and is ended by either side (`close`). Nothing of it is acknowledged or
+sent again: a stream ends with its link. What is on its way unread is at most `WINDOW` a stream, in pieces of `CHUNK`, so that
+a log that somebody reads over a slow line never makes a device's value wait for long.
+
+A conversation, such as a command that somebody runs in a container, flows both ways, with credit of its own each way. Each of its
+pieces is a message of Kubernetes' `v5.channel.k8s.io`: the number of a channel, then what goes over it
+(k8s.io/apimachinery/pkg/util/remotecommand).
 """
 
 import base64
@@ -18,11 +22,17 @@ from edgewire.message import Message, MessageError
 GROUP = "stream"
 OPEN, DATA, CREDIT, CLOSE = "open", "data", "credit", "close"
 WINDOW, CHUNK = 16 * 1024, 4 * 1024
+LEAST = 256
+"""What a piece of fewer bytes counts as, so that tiny ones fill no queue."""
 STREAMS_LIMIT = 32
 """Streams of one node at a time."""
 _PREFIX = "stream/"
 
 LOGS: Literal["logs"] = "logs"
+EXEC: Literal["exec"] = "exec"
+
+STDIN, STDOUT, STDERR, STATUS, RESIZE, HALF_CLOSE = 0, 1, 2, 3, 4, 255
+"""Channels of a conversation. STATUS is its last message, a Kubernetes Status; behind HALF_CLOSE is the channel that ends."""
 
 
 class LogRequest(Struct, frozen=True, rename="camel"):
@@ -39,6 +49,17 @@ class LogRequest(Struct, frozen=True, rename="camel"):
     since_time: str = ""
     """RFC 3339."""
     limit_bytes: int | None = None
+
+
+class ExecRequest(Struct, frozen=True, rename="camel"):
+    """Which command in which container, and what of it is wanted."""
+
+    namespace: str
+    pod: str
+    container: str
+    command: tuple[str, ...]
+    stdin: bool = False
+    tty: bool = False
 
 
 class Opened(Struct, frozen=True):
@@ -82,6 +103,11 @@ class _Open(Struct):
 class _Close(Struct):
     code: int = 0
     reason: str = ""
+
+
+def cost(content: bytes) -> int:
+    """What a piece takes of what was allowed, in bytes."""
+    return max(LEAST, len(content))
 
 
 def encode(part: Part, source: str) -> Message:

@@ -1,9 +1,10 @@
-"""What a kubelet would answer, asked of whoever stands in for it, and passed on as it comes: the logs of pods.
+"""What a kubelet would answer, asked of whoever stands in for it, and passed on as it comes: the logs of pods, commands in them.
 
 The server shows its client certificate of the folder's CA, and does not verify the other's, as kube-apiserver does not unless it
 is told a CA.
 """
 
+import asyncio
 import ssl
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from cloud.apiserver.status import ApiError
 from cloud.apiserver.subresources import Upstream
 
 CONNECT_S = 5.0
-CHUNK = 32 * 1024
+MESSAGE_BYTES = 1024 * 1024
+HEARTBEAT_S = 30.0
+PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
 class Kubelets:
@@ -35,14 +39,16 @@ class Kubelets:
 
         An answer that breaks off has its connection cut, so that nobody takes it for whole.
         """
+        if upstream.is_conversation:
+            socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
+            if (ready := socket.can_prepare(request)) and ready.protocol is not None:
+                return await self._converse(request, upstream, socket, ready.protocol)
         response: web.StreamResponse | None = None
         url = f"https://{upstream.address}:{upstream.port}/{upstream.path}"
-        query = {name: value for name, value in request.query.items() if name != "container"}
         try:
-            async with self._client().get(url, params=query) as answer:
+            async with self._client().get(url, params=upstream.query) as answer:
                 if answer.status != 200:
-                    why = (await answer.text()).strip()
-                    raise ApiError(answer.status, _REASONS.get(answer.status, "InternalError"), why)
+                    raise await _error_of(answer)
                 response = web.StreamResponse(headers={"Content-Type": "text/plain"})
                 await response.prepare(request)
                 async for piece in answer.content.iter_any():
@@ -54,6 +60,46 @@ class Kubelets:
                 if request.transport is not None:
                     request.transport.abort()
                 return response
+            raise ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}') from error
+
+    async def _converse(
+        self, request: web.BaseRequest, upstream: Upstream, socket: web.WebSocketResponse, protocol: str
+    ) -> web.StreamResponse:
+        other = await self._dial(upstream, protocol)
+        async with other:
+            await socket.prepare(request)
+            ways = [
+                asyncio.create_task(_pass_messages(socket, other), name=f"to {upstream.path}"),
+                asyncio.create_task(_pass_messages(other, socket), name=f"from {upstream.path}"),
+            ]
+            try:
+                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for way in ways:
+                    way.cancel()
+                await asyncio.gather(*ways, return_exceptions=True)
+            code = other.close_code or aiohttp.WSCloseCode.OK
+            await socket.close(code=code if code != aiohttp.WSCloseCode.ABNORMAL_CLOSURE else 1011)
+        return socket
+
+    async def _dial(self, upstream: Upstream, protocol: str) -> aiohttp.ClientWebSocketResponse:
+        """A WebSocket to whoever stands in for the kubelet. Raises ApiError."""
+        url = f"https://{upstream.address}:{upstream.port}/{upstream.path}"
+        client = self._client()
+        try:
+            try:
+                return await client.ws_connect(
+                    url,
+                    params=upstream.query,
+                    protocols=[protocol],
+                    max_msg_size=MESSAGE_BYTES,
+                    heartbeat=HEARTBEAT_S,
+                )
+            except aiohttp.WSServerHandshakeError as error:
+                # A handshake that is refused does not keep the reason: ask for it, which starts nothing.
+                async with client.get(url, params=upstream.query) as answer:
+                    raise await _error_of(answer) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}') from error
 
     def _client(self) -> aiohttp.ClientSession:
@@ -68,3 +114,20 @@ class Kubelets:
 
 
 _REASONS = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 503: "ServiceUnavailable"}
+
+
+async def _error_of(answer: aiohttp.ClientResponse) -> ApiError:
+    why = (await answer.text()).strip()
+    return ApiError(answer.status, _REASONS.get(answer.status, "InternalError"), why)
+
+
+async def _pass_messages(source: Socket, target: Socket) -> None:
+    """Pass on what one end says, until it closes, or the other does."""
+    async for message in source:
+        try:
+            if message.type == aiohttp.WSMsgType.BINARY:
+                await target.send_bytes(message.data)
+            elif message.type == aiohttp.WSMsgType.TEXT:
+                await target.send_str(message.data)
+        except (aiohttp.ClientError, OSError):
+            return

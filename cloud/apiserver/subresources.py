@@ -21,6 +21,8 @@ from cloud.apiserver.writes import WriteOptions, Written
 Object = dict[str, Any]
 PARTS = frozenset({"status", "finalize"})
 _STREAMS = frozenset({"exec", "attach", "portforward"})
+_EXEC_WORDS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
+"""Options of PodExecOptions as kubelets call them; there a flag that is set is 1."""
 KUBELET_PORT = 10250
 
 
@@ -30,6 +32,9 @@ class Upstream(NamedTuple):
     address: str
     port: int
     path: str
+    query: tuple[tuple[str, str], ...]
+    is_conversation: bool = False
+    """Whether it is a WebSocket."""
 
 
 class Call(NamedTuple):
@@ -101,8 +106,8 @@ def _answer_scale(objects: Objects, resource: Resource, target: Target, call: Ca
 
 
 def upstream(objects: Objects, resource: Resource, target: Target, call: Call) -> Upstream | None:
-    """Where the log of a pod is to be asked for; None where there is nobody to ask. Raises ApiError."""
-    if call.method != "GET" or target.subresource != "log":
+    """Where the log of a pod is to be asked for, or a command run; None where there is nobody to ask. Raises ApiError."""
+    if (call.method, target.subresource) not in (("GET", "log"), ("GET", "exec"), ("POST", "exec")):
         return None
     pod: Object = msgspec.json.decode(objects.get(resource, target.namespace, target.name).body)
     container, node_name = _container(pod, target.name, call), pod["spec"].get("nodeName")
@@ -115,7 +120,22 @@ def upstream(objects: Objects, resource: Resource, target: Target, call: Call) -
     address = addresses.get("InternalDNS")
     if not address or not port:
         return None
-    return Upstream(address, port, f"containerLogs/{target.namespace}/{target.name}/{container}")
+    where = f"{target.namespace}/{target.name}/{container}"
+    if target.subresource == "log":
+        query = tuple((name, value) for name, value in call.query.items() if name != "container")
+        return Upstream(address, port, f"containerLogs/{where}", query)
+    return Upstream(address, port, f"exec/{where}", _exec_query(call), is_conversation=True)
+
+
+def _exec_query(call: Call) -> tuple[tuple[str, str], ...]:
+    """The options of a command, in order, in a kubelet's words."""
+    told = []
+    for name, value in call.query.items():
+        if name == "command":
+            told.append((name, value))
+        elif name in _EXEC_WORDS and value.lower() in ("true", "1"):
+            told.append((_EXEC_WORDS[name], "1"))
+    return tuple(told)
 
 
 def _answer_log(objects: Objects, resource: Resource, target: Target, call: Call) -> Reply:

@@ -18,7 +18,7 @@ from edgewire import link as links
 from edgewire import message as wire
 from edgewire import streams
 from edgewire.link import Link
-from edgewire.streams import CHUNK, Closed, Data, Opened, Part
+from edgewire.streams import CHUNK, WINDOW, Closed, Credit, Data, Opened, Part
 
 DEADLINE_S = 20.0
 
@@ -174,3 +174,89 @@ async def test_a_node_is_not_the_api_server(desk: Desk) -> None:
     async with desk.client(node.certificate, node.key) as client, asyncio.timeout(DEADLINE_S):
         with pytest.raises(aiohttp.ClientError):
             await client.get(LOG)
+
+
+EXEC = "/exec/default/web/c"
+V5 = ("v5.channel.k8s.io",)
+
+
+async def test_a_command_is_a_conversation_with_the_node(desk: Desk) -> None:
+    async with desk.api_server() as client:
+        query = [("command", "cat"), ("command", "-u"), ("input", "1"), ("output", "1")]
+        async with asyncio.timeout(DEADLINE_S), client.ws_connect(EXEC, params=query, protocols=V5) as socket:
+            assert socket.protocol == "v5.channel.k8s.io"
+            opened = await desk.node.next()
+            assert isinstance(opened, Opened)
+            asked = opened.request
+            assert (opened.kind, asked["command"]) == ("exec", ["cat", "-u"])
+            assert (asked["stdin"], asked["tty"]) == (True, False)
+            await socket.send_bytes(b"\x00hello")
+            assert await desk.node.next() == Data(opened.id, b"\x00hello")
+            desk.node.say(Data(opened.id, b"\x01hello"))
+            assert await socket.receive_bytes() == b"\x01hello"
+            await socket.send_bytes(b"\xff\x00")
+            part = await desk.node.next()
+            while isinstance(part, Credit):
+                part = await desk.node.next()
+            assert part == Data(opened.id, b"\xff\x00")
+            desk.node.say(Data(opened.id, b"\x03{}"))
+            desk.node.say(Closed(opened.id))
+            assert await socket.receive_bytes() == b"\x03{}"
+            assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_input_waits_for_a_command_that_does_not_read_it_and_loses_nothing(desk: Desk) -> None:
+    content = bytes(range(256)) * 400
+    async with (
+        desk.api_server() as client,
+        asyncio.timeout(DEADLINE_S),
+        client.ws_connect(EXEC, params={"command": "cat", "input": "1"}, protocols=V5) as socket,
+    ):
+        opened = await desk.node.next()
+        sending = asyncio.create_task(socket.send_bytes(b"\x00" + content))
+        got, allowed, room = b"", 0, WINDOW
+        while len(got) < len(content):
+            part = await desk.node.next()
+            assert isinstance(part, Data)
+            assert part.content[:1] == b"\x00"
+            room -= len(part.content)
+            assert room >= 0
+            got += part.content[1:]
+            allowed += len(part.content)
+            if desk.node.parts.empty():
+                desk.node.say(Credit(opened.id, allowed))
+                room, allowed = room + allowed, 0
+        assert got == content
+        await sending
+
+
+async def test_a_link_that_is_lost_ends_a_conversation_with_a_reason(desk: Desk) -> None:
+    async with (
+        desk.api_server() as client,
+        asyncio.timeout(DEADLINE_S),
+        client.ws_connect(EXEC, params={"command": "cat"}, protocols=V5) as socket,
+    ):
+        await desk.node.next()
+        desk.node.leave()
+        said = await socket.receive_bytes()
+        assert said[:1] == b"\x03"
+        assert b"node edge1 has lost its link" in said
+        assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
+async def test_a_client_that_goes_ends_its_command(desk: Desk) -> None:
+    async with desk.api_server() as client, asyncio.timeout(DEADLINE_S):
+        async with client.ws_connect(EXEC, params={"command": "cat"}, protocols=V5):
+            opened = await desk.node.next()
+        assert await desk.node.next() == Closed(opened.id)
+
+
+async def test_a_command_without_a_websocket_is_refused_and_starts_nothing(desk: Desk) -> None:
+    async with desk.api_server() as client, asyncio.timeout(DEADLINE_S):
+        async with client.post(EXEC, params={"command": "cat"}) as answer:
+            assert answer.status == 400
+            assert "not over SPDY" in await answer.text()
+        desk.node.leave()
+        async with client.post(EXEC, params={"command": "cat"}) as answer:
+            assert (answer.status, await answer.text()) == (503, "node edge1 is not connected\n")
+    assert desk.node.parts.empty()

@@ -6,7 +6,7 @@ from cloud.node_streams import NodeStream, NodeStreams
 from cloud.sessions import Listener
 from cloud.tests.desk import Desk, Edge
 from edgewire import streams
-from edgewire.streams import CHUNK, WINDOW, Closed, Credit, Data, Opened, Part
+from edgewire.streams import CHUNK, LEAST, WINDOW, Closed, Credit, Data, Opened, Part
 
 
 class Reader:
@@ -52,7 +52,7 @@ def test_a_stream_is_asked_for_read_and_over(reader: Reader) -> None:
     assert reader.wakes == 2
     assert stream.take() == b"hello"
     reader.desk.settle()
-    assert reader.told(edge) == [Credit(stream.id, 5)]
+    assert reader.told(edge) == [Credit(stream.id, 2 * LEAST)]
     reader.say(edge, Closed(stream.id))
     assert stream.end == Closed(stream.id)
     reader.streams.close(stream)

@@ -26,6 +26,7 @@ from edge_gateway.edged import identity, keeper
 from edge_gateway.edged.cgroups import PIDS, Cgroups
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
 from edge_gateway.edged.pods import Container, Pod
+from edge_gateway.edged.process_session import ProcessSession
 from edge_gateway.edged.runtime import CannotStart, Exit, RunId, Running, RuntimeTrouble, StartOrder
 
 log = logging.getLogger(__name__)
@@ -337,6 +338,11 @@ class ProcessRuntime:
             if process.returncode is None:
                 keeper.kill_all(process.pid, "", signal.SIGKILL)
                 await process.wait()
+
+    async def talk(self, order: StartOrder, command: tuple[str, ...], *, stdin: bool, tty: bool) -> ProcessSession:
+        """Run a command with a container's surroundings, for somebody to talk to. Raises CannotStart."""
+        made = self._process_of(order, command)
+        return await ProcessSession.start(made["argv"], made["env"], made["cwd"], stdin=stdin, tty=tty)
 
     async def close(self) -> None:
         """Leave everything running."""

@@ -87,6 +87,30 @@ class StartOrder:
     log: Path = field(default_factory=Path)
 
 
+class Session(Protocol):
+    """A command beside a run that somebody talks to."""
+
+    async def read(self, size: int) -> tuple[bool, bytes] | None:
+        """What it says next, `size` bytes at most, and whether as an error; None when it says no more. May be cancelled."""
+        ...
+
+    async def write(self, content: bytes) -> None:
+        """Give it input; what it does not want is dropped."""
+        ...
+
+    def end_input(self) -> None:
+        """There is no more input."""
+        ...
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Its terminal, if it has one, has another size."""
+        ...
+
+    async def close(self) -> int:
+        """End it, if it has not ended: its exit code."""
+        ...
+
+
 class Runtime(Protocol):
     """Something that runs containers."""
 
@@ -111,6 +135,10 @@ class Runtime(Protocol):
 
     async def exec(self, order: StartOrder, command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes]:
         """Run a command beside a run, as it would itself: its exit code and its output, cut. Raises TimeoutError, CannotStart."""
+        ...
+
+    async def talk(self, order: StartOrder, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
+        """Run a command beside a run, as it would itself, for somebody to talk to. Raises CannotStart, RuntimeTrouble."""
         ...
 
     async def forget(self, id: RunId) -> None:

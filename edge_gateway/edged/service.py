@@ -23,6 +23,7 @@ from edge_gateway.edged.ending import end_orphan, stop_all
 from edge_gateway.edged.environment import Missing
 from edge_gateway.edged.log_source import LogSource
 from edge_gateway.edged.orders import Orders
+from edge_gateway.edged.pod_exec import Commands
 from edge_gateway.edged.pod_life import PodLife, PodRecord
 from edge_gateway.edged.pod_status import rfc3339, status_of
 from edge_gateway.edged.pods import Container, Pod, PodError
@@ -81,6 +82,7 @@ class Edged:
         self._volumes = volumes
         self._orders = orders
         self.logs = LogSource(self._life_of, orders)
+        self.commands = Commands(self._life_of, orders, runtime)
         self._mark = mark
         self._leave_running = leave_running
         self._boot = text(BOOT_ID)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.stream_server import StreamError, StreamServer
+from edge_gateway.stream_server import Heard, StreamError, StreamServer
 from edgewire import streams
 from edgewire.message import Message
-from edgewire.streams import CHUNK, STREAMS_LIMIT, WINDOW, Closed, Credit, Data, Opened, Part
+from edgewire.streams import CHUNK, LEAST, STREAMS_LIMIT, WINDOW, Closed, Credit, Data, Opened, Part
 
 DEADLINE_S = 20.0
 
@@ -20,7 +20,10 @@ class Desk:
     def __init__(self) -> None:
         self.parts: asyncio.Queue[Part] = asyncio.Queue()
         self.ended: asyncio.Queue[None] = asyncio.Queue()
-        self.server = StreamServer({"zeros": self._zeros, "broken": self._broken, "endless": self._endless})
+        self.listens = asyncio.Event()
+        self.server = StreamServer(
+            {"zeros": self._zeros, "broken": self._broken, "endless": self._endless}, {"echo": self._echo}
+        )
 
     async def _zeros(self, request: dict[str, Any]) -> AsyncGenerator[bytes]:
         yield bytes(request["size"])
@@ -35,6 +38,11 @@ class Desk:
             await asyncio.get_running_loop().create_future()
         finally:
             self.ended.put_nowait(None)
+
+    async def _echo(self, request: dict[str, Any], heard: Heard) -> AsyncGenerator[bytes]:
+        await self.listens.wait()
+        while (piece := await heard.next()) != b"over":
+            yield piece
 
     def send(self, part: Part) -> None:
         self.server.received(streams.encode(part, "cloudhub"), self._take)
@@ -69,14 +77,14 @@ async def test_no_more_is_on_its_way_than_the_reader_allows(desk: Desk) -> None:
     assert got == WINDOW
     await asyncio.sleep(0)
     assert desk.parts.empty()
-    desk.send(Credit("s1", 10))
-    assert await desk.next() == Data("s1", bytes(10))
+    desk.send(Credit("s1", 300))
+    assert await desk.next() == Data("s1", bytes(300))
     while not isinstance(part, Closed):
         if desk.parts.empty():
             desk.send(Credit("s1", WINDOW))
         part = await desk.next()
         got += len(part.content) if isinstance(part, Data) else 0
-    assert got + 10 == WINDOW * 3
+    assert got + 300 == WINDOW * 3
 
 
 async def test_credit_beyond_the_window_counts_for_nothing(desk: Desk) -> None:
@@ -131,3 +139,38 @@ async def test_parts_of_streams_that_are_over_are_nothing(desk: Desk) -> None:
     desk.send(Closed("gone"))
     desk.server.received(streams.encode(Data("gone", b"x"), "cloudhub"), desk._take)
     assert desk.parts.empty()
+
+
+async def test_a_conversation_keeps_its_pieces_whole_and_allows_what_was_heard(desk: Desk) -> None:
+    desk.listens.set()
+    desk.send(Opened("s1", "echo"))
+    for piece in (b"a", bytes(CHUNK), b"over"):
+        desk.send(Data("s1", piece))
+    parts = [await desk.next() for _ in range(6)]
+    assert [part for part in parts if isinstance(part, Data)] == [Data("s1", b"a"), Data("s1", bytes(CHUNK))]
+    assert [part.bytes for part in parts if isinstance(part, Credit)] == [LEAST, CHUNK, LEAST]
+    assert parts[-1] == Closed("s1")
+
+
+async def test_a_piece_of_a_conversation_waits_until_all_of_it_is_allowed(desk: Desk) -> None:
+    desk.listens.set()
+    desk.send(Opened("s1", "echo"))
+    for _ in range(WINDOW // CHUNK):
+        desk.send(Data("s1", bytes(CHUNK)))
+        assert [await desk.next(), await desk.next()] == [Credit("s1", CHUNK), Data("s1", bytes(CHUNK))]
+    desk.send(Data("s1", bytes(CHUNK)))
+    assert await desk.next() == Credit("s1", CHUNK)
+    desk.send(Credit("s1", CHUNK - 1))
+    await asyncio.sleep(0)
+    assert desk.parts.empty()
+    desk.send(Credit("s1", 1))
+    assert await desk.next() == Data("s1", bytes(CHUNK))
+
+
+async def test_more_than_was_allowed_ends_a_conversation(desk: Desk) -> None:
+    desk.send(Opened("s1", "echo"))
+    for _ in range(WINDOW // LEAST):
+        desk.send(Data("s1", b"x"))
+    assert desk.parts.empty()
+    desk.send(Data("s1", b"x"))
+    assert await desk.next() == Closed("s1", 400, "more than was allowed")
