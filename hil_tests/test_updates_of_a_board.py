@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from device_fw.tools import signing
+from device_fw.tools.flash_board import BoardConnection
 from device_fw.tools.image import Image
 from edgewire import ota
 from hil_tests.bench import mosquitto, updates
@@ -292,6 +293,33 @@ def test_a_firmware_that_always_fails_leads_to_recovery(make: MakeBoard, gateway
     gateway.until(DEVICE, state=ota.RECOVERY, reason=ota.CRASHED)
     gateway.offer(DEVICE, image("1.1.0", 2))
     gateway.until(DEVICE, state=ota.CONFIRMED, firmware="1.1.0")
+
+
+def test_a_firmware_for_which_the_heap_is_too_small_leads_to_recovery_which_takes_one_that_fits(
+    make: MakeBoard, gateway: OtaGateway
+) -> None:
+    board = make(image("1.0.0", 1, updates.HUNGRY), on=False)
+    board.power_on()
+    gateway.until(DEVICE, state=ota.RECOVERY, reason=ota.CRASHED)
+    assert board.printed().count("MemoryError") == 3
+    gateway.offer(DEVICE, image("1.1.0", 2))
+    gateway.until(DEVICE, state=ota.CONFIRMED, firmware="1.1.0")
+
+
+def test_a_heap_too_small_even_for_recovery_lets_the_board_start_again_and_whoever_flashes_it_in(
+    tmp_path: Path,
+) -> None:
+    try:
+        board = UnixBoard(tmp_path / "board", heap_kb=40)
+    except Unavailable as error:
+        missing(str(error))
+    board.push(updates.flash(image("1.0.0", 1), DEVICE, 1))
+    with board:
+        board.until(lambda board: board.starts > 4, "it starts again and again", 30)
+        assert "MemoryError" in board.printed()
+        with BoardConnection(board.port) as connection:
+            assert connection.facts().release
+            assert connection.read("config.json")
 
 
 def test_recovery_finds_its_gateway_when_the_configuration_is_damaged(make: MakeBoard, gateway: OtaGateway) -> None:

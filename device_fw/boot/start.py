@@ -7,38 +7,50 @@ The firmware finds in `hedgerow_boot` the slots, as `running`, and `feed`, which
 import gc
 import os
 import sys
+import time
 
 import hedgerow_boot
+import machine
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
 
 _PAUSE_MS = 1000  # before what failed is started again
+_before = dict(sys.modules)  # with `hedgerow_boot`: whoever flashes the board feeds the watchdog by it
 
 
 def run() -> None:
     """Choose and run. Returns only by KeyboardInterrupt and SystemExit, which lead to the REPL."""
-    import machine
-
     root = os.getcwd()
     root = "" if root == "/" else root
-    chosen = "recovery"
     sys.path.insert(0, root + "/hedgerow_boot")  # its own `edgewire`, which no slot can change
     try:
-        chosen = _choose(root, machine)
-    except Exception as error:  # the supervisor of all else: a board that does not start helps nobody
-        sys.print_exception(error)  # type: ignore[attr-defined]
-    sys.path[0] = root + "/" + chosen
-    _leave_the_heap()
-    try:
+        sys.path[0] = root + "/" + _chosen(root)
+        _leave_the_heap()
         __import__("main")
+    except Exception as error:  # the supervisor of all else: a board that does not start helps nobody
+        _tell(error)
+    except BaseException:
+        _let_go()  # whoever comes to the REPL needs the heap
+        raise
+    _let_go()
+    try:
+        _write_down()
+    except (OSError, MemoryError) as error:
+        _tell(error)
+    _start_anew()
+
+
+def _chosen(root: str) -> str:
+    try:
+        return _choose(root)
     except Exception as error:  # likewise
-        sys.print_exception(error)  # type: ignore[attr-defined]
-    _ended(chosen, machine)
+        _tell(error)
+    return "recovery"
 
 
-def _choose(root: str, machine: "Any") -> str:
+def _choose(root: str) -> str:
     from hedgerow_boot import choice
 
     hedgerow_boot.feed = _nothing
@@ -61,23 +73,38 @@ def _leave_the_heap() -> None:
     gc.collect()
 
 
-def _ended(chosen: str, machine: "Any") -> None:
-    """What ran has ended, which it should not. Write it down and start anew."""
-    slots: "Any" = getattr(hedgerow_boot, "running", None)
-    try:
-        if slots is not None and slots.on_trial:
-            slots.fail("exception")
-        elif slots is not None and chosen == slots.slot:
-            slots.crashed()
-    except OSError as error:
-        _log("record_not_written", reason=error)
-    _log("ended", slot=chosen)
-    import time
+def _let_go() -> None:
+    """Forget all that ran: it may have left no heap. Nothing here asks for more of it."""
+    sys.path.pop(0)
+    sys.modules.clear()
+    gc.collect()
+    sys.modules.update(_before)
 
+
+def _write_down() -> None:
+    """What ran has ended, which it should not."""
+    slots: "Any" = getattr(hedgerow_boot, "running", None)
+    if slots is not None and slots.on_trial:
+        slots.fail("exception")
+    elif slots is not None and slots.slot:
+        slots.crashed()
+    _log("ended", slot=getattr(slots, "slot", "") or "recovery")
+
+
+def _start_anew() -> None:
+    """Reset, whatever the heap is like."""
     time.sleep_ms(_PAUSE_MS)  # type: ignore[attr-defined]
     if hasattr(machine, "reset"):
         machine.reset()
     raise SystemExit
+
+
+def _tell(error: Exception) -> None:
+    """Print what went wrong, as far as the heap allows."""
+    try:
+        sys.print_exception(error)  # type: ignore[attr-defined]
+    except MemoryError:
+        pass
 
 
 def _nothing() -> None:

@@ -30,7 +30,7 @@ class Flash:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.write(image.layout(OLD, {}, KEY.public, {}))
+        self.write(image.layout(OLD, image.boot_files(), {}, KEY.public, {}))
         self.logged: list[str] = []
 
     def write(self, files: dict[str, bytes]) -> None:

@@ -171,7 +171,7 @@ def test_compiled_files_say_their_bytecode() -> None:
 def test_a_fresh_board_has_boot_code_a_slot_recovery_and_its_configuration() -> None:
     built = made()
     recovery = image.recovery_files("mqtt", None)
-    files = image.layout(built, recovery, KEY.public, {"name": "default/b1", "host": "gateway"})
+    files = image.layout(built, image.boot_files(), recovery, KEY.public, {"name": "default/b1", "host": "gateway"})
     assert list(files)[-1] == "main.py"
     assert files["a/main.py"] == FILES["main.py"]
     assert files["a/manifest.json"] == built.manifest
@@ -182,7 +182,7 @@ def test_a_fresh_board_has_boot_code_a_slot_recovery_and_its_configuration() -> 
     assert "recovery/main.py" in files
     assert not any("boards/" in path and not path.endswith("__init__.py") for path in recovery)
     with pytest.raises(ImageError, match="not signed with the key"):
-        image.layout(built, recovery, signing.new_key().public, {})
+        image.layout(built, image.boot_files(), recovery, signing.new_key().public, {})
 
 
 def test_a_counter_follows_from_a_version_of_numbers() -> None:

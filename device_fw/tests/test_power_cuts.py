@@ -200,7 +200,7 @@ FIRST, SECOND, THIRD = built("1.0.0", 1, more=2), built("1.1.0", 2), built("1.2.
 @pytest.fixture
 def flash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flash]:
     """The flash of a fresh board, its steps counted; signatures are checked once each, for the time that takes."""
-    for path, content in image.layout(FIRST, {}, KEY.public, {}).items():
+    for path, content in image.layout(FIRST, image.boot_files(), {}, KEY.public, {}).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
     verify = functools.cache(lambda m, s: signing.verified(KEY.public, m, s))

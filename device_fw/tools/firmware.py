@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from device_fw.firmware import config as board_config
-from device_fw.tools import board_file, bytecode, catalogue, manifests, sources
+from device_fw.tools import board_file, bytecode, catalogue, manifests, slimming, sources
 from device_fw.tools.board_file import BoardFile
 from device_fw.tools.errors import FirmwareError as FirmwareError
 
@@ -92,7 +92,7 @@ def compiled(files: Mapping[str, bytes], arch: str = "") -> dict[str, bytes]:
     outcome = {}
     for path, content in files.items():
         if path.endswith(".py") and path not in _STAY_SOURCES:
-            outcome[path[:-3] + ".mpy"] = bytecode.compiled(content, path, arch)
+            outcome[path[:-3] + ".mpy"] = bytecode.compiled(slimming.slimmed(content), path, arch)
         else:
             outcome[path] = content
     return dict(sorted(outcome.items()))

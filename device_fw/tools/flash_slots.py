@@ -54,7 +54,8 @@ class Slots(Contents):
         transport = str(configuration.get("transport", "mqtt"))
         umqtt = (self.umqtt or firmware.umqtt_simple()) if transport == "mqtt" else None
         recovery = of_board(facts, image.recovery_files(transport, umqtt))
-        files = image.layout(made, recovery, self.public, checked(configuration))
+        boot = of_board(facts, image.boot_files())
+        files = image.layout(made, boot, recovery, self.public, checked(configuration))
         stays = there and _runs(read(RECORD))
         if stays:
             return Layout({**files, **self.more}, kept=(f"{_ACTIVE}/{OFFER}",), gone=PLAIN)

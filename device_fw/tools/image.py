@@ -143,6 +143,7 @@ def load(path: Path) -> Image:
 
 def layout(
     image: Image,
+    boot: Mapping[str, bytes],
     recovery: Mapping[str, bytes],
     public_key: bytes,
     config: Mapping[str, object],
@@ -152,7 +153,7 @@ def layout(
 ) -> dict[str, bytes]:
     """Every file of a fresh board: boot code, image in slot `a`, recovery, `config.json`. The first start adds the record.
 
-    `recovery` is what `recovery_files` gives, compiled or not; `public_key` is x and y, 32 bytes each.
+    `boot` and `recovery` are what `boot_files` and `recovery_files` give, compiled or not; `public_key` is x and y.
     ImageError when the image is not signed with that key: the board would not run it.
     """
     if not signing.verified(public_key, image.manifest, image.signature):
@@ -164,8 +165,7 @@ def layout(
         "trial_s": trial_s,
     }
     configuration = (json.dumps(dict(config), indent=2) + "\n").encode()
-    files = {f"hedgerow_boot/{name}.py": _source(f"device_fw/boot/{name}.py") for name in _BOOT}
-    files |= {f"hedgerow_boot/edgewire/{name}.py": _source(f"edgewire/{name}.py") for name in _WORDS}
+    files = dict(boot)
     files["hedgerow_boot/identity.json"] = (json.dumps(identity) + "\n").encode()
     files |= {f"recovery/{path}": content for path, content in recovery.items()}
     files["recovery/config.json"] = configuration
@@ -175,6 +175,12 @@ def layout(
     files["config.json"] = configuration
     files["main.py"] = _MAIN  # last: until it is there, the board starts into its REPL
     return files
+
+
+def boot_files() -> dict[str, bytes]:
+    """The sources of the boot code. A board that gets it compiled runs it with the MicroPython that it was compiled for."""
+    files = {f"hedgerow_boot/{name}.py": _source(f"device_fw/boot/{name}.py") for name in _BOOT}
+    return files | {f"hedgerow_boot/edgewire/{name}.py": _source(f"edgewire/{name}.py") for name in _WORDS}
 
 
 def recovery_files(transport: str, umqtt: Path | None) -> dict[str, bytes]:

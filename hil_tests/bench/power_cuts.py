@@ -105,7 +105,9 @@ class PowerCuts:
     def prepare(self) -> None:
         """Make the states to begin with."""
         config = {"name": "default/b1", "host": "127.0.0.1"}
-        files = image.layout(self.first, updates.recovery(), updates.KEY.public, config, watchdog_ms=60_000)
+        files = image.layout(
+            self.first, updates.boot(), updates.recovery(), updates.KEY.public, config, watchdog_ms=60_000
+        )
         self.board.push({**files, "gateway.txt": str(self._gateway).encode()})
         (self._gateway / "offer").write_text(ota.offer(self.second.offer()))
         (self._gateway / "stream").write_bytes(self.second.stream)

@@ -27,6 +27,13 @@ RAISES = b"raise RuntimeError('broken')\n"
 """A `main.py` that ends at once."""
 HANGS = b"while True:\n    pass\n"
 """A `main.py` that feeds no watchdog."""
+HUNGRY = b"""import sys
+sys.modules["kept"] = kept = []
+while True:
+    kept.append(bytearray(len(kept) * 8))
+    kept.append(None)
+"""
+"""A `main.py` that takes all of the heap, and has taken it when it ends."""
 MUTE = b"""from device_fw.firmware import config
 load = config.load
 def elsewhere(path):
@@ -74,19 +81,25 @@ def signed(files: Mapping[str, bytes], version: str, counter: int, **changes: ob
 def flash(running: Image, device: str, port: int, *, watchdog_ms: int = 20_000, trial_s: int = 60) -> dict[str, bytes]:
     """All files of a fresh board that runs this image and finds its gateway's broker on a loopback port."""
     config = {**_described("mqtt").configuration(), "name": device, "host": "127.0.0.1", "port": port}
-    return image.layout(running, recovery(), KEY.public, config, watchdog_ms=watchdog_ms, trial_s=trial_s)
+    return image.layout(running, boot(), recovery(), KEY.public, config, watchdog_ms=watchdog_ms, trial_s=trial_s)
 
 
 def serial_flash(running: Image, device: str) -> dict[str, bytes]:
     """The same for a board without a network, whose image is made of `sources("serial")`."""
     config = {**_described("serial").configuration(), "name": device}
-    return image.layout(running, recovery("serial"), KEY.public, config)
+    return image.layout(running, boot(), recovery("serial"), KEY.public, config)
 
 
 @functools.cache
 def sources(transport: str = "mqtt") -> dict[str, bytes]:
     """The firmware, compiled."""
     return firmware.compiled(firmware.collect(_described(transport), _umqtt()))
+
+
+@functools.cache
+def boot() -> dict[str, bytes]:
+    """The boot code, compiled."""
+    return firmware.compiled(image.boot_files())
 
 
 @functools.cache
