@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from hedgerow import bench, boards, flash, mapper, ota
-from hedgerow.options import DATA, FAILED, USAGE, DataDir, Kubeconfig, check, complain, fail, kubeconfig_of
+from hedgerow.options import DATA, FAILED, USAGE, DataDir, Kubeconfig, check, complain, fail, kubeconfig_of, whole_lines
 from hedgerow.signals import until_signalled
 
 if TYPE_CHECKING:
@@ -193,17 +193,13 @@ async def _tour(running: "Site", console: "Console", deadline_s: float) -> int:
 
 
 async def _get(device: str, kubeconfig: Path) -> None:
-    from rich.console import Console
-
     from hedgerow import table
     from hedgerow.cluster import Cluster
 
-    console = Console()
     async with Cluster(kubeconfig) as cluster:
         views = [await cluster.device(device)] if device else await cluster.list_devices()
         shown = table.devices(views, {model.id: model for model in await cluster.list_models()})
-    # Whoever reads a file or a pipe wants whole lines.
-    console.print(shown, width=None if console.is_terminal else 1000)
+    whole_lines().print(shown)
 
 
 async def _set(device: str, name: str, value: str, kubeconfig: Path, wait_s: float) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from hedgerow.options import whole_lines
 from hedgerow.signals import until_signalled
 
 if TYPE_CHECKING:
@@ -78,14 +79,13 @@ def fault(
 @app.command("list")
 def show_kinds(bench: BenchFile = None) -> None:
     """What kinds of boards and instruments a bench can have, what each can do, and what this machine lacks for it."""
-    from rich.console import Console
     from rich.table import Table
 
     from hil_tests.bench import desk
     from hil_tests.bench.bench_file import BenchError, load
     from hil_tests.bench.kinds import KINDS
 
-    console = Console()
+    console = whole_lines()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("KIND", "WHAT IT IS", "CAN", "HERE"):
         table.add_column(column, overflow="fold", no_wrap=column == "KIND")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hedgerow.flash import INVENTORY
-from hedgerow.options import DATA, FAILED, DataDir, fail
+from hedgerow.options import DATA, FAILED, DataDir, fail, whole_lines
 
 app = typer.Typer(help="The boards that were flashed here.")
 
@@ -35,7 +35,6 @@ def boards(
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in found], indent=1, ensure_ascii=False))
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -44,9 +43,7 @@ def boards(
     for one in found:
         facts = one.device, one.board, one.firmware, one.image[:8], one.runtime, one.unique_id, one.port
         table.add_row(*facts, one.when, one.station)
-    console = Console()
-    # Whoever reads a file or a pipe wants whole lines.
-    (console if console.is_terminal else Console(width=1000)).print(table)
+    whole_lines().print(table)
 
 
 @app.command()

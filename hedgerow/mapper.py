@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from hedgerow.options import whole_lines
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -62,9 +64,7 @@ def read(
 
 
 async def _read(reader: Any, count: int, interval_s: float) -> int:
-    from rich.console import Console
-
-    console = Console()
+    console = whole_lines()
     failed = False
     try:
         for number in range(count):
@@ -72,8 +72,7 @@ async def _read(reader: Any, count: int, interval_s: float) -> int:
                 await asyncio.sleep(interval_s)
             rows = await reader.read()
             failed = failed or any(row.error for row in rows)
-            # Whoever reads a file or a pipe wants whole lines.
-            console.print(_table(rows), width=None if console.is_terminal else 1000)
+            console.print(_table(rows))
     finally:
         await reader.close()
     return FAILED if failed else 0

@@ -3,9 +3,12 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 DATA = Path(".hedgerow")
 FAILED, USAGE = 1, 2
@@ -35,6 +38,14 @@ def check(kubeconfig: Iterable[Path]) -> None:
         check_kubeconfig(kubeconfig)
     except ClusterError as error:
         fail(" ".join(str(error).split()), FAILED)
+
+
+def whole_lines() -> "Console":
+    """A console for tables: as wide as the terminal, and whole lines for whoever reads a file or a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=1000)
 
 
 def complain(why: str) -> int:

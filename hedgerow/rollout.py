@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hedgerow.options import DATA, FAILED, USAGE, DataDir, Kubeconfig, fail, kubeconfig_of
+from hedgerow.options import DATA, FAILED, USAGE, DataDir, Kubeconfig, complain, fail, kubeconfig_of, whole_lines
 
 if TYPE_CHECKING:
     from cloud.firmware_objects import DeviceFirmware
@@ -81,6 +81,8 @@ def rollout(
     async def run(firmware: "Firmware") -> None:
         import msgspec
 
+        from hedgerow import rollout_selection
+
         found = (await _publish(firmware, Path(image)))[0] if image.endswith(".hfw") else await firmware.image(image)
         called = name or metadata.get("name") or _as_name(f"{found.board}-{found.version}")
         manifest = {
@@ -91,6 +93,8 @@ def rollout(
         }
         made = await firmware.apply(manifest)
         typer.echo(f"rollout {called} {'made' if made else 'changed'}: {found.version} for {found.board}")
+        for problem in rollout_selection.problems(spec, await firmware.devices()):
+            complain(problem)
         if wait:
             await _wait(firmware, called, deadline)
 
@@ -110,17 +114,13 @@ def status(
         fail("--wait needs a ROLLOUT", USAGE)
 
     async def run(firmware: "Firmware") -> None:
-        from rich.console import Console
-
         from hedgerow import rollout_table
 
         if wait:
             await _wait(firmware, name, deadline)
             return
         everything = await firmware.rollouts()
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=1000)  # whoever reads a file or a pipe wants whole lines
+        console = whole_lines()
         if not name:
             console.print(rollout_table.rollouts(everything))
             return

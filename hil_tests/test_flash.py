@@ -173,6 +173,16 @@ def test_a_firmware_for_another_board_is_refused_before_anything_is_written(boar
     assert board.files() == {}
 
 
+def test_a_board_that_was_refused_goes_on_with_what_it_runs(board: UnixBoard) -> None:
+    flash(Order(SmallFirmware(1), port=board.port), Silent())
+    board.expect(SmallFirmware(1).line())
+    firmware = SmallFirmware(2)
+    firmware.platform, firmware.board = "rp2", "pico_w"
+    with pytest.raises(WrongBoard):
+        flash(Order(firmware, port=board.port), Silent())
+    board.expect(SmallFirmware(1).line())
+
+
 def test_an_old_runtime_is_named_with_where_to_get_a_new_one(board: UnixBoard) -> None:
     with BoardConnection(board.port) as connection:
         facts = connection.facts()

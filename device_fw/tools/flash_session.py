@@ -1,5 +1,6 @@
 """One board at its raw REPL, from what is on it to what should be: read, plan, write, read back, reset."""
 
+import contextlib
 import hashlib
 import json
 import secrets
@@ -8,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from device_fw.tools import flash_plan, flash_runtime
+from device_fw.tools.errors import FirmwareError
 from device_fw.tools.flash_board import BoardConnection, Facts
 from device_fw.tools.flash_errors import (
     BoardLost,
@@ -63,7 +65,10 @@ class Session:
                 if fruitless == _FRUITLESS:
                     raise
                 self._show.step(f"The board went away, going on: {error}")
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, FirmwareError) and not self._done and not self._written:
+                    with contextlib.suppress(FlashError):
+                        self._board.reset()  # nothing was changed: the firmware that was stopped goes on
                 self._board.close()
                 raise
 

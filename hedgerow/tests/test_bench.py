@@ -245,7 +245,7 @@ def board_says(bench: Path, code: str) -> str:
 
 
 def test_the_kinds_are_listed_with_what_this_machine_lacks() -> None:
-    status, said = hedgerow("bench", "list", COLUMNS="250")
+    status, said = hedgerow("bench", "list", COLUMNS="40")
     assert status == 0
     for kind in ("micropython-unix", "esp-rom", "uf2-drive", "modbus-tcp", "ble-virtual", "micropython-serial"):
         assert re.search(rf"^{kind} .*(yes|needs .*\((pip|apt) install )", said, re.MULTILINE), said

@@ -92,6 +92,12 @@ def test_get_shows_every_device(data: Path) -> None:
     assert two.split() == ["default/two", "count", "-", "no", "report", "yet"]
 
 
+def test_whoever_reads_a_pipe_gets_whole_lines(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    [header, *_] = hedgerow("get", "--data", data).out.splitlines()
+    assert header.split() == ["DEVICE", "PROPERTY", "REPORTED", "DESIRED", "AGE", "STATE"]
+
+
 def test_get_shows_one_device_with_or_without_its_namespace(data: Path) -> None:
     for name in ("one", "default/one"):
         answer = hedgerow("get", name, "--data", data)

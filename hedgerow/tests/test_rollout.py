@@ -227,6 +227,23 @@ def test_a_mistake_is_answered_with_one_line(running: Running, arguments: list[s
     assert why in line
 
 
+def test_a_selection_of_what_is_not_there_is_said_at_once(running: Running, tmp_path: Path) -> None:
+    file = bundle(tmp_path, "1.0.3")
+    done = running.ota("rollout", file, "--model", "played-boards", "--name", "misspelt")
+    assert (done.status, done.out) == (0, "rollout misspelt made: 1.0.3 for unix\n")
+    assert done.complaint == (
+        "hedgerow: there is no device of the model played-boards; did you mean played-board? Models are: played-board\n"
+    )
+    done = running.ota("rollout", file, "--device", "b7", "-l", "site=south", "--canary", "b1,x", "--name", "misspelt")
+    assert [line.partition(": ")[2] for line in done.complaint.splitlines()] == [
+        "there is no device b7. Devices are: b1, b2",
+        "there is no device with the label site=south; did you mean site=north? Labels are: site=north",
+        "there is no device x. Devices are: b1, b2",
+    ]
+    assert running.ota("rollout", file, "--device", "b2", "--name", "misspelt").complaint == ""
+    assert running.ota("abort", "misspelt").status == 0
+
+
 def test_something_that_the_api_refuses_is_said_in_its_words(running: Running, tmp_path: Path) -> None:
     done = running.ota("rollout", bundle(tmp_path, "1.0.2"), "--model", "m", "--percent", "0", "--name", "odd")
     assert done.status == 1
