@@ -134,6 +134,9 @@ class CloudHub:
                     log.warning("= node does not read node=%s", session.node)
                     connection.transport.abort()
                     return
+            if session.link.more:
+                await asyncio.sleep(0)  # an object that has just changed goes before it
+                continue
             due = session.link.next_tick()
             try:
                 async with asyncio.timeout(None if due is None else max(0.0, due - loop.time())):

@@ -225,11 +225,11 @@ class Sessions:
         return node in self._sessions
 
     def send(self, node: str, message: Message) -> bool:
-        """Send a node what needs no answer and may be lost; whether the node is connected."""
+        """Send a node a part of a stream, which keeps no object waiting; whether the node is connected."""
         session = self._sessions.get(node)
         if session is None:
             return False
-        session.link.send(message)
+        session.link.send_last(message)
         session.wake()
         return True
 

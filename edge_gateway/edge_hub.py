@@ -154,6 +154,9 @@ class EdgeHub:
             self._handle(link, link.tick(now()))
             for frame in link.frames(now()):
                 await socket.send(frame, text=True)
+            if link.more:
+                await asyncio.sleep(0)  # a report that has just come goes before it
+                continue
             due = link.next_tick()
             try:
                 async with asyncio.timeout_at(due):
@@ -197,7 +200,7 @@ class EdgeHub:
         self._wake.set()
 
     def _send(self, link: Link, message: Message) -> None:
-        link.send(message)
+        link.send_last(message)
         self._wake.set()
 
     def _offer(self, link: Link, key: str) -> None:

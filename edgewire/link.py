@@ -3,13 +3,15 @@
 State is synchronised, not messages. `offer` names an object that changed and a way to build its newest message; the
 message is built when the window has room, so an object waits once however often it changes, and never twice in flight.
 A message offered stays in flight until the peer answers it, is sent again every `resend_after_s`, and given up on this
-connection after `resend_limit` repeats. `send` is for what needs no answer.
+connection after `resend_limit` repeats. `send` is for what needs no answer, `send_last` for what besides keeps nothing else
+waiting.
 
 The caller feeds frames to `receive`, calls `tick` when `next_tick` says so, acts on the events of both, and writes
-`frames()` whenever it has called anything else. Towards a peer that does not read, at most `OUTGOING_LIMIT` messages wait to
-be written; the oldest make room, which costs nothing but time: what is unacknowledged on either side is sent again. A link
-lives as long as its connection: what the peer did not acknowledge is offered again on the next one. A message whose frame is
-longer than a peer takes is never sent, for the peer would close the connection, and the next one too: it is Refused at once.
+`frames()` whenever it has called anything else, and again while there is `more`. Towards a peer that does not read, at most
+`OUTGOING_LIMIT` messages wait to be written; the oldest make room, which costs nothing but time: what is unacknowledged on either
+side is sent again. A link lives as long as its connection: what the peer did not acknowledge is offered again on the next one. A
+message whose frame is longer than a peer takes is never sent, for the peer would close the connection, and the next one too: it
+is Refused at once.
 Times are seconds of any monotonic clock.
 
 Events: Received, Delivered, Refused, Undelivered, PeerSilent.
@@ -106,6 +108,7 @@ class Link:
         self._flights: dict[str, _Flight] = {}
         self._flying: set[str] = set()
         self._outgoing: deque[Message] = deque(maxlen=OUTGOING_LIMIT)
+        self._last: deque[Message] = deque(maxlen=OUTGOING_LIMIT)
         self._too_long: list[Event] = []
 
     def offer(self, key: str, make: Make) -> None:
@@ -120,6 +123,10 @@ class Link:
         """Send a message that needs no answer, and may be lost."""
         self._outgoing.append(message)
 
+    def send_last(self, message: Message) -> None:
+        """Likewise, when all else is sent, and in order: whatever comes meanwhile waits for one such message at most."""
+        self._last.append(message)
+
     def acknowledge(self, message: Message) -> None:
         """Tell the peer that its message is safe here."""
         self._outgoing.append(wire.acknowledgement(message))
@@ -127,6 +134,11 @@ class Link:
     def refuse(self, message: Message, code: int, reason: str) -> None:
         """Tell the peer that its message will never be taken, and why."""
         self._outgoing.append(wire.refusal(message.id, message.resource, code, reason, source=self._source))
+
+    @property
+    def more(self) -> bool:
+        """Whether there is more to be written once what `frames` gave is."""
+        return bool(self._last)
 
     @property
     def unfinished(self) -> int:
@@ -189,6 +201,8 @@ class Link:
                 why = f"frame of {len(frame)} bytes is longer than {wire.MAX_FRAME}"
                 self._too_long.append(Refused(flight.key, message, 413, why))
         self._outgoing.clear()
+        if self._last and len(frame := wire.encode(self._last.popleft())) <= wire.MAX_FRAME:
+            frames.append(frame)
         return frames
 
     def _launch(self, now: float) -> None:

@@ -5,6 +5,8 @@ import pytest
 from cloud.node_streams import NodeStream, NodeStreams
 from cloud.sessions import Listener
 from cloud.tests.desk import Desk, Edge
+from edgewire import link as links
+from edgewire import message as wire
 from edgewire import streams
 from edgewire.streams import CHUNK, LEAST, WINDOW, Closed, Credit, Data, Opened, Part
 
@@ -98,6 +100,16 @@ def test_a_connection_that_takes_over_ends_what_flowed_over_the_old_one(reader: 
     stream = reader.open()
     reader.desk.connect()
     assert stream.end is not None
+
+
+def test_what_is_said_in_streams_keeps_nothing_else_waiting(reader: Reader) -> None:
+    edge = reader.desk.connect()
+    for _ in range(3):
+        reader.streams.open("edge1", "logs", {"pod": "web"}, reader.woken)
+    urgent = links.keepalive()
+    edge.session.link.send(urgent)
+    frames = [wire.decode(frame) for frame in edge.session.link.frames(reader.desk.now)]
+    assert [frames[0].id, *(frame.resource for frame in frames[1:])] == [urgent.id, "stream/logs-1"]
 
 
 def test_a_node_that_is_away_has_no_streams(reader: Reader) -> None:

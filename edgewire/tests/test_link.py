@@ -285,6 +285,31 @@ def test_a_message_that_needs_no_answer_is_sent_once() -> None:
     assert link.next_tick() == 30.0
 
 
+def test_what_is_sent_last_keeps_a_report_waiting_for_one_message_at_most() -> None:
+    link = edge()
+    flood = [wire.build("data", f"stream/{number}", number, source="edged") for number in range(100)]
+    for message in flood:
+        link.send_last(message)
+    written = sent(link) + sent(link)
+    assert written == flood[:2]
+    link.offer("a", lambda: update("a", "report"))
+    assert [m.resource for m in sent(link)] == ["a", "stream/2"]
+    assert link.more
+    rest = []
+    while link.more:
+        (message,) = sent(link)
+        rest.append(message)
+    assert [*written, flood[2], *rest] == flood  # in order, and all of it
+    assert sent(link) == []
+
+
+def test_an_acknowledgement_goes_before_what_is_sent_last() -> None:
+    link = edge()
+    link.send_last(wire.build("data", "stream/1", "x", source="edged"))
+    link.acknowledge(update("b"))
+    assert [m.operation for m in sent(link)] == [wire.RESPONSE, "data"]
+
+
 def test_many_objects_cost_no_more_each_than_few() -> None:
     """Offering and landing 20,000 objects one by one looks at a few keys each time, not at all that wait."""
     link = edge(window=4)
