@@ -6,7 +6,7 @@ status only a phase that is final is left, so that a node that lost its store do
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import msgspec
 
@@ -186,13 +186,20 @@ def _needs(namespace: str, part: Any) -> Iterator[str]:
             if key in _NAMED_AT and isinstance(value, dict):
                 type, where = _NAMED_AT[key]
                 name = value.get(where) or value.get("name")
-                if isinstance(name, str) and name:
+                if _is_name(name):
                     yield str(resource.Resource(namespace, type, name))
             elif key == "imagePullSecrets" and isinstance(value, list):
                 names = [item.get("name") for item in value if isinstance(item, dict)]
-                yield from (str(resource.Resource(namespace, resource.SECRET, name)) for name in names if name)
+                yield from (
+                    str(resource.Resource(namespace, resource.SECRET, name)) for name in names if _is_name(name)
+                )
             else:
                 yield from _needs(namespace, value)
+
+
+def _is_name(name: Any) -> TypeGuard[str]:
+    """Whether there can be an object of that name: Kubernetes takes any text where a pod names one, and no key has a slash."""
+    return isinstance(name, str) and bool(name) and "/" not in name
 
 
 def covers(present: Any, wanted: Any) -> bool:

@@ -140,6 +140,9 @@ class StreamServer:
                     await self._pass_on(id, stream, piece, send)
         except StreamError as error:
             end = Closed(id, error.code, error.reason)
+        except Exception as error:  # a supervisor: whoever reads is told, and the stream's place is free again
+            log.exception("= stream failed stream=%s", id)
+            end = Closed(id, 500, f"the node cannot give this: {error}")
         if self._streams.get(id) is stream:
             del self._streams[id]
             send(streams.encode(end, "edged"))

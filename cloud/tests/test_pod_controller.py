@@ -208,3 +208,13 @@ def test_pods_that_went_while_the_node_was_away_are_deleted_there(desk: Desk) ->
     desk.delete(desk.stored[WEB])
     again = desk.connect(inventory=edge.versions)
     assert again.told() == ["delete default/pod/web"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "../key", "kube-system/secret/key"])
+def test_a_name_that_no_secret_can_have_keeps_no_other_pod_from_its_node(desk: Desk, name: str) -> None:
+    edge = desk.connect()
+    desk.put(file("Secret", "key", a="1"))
+    desk.put(pod("odd", volumes=[{"name": "v", "secret": {"secretName": name}}], imagePullSecrets=[{"name": name}]))
+    desk.put(pod("web"))
+    desk.settle()
+    assert edge.told() == ["insert default/pod/odd", "insert default/pod/web"]

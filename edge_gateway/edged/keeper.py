@@ -165,9 +165,16 @@ class Keeper:
         known = self._runs.get(asked["id"])
         if known is not None:
             return {"pid": known.pid, "at": known.at, "started": known.started}
-        out, err = os.pipe2(os.O_CLOEXEC), os.pipe2(os.O_CLOEXEC)
-        told, telling = os.pipe2(os.O_CLOEXEC)
-        pid = os.fork()
+        pipes: list[tuple[int, int]] = []
+        try:
+            for _ in range(3):
+                pipes.append(os.pipe2(os.O_CLOEXEC))  # noqa: PERF401 - what was opened is closed below
+            pid = os.fork()
+        except OSError as error:  # nothing is left to be had: one container fails, and the others keep their parent
+            for fd in (fd for pipe in pipes for fd in pipe):
+                os.close(fd)
+            return {"error": f"the machine has no room for a process: {error.strerror}", "code": CANNOT}
+        out, err, (told, telling) = pipes
         if pid == 0:
             _become(asked, out[1], err[1], telling)
         for fd in (out[1], err[1], telling):
@@ -273,6 +280,8 @@ def _become(asked: dict[str, Any], out: int, err: int, telling: int) -> None:
         missing = error.errno == errno.ENOENT
         why = f"exec: {asked['argv'][0]!r}: {error.strerror}" + (f": {error.filename}" if error.filename else "")
         os.write(telling, json.dumps({"error": why, "code": NOT_FOUND if missing else CANNOT}).encode())
+    except ValueError as error:  # such as a zero byte, which no argument or variable can have
+        os.write(telling, json.dumps({"error": f"exec: {error}", "code": CANNOT}).encode())
     finally:
         os._exit(CANNOT)
 

@@ -64,7 +64,10 @@ def _both(file: Path) -> list[Path]:
 def _since(asked: LogRequest) -> bytes:
     """The time before which nothing is wanted, as it stands in a log: such times compare as text."""
     if asked.since_seconds is not None:
-        at = datetime.now(UTC) - timedelta(seconds=asked.since_seconds)
+        try:
+            at = datetime.now(UTC) - timedelta(seconds=asked.since_seconds)
+        except OverflowError:
+            return b""  # since before there was time
     elif asked.since_time:
         try:
             at = datetime.fromisoformat(asked.since_time)

@@ -267,6 +267,10 @@ class ProcessRuntime:
             "cgroup": cgroup,
             **self._process_of(order, order.command),
         }
+        if (size := len(json.dumps(request))) >= keeper.REQUEST_LIMIT:
+            self._cgroups.remove(str(order.id))
+            why = f"arguments and environment of {size} bytes are more than a process can have"
+            raise CannotStart(why, keeper.CANNOT)
         answer = await self._ask(str(order.id), request)
         if "error" in answer:
             self._cgroups.remove(str(order.id))
@@ -325,7 +329,7 @@ class ProcessRuntime:
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
             )
-        except (OSError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             raise CannotStart(f"exec: {command[0]!r}: {error}") from error
         assert process.stdout is not None
         try:

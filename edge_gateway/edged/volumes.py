@@ -64,7 +64,7 @@ class Volumes:
         for volume in pod.volumes():
             try:
                 for folder in (self._disk, self._memory):
-                    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                    _make_own(folder)
                 self._make(pod, volume)
             except (Missing, VolumeError) as error:
                 raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
@@ -80,12 +80,11 @@ class Volumes:
             source = self._source(pod, volume)
             within = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
             if within:
-                source = _below(source, within)
+                source = _inside(source, _below(source, within))
                 if not source.exists() and volume.host_path is None and volume.empty_dir is None:
                     raise VolumeError(f"volume {volume.name!r} has no {within!r}")
                 if not source.exists():
                     source.mkdir(parents=True)
-                source = source.resolve()
             files = volume.empty_dir is None and volume.host_path is None
             yield Mount(source, mount.mount_path, mount.read_only or files)
 
@@ -212,12 +211,33 @@ def _present(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+def _inside(folder: Path, path: Path) -> Path:
+    """Where a path in a volume really is. Raises VolumeError when links, which containers can make, lead out of the volume."""
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise VolumeError(f"{path.name!r} cannot be followed: {error}") from error
+    if not real.is_relative_to(folder.resolve()):
+        raise VolumeError(f"{str(path.relative_to(folder))!r} leads out of the volume")
+    return real
+
+
 def _below(folder: Path, path: str) -> Path:
     """A path in a folder. Raises VolumeError for one that leads out of it."""
     parts = PurePosixPath(path).parts
-    if not parts or parts[0] == "/" or ".." in parts or parts[0].startswith(".."):
+    if not parts or parts[0] == "/" or ".." in parts or parts[0].startswith("..") or "\0" in path:
         raise VolumeError(f"path {path!r} must lead into the volume")
     return folder.joinpath(*parts)
+
+
+def _make_own(folder: Path) -> None:
+    """Have a folder that nobody else looks into. Raises VolumeError for one that another user made, as all may below /dev/shm."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise VolumeError(f"{folder} is not this gateway's own folder")
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        folder.chmod(0o700)
 
 
 def _give_to(file: Path, group: int | None) -> None:

@@ -22,7 +22,8 @@ class Desk:
         self.ended: asyncio.Queue[None] = asyncio.Queue()
         self.listens = asyncio.Event()
         self.server = StreamServer(
-            {"zeros": self._zeros, "broken": self._broken, "endless": self._endless}, {"echo": self._echo}
+            {"zeros": self._zeros, "broken": self._broken, "endless": self._endless, "defect": self._defect},
+            {"echo": self._echo},
         )
 
     async def _zeros(self, request: dict[str, Any]) -> AsyncGenerator[bytes]:
@@ -31,6 +32,10 @@ class Desk:
     async def _broken(self, request: dict[str, Any]) -> AsyncGenerator[bytes]:
         yield b"begun"
         raise StreamError(404, "no such pod")
+
+    async def _defect(self, request: dict[str, Any]) -> AsyncGenerator[bytes]:
+        yield b"begun"
+        raise PermissionError("the log is not ours")
 
     async def _endless(self, request: dict[str, Any]) -> AsyncGenerator[bytes]:
         try:
@@ -174,3 +179,10 @@ async def test_more_than_was_allowed_ends_a_conversation(desk: Desk) -> None:
     assert desk.parts.empty()
     desk.send(Data("s1", b"x"))
     assert await desk.next() == Closed("s1", 400, "more than was allowed")
+
+
+async def test_a_source_that_breaks_tells_its_reader_and_takes_no_place_for_ever(desk: Desk) -> None:
+    for number in range(STREAMS_LIMIT + 1):
+        desk.send(Opened(f"s{number}", "defect"))
+        assert await desk.next() == Data(f"s{number}", b"begun")
+        assert await desk.next() == Closed(f"s{number}", 500, "the node cannot give this: the log is not ours")

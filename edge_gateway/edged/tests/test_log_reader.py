@@ -66,6 +66,7 @@ async def test_what_was_said_before_a_time_is_left_out(file: Path) -> None:
     assert await text_of(file, asked(since_time="2026-01-01T00:00:04Z")) == "four\nfive\n"
     assert await text_of(file, asked(since_time="2026-01-01T01:00:05+01:00")) == "five\n"
     assert await text_of(file, asked(since_seconds=60)) == ""
+    assert (await text_of(file, asked(since_seconds=10**12))).endswith("four\nfive\n")
     with pytest.raises(StreamError, match="sinceTime"):
         await text_of(file, asked(since_time="yesterday"))
 

@@ -366,3 +366,30 @@ def test_a_host_path_that_stays_where_it_is_needs_no_mount(tmp_path: Path) -> No
     runtime = ProcessRuntime(tmp_path, Cgroups("test", NO_CGROUPS), root=False)
     container = a_container(volumeMounts=[{"name": "v", "mountPath": "/dev/ttyUSB0"}])
     assert runtime.refusals(a_pod(container, volumes=[{"name": "v", "hostPath": {"path": "/dev/ttyUSB0"}}])) == []
+
+
+async def test_a_machine_without_room_for_a_process_fails_one_container_and_keeps_the_others(desk: Desk) -> None:
+    first = await desk.start("exec sleep 1000")
+    keeper = desk.keeper()
+    soft, hard = keeper.rlimit(psutil.RLIMIT_NOFILE)
+    keeper.rlimit(psutil.RLIMIT_NOFILE, (keeper.num_fds() + 2, hard))
+    with pytest.raises(CannotStart, match="no room"):
+        await desk.runtime.start(desk.order("true", container="d"))
+    keeper.rlimit(psutil.RLIMIT_NOFILE, (soft, hard))
+    [running] = await desk.runtime.open(lambda id, exit: None)
+    assert (running.id, running.exit) == (first.id, None)
+    await desk.runtime.start(desk.order("true", container="e"))
+
+
+async def test_an_environment_beyond_all_measure_ends_nobody_else(desk: Desk) -> None:
+    first = await desk.start("exec sleep 1000")
+    with pytest.raises(CannotStart, match="more than a process can have"):
+        await desk.runtime.start(desk.order("true", container="d", env={"A": "x" * 5_000_000}))
+    assert psutil.pid_exists(desk.keeper().pid)
+    [running] = await desk.runtime.open(lambda id, exit: None)
+    assert (running.id, running.exit) == (first.id, None)
+
+
+async def test_a_zero_byte_in_a_variable_is_named(desk: Desk) -> None:
+    with pytest.raises(CannotStart, match="null byte"):
+        await desk.runtime.start(desk.order("true", env={"A": "x\0y"}))

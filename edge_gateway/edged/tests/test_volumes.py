@@ -208,3 +208,47 @@ def test_volumes_belong_to_the_group_that_a_pod_asks_for(desk: Desk) -> None:
     folder = desk.made({"emptyDir": {}}, **group)
     assert folder.stat().st_gid == 1234
     assert mode(folder) == 0o2777
+
+
+@pytest.mark.parametrize("volume", [{"emptyDir": {}}, CONFIG], ids=["emptyDir", "configMap"])
+def test_a_link_that_a_container_made_leads_no_mount_out_of_its_volume(desk: Desk, volume: dict[str, Any]) -> None:
+    desk.objects["configmap/settings"] = {"data": {"a": "1"}}
+    (desk.folder / "private").mkdir()
+    folder = desk.made(volume)
+    (folder / "way").symlink_to(desk.folder / "private")
+    (folder / "circle").symlink_to("circle")
+    for within in ("way", "way/new", "circle"):
+        pod = desk.pod(volume, {"subPath": within})
+        with pytest.raises(VolumeError):
+            desk.source(pod)
+    assert list((desk.folder / "private").iterdir()) == []
+
+
+def test_a_link_within_a_volume_is_followed(desk: Desk) -> None:
+    folder = desk.made({"emptyDir": {}})
+    (folder / "real").mkdir()
+    (folder / "way").symlink_to("real")
+    assert desk.source(desk.pod({"emptyDir": {}}, {"subPath": "way"})) == folder / "real"
+
+
+def test_a_path_with_a_zero_byte_is_an_error_of_the_volume(desk: Desk) -> None:
+    desk.objects["configmap/settings"] = {"data": {"a": "1"}}
+    with pytest.raises(VolumeError, match="must lead into"):
+        desk.made({"configMap": {"name": "settings", "items": [{"key": "a", "path": "b\0c"}]}})
+
+
+def test_nobody_else_looks_into_the_folder_of_all_volumes(desk: Desk) -> None:
+    (desk.folder / "memory").mkdir()
+    (desk.folder / "memory").chmod(0o777)  # made by somebody before
+    desk.objects["configmap/settings"] = {"data": {"a": "1"}}
+    desk.made(CONFIG)
+    assert mode(desk.folder / "memory") == 0o700
+
+
+def test_a_folder_that_leads_elsewhere_is_not_written_to(desk: Desk) -> None:
+    (desk.folder / "elsewhere").mkdir()
+    (desk.folder / "memory").symlink_to("elsewhere")
+    desk.objects["configmap/settings"] = {"data": {"a": "1"}}
+    with pytest.raises(VolumeError, match="own folder"):
+        desk.made(CONFIG)
+    assert list((desk.folder / "elsewhere").iterdir()) == []
