@@ -2,6 +2,7 @@
 
     GET https://<here>:10250/containerLogs/<namespace>/<pod>/<container>?follow=…&tailLines=…
     GET https://<here>:10250/exec/<namespace>/<pod>/<container>?command=…&input=1&output=1      a WebSocket
+    GET https://<here>:10250/attach/<namespace>/<pod>/<container>?output=1                      likewise
 
 The pod says which node it is on; that is asked over its link. Whoever asks shows a certificate of `client_ca`, and is the API
 server: its organization is one of `MASTERS`, as kubeadm's `apiserver-kubelet-client` and the embedded API's are.
@@ -11,6 +12,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from aiohttp import web
 from cloud.cloud_hub import HubError
 from cloud.conversations import PROTOCOLS, converse
 from cloud.node_streams import NodeStream, NodeStreams
-from edgewire.streams import EXEC, LOGS, ExecRequest, LogRequest
+from edgewire.streams import ATTACH, EXEC, LOGS, ExecRequest, LogRequest
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,8 @@ class KubeletApi:
         """Serve until cancelled. Raises HubError."""
         app = web.Application()
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
-        app.router.add_route("*", "/exec/{namespace}/{pod}/{container}", self._exec)
+        app.router.add_route("*", "/exec/{namespace}/{pod}/{container}", partial(self._converse, EXEC))
+        app.router.add_route("*", "/attach/{namespace}/{pod}/{container}", partial(self._converse, ATTACH))
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=STOP_S)
         await runner.setup()
         try:
@@ -85,20 +88,20 @@ class KubeletApi:
             raise web.HTTPNotFound(text=f"pod {named['namespace']}/{named['pod']} is on no node\n")
         return node
 
-    async def _exec(self, request: web.Request) -> web.StreamResponse:
+    async def _converse(self, kind: str, request: web.Request) -> web.StreamResponse:
         node = self._node(request)
         if not self._streams.is_connected(node):
             return web.Response(status=503, text=f"node {node} is not connected\n")
         socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
         if not (ready := socket.can_prepare(request)) or ready.protocol not in PROTOCOLS:
-            why = f"commands are run over a WebSocket of {' or '.join(PROTOCOLS)} here, and not over SPDY\n"
+            why = f"{request.path.split('/')[1]} is done over a WebSocket of {' or '.join(PROTOCOLS)} here, and not over SPDY\n"
             return web.Response(status=400, text=why)
         query, named = request.query, request.match_info
         command, stdin, tty = tuple(query.getall("command", ())), query.get("input") == "1", query.get("tty") == "1"
         asked = ExecRequest(named["namespace"], named["pod"], named["container"], command, stdin, tty)
         await socket.prepare(request)
         more = asyncio.Event()
-        stream = self._streams.open(node, EXEC, msgspec.to_builtins(asked), more.set)
+        stream = self._streams.open(node, kind, msgspec.to_builtins(asked), more.set)
         try:
             await converse(socket, stream, more)
         finally:

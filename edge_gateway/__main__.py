@@ -27,7 +27,7 @@ from edge_gateway.store.sqlite import SqliteStore
 from edge_gateway.stream_server import Source, StreamServer, Talk
 from edgewire.config import ConfigError, load
 from edgewire.service import Service, serve_until_signalled
-from edgewire.streams import EXEC, LOGS
+from edgewire.streams import ATTACH, EXEC, LOGS
 
 if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
@@ -89,9 +89,11 @@ async def run(config: EdgeConfig) -> None:
         if hub is not None:
             events.on_dirty(hub.mark)
         if config.edged.runtime != "none":
+            from edge_gateway.edged.pod_attach import Attachments
+
             edged = _edged(config, core, events, store, machine, hub)
             sources[LOGS] = edged.logs
-            talks[EXEC] = edged.commands
+            talks[EXEC], talks[ATTACH] = edged.commands, Attachments(edged.logs)
             services.append(edged)
         if hub is not None:
             services.append(hub)

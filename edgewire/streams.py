@@ -30,6 +30,7 @@ _PREFIX = "stream/"
 
 LOGS: Literal["logs"] = "logs"
 EXEC: Literal["exec"] = "exec"
+ATTACH: Literal["attach"] = "attach"
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, HALF_CLOSE = 0, 1, 2, 3, 4, 255
 """Channels of a conversation. STATUS is its last message, a Kubernetes Status; behind HALF_CLOSE is the channel that ends."""
@@ -52,12 +53,12 @@ class LogRequest(Struct, frozen=True, rename="camel"):
 
 
 class ExecRequest(Struct, frozen=True, rename="camel"):
-    """Which command in which container, and what of it is wanted."""
+    """Which command in which container, and what of it is wanted; without a command, the container itself."""
 
     namespace: str
     pod: str
     container: str
-    command: tuple[str, ...]
+    command: tuple[str, ...] = ()
     stdin: bool = False
     tty: bool = False
 

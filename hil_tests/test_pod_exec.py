@@ -57,3 +57,28 @@ async def test_a_command_that_cannot_be_had_says_why(gateway: Gateway) -> None:
         return f"node {NODE} is not connected".encode() in err
 
     await gateway.until(away, "it says that the node is away")
+
+
+async def test_who_attaches_hears_a_pod_until_it_ends(gateway: Gateway) -> None:
+    flag = gateway.folder / "flag"
+    script = f"while [ ! -e {flag} ]; do echo tick; sleep 0.1; done; echo over"
+    await gateway.apply(pod("web", script, restartPolicy="Never"))
+    await gateway.wait_ready("web")
+    process = await asyncio.create_subprocess_exec(
+        *("kubectl", "--kubeconfig", str(gateway.stack.kubeconfig), "attach", "web"),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            assert await process.stdout.readline() == b"tick\n"
+            await asyncio.to_thread(flag.touch)
+            rest, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert rest.splitlines()[-1] == b"over", (rest, err)
+    assert process.returncode == 0, err

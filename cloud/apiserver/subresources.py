@@ -23,6 +23,7 @@ PARTS = frozenset({"status", "finalize"})
 _STREAMS = frozenset({"exec", "attach", "portforward"})
 _EXEC_WORDS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 """Options of PodExecOptions as kubelets call them; there a flag that is set is 1."""
+_CONVERSATIONS = frozenset({"exec", "attach"})
 KUBELET_PORT = 10250
 
 
@@ -107,7 +108,8 @@ def _answer_scale(objects: Objects, resource: Resource, target: Target, call: Ca
 
 def upstream(objects: Objects, resource: Resource, target: Target, call: Call) -> Upstream | None:
     """Where the log of a pod is to be asked for, or a command run; None where there is nobody to ask. Raises ApiError."""
-    if (call.method, target.subresource) not in (("GET", "log"), ("GET", "exec"), ("POST", "exec")):
+    conversation = target.subresource in _CONVERSATIONS
+    if call.method not in (("GET", "POST") if conversation else ("GET",) if target.subresource == "log" else ()):
         return None
     pod: Object = msgspec.json.decode(objects.get(resource, target.namespace, target.name).body)
     container, node_name = _container(pod, target.name, call), pod["spec"].get("nodeName")
@@ -124,7 +126,7 @@ def upstream(objects: Objects, resource: Resource, target: Target, call: Call) -
     if target.subresource == "log":
         query = tuple((name, value) for name, value in call.query.items() if name != "container")
         return Upstream(address, port, f"containerLogs/{where}", query)
-    return Upstream(address, port, f"exec/{where}", _exec_query(call), is_conversation=True)
+    return Upstream(address, port, f"{target.subresource}/{where}", _exec_query(call), is_conversation=True)
 
 
 def _exec_query(call: Call) -> tuple[tuple[str, str], ...]:

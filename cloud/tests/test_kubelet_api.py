@@ -205,6 +205,19 @@ async def test_a_command_is_a_conversation_with_the_node(desk: Desk) -> None:
             assert (await socket.receive()).type is aiohttp.WSMsgType.CLOSE
 
 
+async def test_a_container_is_attached_to_by_a_conversation_too(desk: Desk) -> None:
+    async with (
+        desk.api_server() as client,
+        asyncio.timeout(DEADLINE_S),
+        client.ws_connect("/attach/default/web/c", params={"output": "1"}, protocols=V5) as socket,
+    ):
+        opened = await desk.node.next()
+        assert isinstance(opened, Opened)
+        assert (opened.kind, opened.request["container"], opened.request["command"]) == ("attach", "c", [])
+        desk.node.say(Data(opened.id, b"\x01said"))
+        assert await socket.receive_bytes() == b"\x01said"
+
+
 async def test_input_waits_for_a_command_that_does_not_read_it_and_loses_nothing(desk: Desk) -> None:
     content = bytes(range(256)) * 400
     async with (

@@ -62,7 +62,7 @@ class Commands:
             session = await self._runtime.talk(order, asked.command, stdin=asked.stdin, tty=asked.tty)
         except CannotStart as error:
             yield bytes([STDERR]) + f"{error}\n".encode()[: CHUNK - 1]
-            yield bytes([STATUS]) + _status(error.code)
+            yield bytes([STATUS]) + outcome(error.code)
             return
         except (Missing, VolumeError, RuntimeTrouble) as error:
             raise StreamError(500, str(error)) from error
@@ -76,7 +76,7 @@ class Commands:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
             code = await session.close()
-        yield bytes([STATUS]) + _status(code)
+        yield bytes([STATUS]) + outcome(code)
 
 
 async def _said(session: Session, container: ContainerLife, attempt: int) -> AsyncGenerator[bytes]:
@@ -109,7 +109,7 @@ async def _hear(heard: Heard, session: Session) -> None:
                 session.end_input()
 
 
-def _status(code: int) -> bytes:
+def outcome(code: int) -> bytes:
     """How a command ended, as the last message of its conversation says it."""
     if code == 0:
         return msgspec.json.encode({"metadata": {}, "status": "Success"})
