@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 REPEAT_MS = 30_000
 """An offer that a device has not taken up is repeated: nobody acknowledges offers."""
+LONGEST_TIMEOUTS = 10
+"""So many timeouts an attempt of a device may take in all, however lively it is: it must not hold the others up for ever."""
 TABLE = "rollout"
 
 TIMEOUT, OFFLINE, NO_PROPERTIES, SUPERSEDED = "timeout", "offline", "no-firmware-properties", "superseded"
@@ -69,6 +71,8 @@ class Watched(Struct):
     wave: int
     since: int
     offered_at: int = 0
+    begun: int | None = None
+    """When it was first offered the image in this attempt; None once it has been finished for a timeout."""
     said: str = ""
     """Its firmware properties when they were last looked at."""
 
@@ -176,6 +180,7 @@ class Rollout:
         for name, record in self.devices.items():
             if record.retry < self.plan.retry:
                 record.retry = self.plan.retry
+                self.watched[name].begun = None
                 if record.phase == FAILED:
                     self._decide(name, PENDING, "")
                 self._keep(name)
@@ -224,7 +229,8 @@ class Rollout:
         for name, record in self.devices.items():
             watched = self.watched[name]
             late = clock - watched.since >= self.plan.timeout_s * 1000
-            if record.phase in _ACTIVE and late:
+            overdue = self._is_overdue(record, watched, late, clock)
+            if overdue or (record.phase in _ACTIVE and late):
                 self._decide(name, FAILED, TIMEOUT)
                 self.withdrawals.append(name)
             elif record.phase == PENDING and watched.wave < self.record.open:
@@ -238,6 +244,16 @@ class Rollout:
             return
         self._open_next(clock)
         self._make_offers(clock, online)
+
+    def _is_overdue(self, record: DeviceRecord, watched: Watched, late: bool, clock: int) -> bool:
+        """Whether a device has been at it for too long, however lively it is."""
+        at_rest = self.plan.paused or not self.serves
+        if (record.phase in FINISHED and late) or (record.phase == PENDING and at_rest):
+            watched.begun = None
+        elif record.phase in _ACTIVE and watched.begun is None:
+            watched.begun = clock
+        longest_ms = self.plan.timeout_s * 1000 * LONGEST_TIMEOUTS
+        return record.phase not in FINISHED and watched.begun is not None and clock - watched.begun >= longest_ms
 
     # Waves
 

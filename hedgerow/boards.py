@@ -37,12 +37,14 @@ def boards(
         return
     from rich.table import Table
 
+    from hedgerow.table import cell
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("DEVICE", "BOARD", "FIRMWARE", "IMAGE", "RUNTIME", "UNIQUE ID", "PORT", "WHEN", "STATION"):
         table.add_column(column, overflow="fold")
     for one in found:
         facts = one.device, one.board, one.firmware, one.image[:8], one.runtime, one.unique_id, one.port
-        table.add_row(*facts, one.when, one.station)
+        table.add_row(*map(cell, (*facts, one.when, one.station)))
     whole_lines().print(table)
 
 

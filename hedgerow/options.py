@@ -49,8 +49,11 @@ def whole_lines() -> "Console":
 
 
 def complain(why: str) -> int:
-    """Say what went wrong; the exit status."""
-    typer.echo(f"hedgerow: {why}", err=True)
+    """Say what went wrong, which may quote what a device said; the exit status."""
+    from device_fw.tools import said
+
+    shown = "\n".join(said.plain(line, 10_000) for line in why.split("\n"))
+    typer.echo(f"hedgerow: {shown}", err=True)
     return FAILED
 
 

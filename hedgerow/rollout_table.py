@@ -9,9 +9,11 @@ from rich.text import Text
 
 from cloud.firmware_objects import DeviceFirmware, Seat
 from cloud.firmware_planning import place
+from device_fw.tools import said
 from edgewire import ota, rollout
 from edgewire.rollout import FAILED, PENDING, SKIPPED, UPDATED
 from hedgerow.cluster import DeviceView
+from hedgerow.table import LONGEST, cell
 
 _PHASE_STYLES = {UPDATED: "green", FAILED: "red", SKIPPED: "dim", PENDING: "dim"}
 _STATE_STYLES = {"Complete": "green", "Aborted": "red", "Running": "cyan", "Waiting": "yellow", "Paused": "yellow"}
@@ -62,7 +64,7 @@ def devices(found: Collection[Row]) -> RenderableType:
     for row in found:
         wave = str(row.wave) if row.wave else ""
         phase = Text(row.phase, _PHASE_STYLES.get(row.phase, "cyan"))
-        table.add_row(row.device, row.node, wave, phase, row.progress, row.version, row.reason)
+        table.add_row(row.device, row.node, wave, phase, *map(cell, (row.progress, row.version, row.reason)))
     return table
 
 
@@ -76,7 +78,7 @@ def rollouts(found: Collection[DeviceFirmware]) -> RenderableType:
         state = Text(status.phase or "Pending", _STATE_STYLES.get(status.phase, "dim"))
         failed = str(status.counts.get(FAILED, 0))
         cells = (status.wave_progress, status.progress, failed, message(firmware))
-        table.add_row(firmware.metadata.name, image.version, image.board, state, *cells)
+        table.add_row(*map(cell, (firmware.metadata.name, image.version, image.board)), state, *map(cell, cells))
     return table
 
 
@@ -90,7 +92,8 @@ def line(firmware: DeviceFirmware) -> str:
     """A rollout in one line, for files and pipes."""
     status = firmware.status
     counts = " ".join(f"{phase}={n}" for phase, n in status.counts.items() if n and phase != "total")
-    return f"{status.phase or 'Pending'} wave {status.wave_progress} updated {status.progress} {counts}: {message(firmware)}"
+    found = f"{status.phase or 'Pending'} wave {status.wave_progress} updated {status.progress} {counts}: {message(firmware)}"
+    return said.plain(found, LONGEST)
 
 
 def _table(*columns: str) -> Table:

@@ -7,10 +7,20 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from device_fw.tools import said
 from edgewire.device import DeviceModel
 from hedgerow.cluster import DeviceView, NodeView
 
 _STATE_STYLES = {"online": "green", "ok": "green", "offline": "red", "unhealthy": "yellow"}
+
+
+LONGEST = 10_000
+"""Characters of a cell."""
+
+
+def cell(text: str, style: str = "") -> Text:
+    """A text as it is: neither rich nor the terminal obeys what a device wrote into it."""
+    return Text(said.plain(text, LONGEST), style)
 
 
 def devices(views: Collection[DeviceView], models: Mapping[str, DeviceModel]) -> RenderableType:
@@ -29,8 +39,8 @@ def devices(views: Collection[DeviceView], models: Mapping[str, DeviceModel]) ->
     table.add_column("STATE", no_wrap=True)
     for view in sorted(views, key=lambda view: view.id):
         for number, row in enumerate(_rows(view, models.get(view.model_id))):
-            state = Text(view.status.state or _why_not(view), _STATE_STYLES.get(view.status.state, "dim"))
-            table.add_row(view.id if not number else "", *row, state if not number else "")
+            state = cell(view.status.state or _why_not(view), _STATE_STYLES.get(view.status.state, "dim"))
+            table.add_row(view.id if not number else "", *map(cell, row), state if not number else "")
     return table
 
 
@@ -48,7 +58,7 @@ def screen(
         links.append("linked  " if node.ready else "not linked  ", "green" if node.ready else "red")
     if not nodes:
         links.append("none yet", "dim")
-    complaints = (Text(line, "yellow", no_wrap=True, overflow="ellipsis") for line in notes)
+    complaints = (Text(said.plain(line, LONGEST), "yellow", no_wrap=True, overflow="ellipsis") for line in notes)
     return Group(links, Text(), devices(views, models), Text(), *complaints, *(Text(line, "dim") for line in hints))
 
 

@@ -494,3 +494,41 @@ def test_a_device_that_was_told_that_there_is_nothing_is_not_one_that_failed() -
     site.offered()
     site.plan(a_plan(["a"], max_failure_percent=0, retry=1))
     assert site.offered() == ["a"]
+
+
+def test_a_device_that_fetches_for_ever_does_not_hold_the_others_up() -> None:
+    site = Site("a", "b")
+    site.image()
+    site.plan(a_plan(["a"], ["b"], timeout_s=60, max_failure_percent=100))
+    site.says("a", "downloading")
+    for _ in range(21):
+        site.get("a", 0, 1)
+        site.wait(30)
+    assert site.report().failures == [Failure("a", "timeout")]
+    assert site.offered()[-1] == "b"
+
+
+def test_a_device_that_changes_its_mind_for_ever_does_not_hold_the_others_up() -> None:
+    site = Site("a", "b")
+    site.image()
+    site.plan(a_plan(["a"], ["b"], timeout_s=60, pause_s=20, max_failure_percent=100))
+    for turn in range(100):
+        site.says("a", ("confirmed", "downloading", "idle")[turn % 3], progress=str(turn))
+        site.wait(10)
+        if site.report().open == 2:
+            break
+    assert site.report().open == 2
+    site.says("a", "downloading", progress="1")
+    site.wait(1)
+    assert site.counts()["failed"] == 1
+
+
+def test_a_device_that_is_updated_may_take_its_time_again_later() -> None:
+    site = Site("a")
+    site.image()
+    site.plan(a_plan(["a"], timeout_s=60))
+    site.updates_to("a")
+    site.wait(700)
+    site.says("a", "idle", firmware("1.0.0", 1), version="flashed")
+    site.wait(1)
+    assert site.counts() == {"offered": 1}

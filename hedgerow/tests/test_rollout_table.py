@@ -66,6 +66,24 @@ def test_each_device_has_a_row_with_what_it_says_of_its_update() -> None:
     assert ["a", "edge-1", "1", "updated", "1.4.0"] in shown
 
 
+def test_what_a_device_says_of_its_update_is_shown_and_not_obeyed() -> None:
+    rollout = a_rollout()
+    said = {"state": ota.REVERTED, "reason": "[/bold]\x1b[2J", "version": "[red]1[/green]"}
+    rows = rollout_table.rows(rollout, [rollout], [a_device("a", target=IMAGE.target, **said)])
+    assert text_of(rollout_table.devices(rows))[1] == [
+        "a",
+        "edge-1",
+        "1",
+        "failed",
+        "[red]1[/green]",
+        r"[/bold]\x1b[2J",
+    ]
+    condition = {"type": "Complete", "status": "False", "reason": "Updating", "message": "[/x]\x1b"}
+    rollout = a_rollout(status={"conditions": [condition]})
+    assert text_of(rollout_table.rollouts([rollout]))[1][-1] == r"[/x]\x1b"
+    assert "\x1b" not in rollout_table.line(rollout)
+
+
 def test_a_device_that_another_rollout_decides_about_is_shown_as_such() -> None:
     older, newer = a_rollout("older", 7), a_rollout("newer", 8, devices={"names": ["a"]})
     rows = rollout_table.rows(older, [older, newer], [a_device("a"), a_device("b")])

@@ -58,6 +58,12 @@ def _boiler(age_s: float = 3, **status: object) -> DeviceView:
     )
 
 
+def test_what_a_device_reports_is_shown_and_not_obeyed() -> None:
+    twins = [{"propertyName": "temperature", "reported": {"value": "[/bold]\x1b[2J\x9b"}}]
+    [_, row, *_] = _text(table.devices([_boiler(twins=twins)], {}))
+    assert r"[/bold]\x1b[2J\x9b" in row
+
+
 def test_a_device_has_a_row_for_each_property_of_its_model() -> None:
     assert _text(table.devices([_boiler()], {"default/boiler-model": _model()})) == [
         "DEVICE          PROPERTY         REPORTED  DESIRED   AGE  STATE",
