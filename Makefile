@@ -1,8 +1,10 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+ENGINE ?= $(or $(shell command -v podman),docker)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' edgewire/__init__.py)
 
-.PHONY: demo test check bench test-deps format clean
+.PHONY: demo test check bench image test-deps format clean
 
 demo: $(VENV)/.demo                ## the whole stack on this machine, with a live table; Ctrl-C ends it
 	$(BIN)/hedgerow up --demo
@@ -18,6 +20,9 @@ check: $(VENV)/.dev                ## style, types, layers
 
 bench: $(VENV)/.dev                ## figures of this machine, into bench/results.json
 	$(BIN)/python -m bench
+
+image:                             ## container images of cloudcore, edgecore and the mappers, by podman or docker
+	for part in cloudcore edgecore mappers; do $(ENGINE) build $(BUILD_ARGS) --target $$part --tag hedgerow/$$part:$(VERSION) . || exit 1; done
 
 test-deps:                         ## Debian packages that some tests need (as root)
 	apt-get update -q
