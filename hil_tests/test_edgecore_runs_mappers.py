@@ -37,6 +37,15 @@ def mappers(stack: Stack) -> list[psutil.Process]:
     return [p for p in psutil.Process(stack.edgecore.pid).children() if p.cmdline()[1:3] == ["-m", "mappers"]]
 
 
+def polls(stack: Stack, plc: Plc) -> bool:
+    """Whether a mapper of edgecore has a connection to the PLC."""
+    try:
+        connections = [found for process in mappers(stack) for found in process.net_connections("tcp")]
+    except psutil.Error:  # it comes up, or goes
+        return False
+    return any(found.raddr and found.raddr.port == plc.port for found in connections)
+
+
 async def test_edgecore_runs_mappers_starts_them_again_and_takes_them_with_it(tmp_path: Path, plc: Plc) -> None:
     stack = site(tmp_path)
     try:
@@ -57,5 +66,9 @@ async def test_edgecore_runs_mappers_starts_them_again_and_takes_them_with_it(tm
             assert "mappers.mqtt = broker connected" in log, "what the mappers say is in the gateway's log"
             await stack.edgecore.kill()
             await asyncio.to_thread(again.wait, DEADLINE_S)
+        await stack.cloudcore.stop()
+        await stack.apiserver.stop()
+        await stack.edgecore.start()
+        await until(lambda: polls(stack, plc), stack.edgecore.last_words, DEADLINE_S)  # the gateway knows its devices
     finally:
         await stack.stop()

@@ -160,6 +160,23 @@ def test_the_deployments_configuration_is_one_that_cloudcore_reads() -> None:
     assert container["args"] == ["/etc/hedgerow/cloudcore.yaml"]
 
 
+def test_the_api_server_reaches_what_cloudcore_serves_for_it_and_the_world_does_not() -> None:
+    config = of_kind("deployment.yaml", "ConfigMap")["data"]["cloudcore.yaml"]
+    config = re.sub(r"^# (?=kubelet_\w+:)", "", config, flags=re.MULTILINE)
+    settings = parse(yaml.safe_load(config), CloudCoreConfig, "cloudcore.yaml")
+    assert settings.kubelet_address
+    (container,) = of_kind("deployment.yaml", "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]}["kubelet"] == settings.kubelet_port
+    services = [document["spec"] for document in documents("deployment.yaml") if document["kind"] == "Service"]
+    [(kind, number)] = [
+        (service["type"], port["port"])
+        for service in services
+        for port in service["ports"]
+        if port["targetPort"] == "kubelet"
+    ]
+    assert (kind, number) == ("ClusterIP", settings.kubelet_port)
+
+
 def test_the_embedded_api_takes_the_definitions() -> None:
     core = Core()
     core.define_devices()
