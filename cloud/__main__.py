@@ -70,7 +70,7 @@ class CloudCore:
         pod_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         event_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         pods = PodController(sessions, pod_writes)
-        events = EventController(event_writes)
+        events = EventController(event_writes, pods.node_of)
         streams = NodeStreams(sessions)
         sessions.attach([nodes, devices, firmware, pods, events, streams], [devices, firmware, pods])
         self.hub = CloudHub(sessions, tls, settings.host, settings.port)

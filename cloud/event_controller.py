@@ -5,6 +5,7 @@ where it exists and created where it does not. It is a `sessions.Listener` and a
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,8 +53,10 @@ class _Pending:
 class EventController:
     """All Events of edge nodes. They wait here only while their sender waits, and that has a window."""
 
-    def __init__(self, writes: Writes) -> None:
+    def __init__(self, writes: Writes, node_of: Callable[[str], str]) -> None:
+        """`node_of` gives the node of a pod `<namespace>/<name>`, or nothing: a node may still tell how a pod went."""
         self._writes = writes
+        self._node_of = node_of
         self._pending: dict[str, _Pending] = {}
 
     def connected(self, node: str) -> None:
@@ -80,6 +83,10 @@ class EventController:
             sender.refuse(403, f"node {sender.node} does not speak for node {about.name}")
         elif about.kind == "Pod" and about.namespace != named.namespace:
             sender.refuse(400, f"an Event about a Pod in {about.namespace} belongs there, not in {named.namespace}")
+        elif about.kind == "Pod" and self._node_of(f"{about.namespace}/{about.name}") not in ("", sender.node):
+            sender.refuse(403, f"Pod {about.namespace}/{about.name} is not on node {sender.node}")
+        elif not named.name.startswith(f"{about.name}."):
+            sender.refuse(400, f"an Event about {about.name[:100]} has a name that begins so, not {named.name[:100]!r}")
         elif not is_name(named.name):
             sender.refuse(400, f"{named.name[:100]!r} is no name of an Event")
         else:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cloud.tests.desk import Desk, Edge
+from cloud.tests.desk import Desk, Edge, pod
 from cloud.writes import Answer, Request
 from edgewire import message as wire
 
@@ -85,3 +85,15 @@ def test_an_event_that_kubernetes_rejects_is_refused(desk: Desk) -> None:
 
     desk.reject = no_namespace
     assert edge.refused[tell(desk, edge).id] == (422, "terminating")
+
+
+def test_a_node_tells_of_no_pod_of_another_node_and_touches_no_event_of_others(desk: Desk) -> None:
+    edge, other = desk.connect(), desk.connect("edge2")
+    desk.put(pod("web"))
+    desk.settle()
+    assert other.refused[tell(desk, other).id][0] == 403
+    assert EVENT not in desk.stored
+    assert tell(desk, edge).id in edge.delivered
+    about = {"kind": "Pod", "namespace": "default", "name": "mine", "uid": "u"}
+    assert other.refused[tell(desk, other, 9, involvedObject=about).id][0] == 400
+    assert desk.stored[EVENT]["count"] == 1

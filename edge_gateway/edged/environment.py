@@ -22,6 +22,8 @@ from edgewire.resource import Resource
 
 Content = Callable[[Resource], bytes | None]
 """The JSON of a ConfigMap or Secret, or None."""
+TEXT_LIMIT, ALL_LIMIT = 128 * 1024, 2 * 1024 * 1024
+"""Bytes of one variable or argument, and of all of a container: Linux gives a process no more (execve(2))."""
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
 _VARIABLE = re.compile(r"[!-<>-~]+")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
@@ -64,29 +66,52 @@ def files_of(name: Resource, content: Content) -> dict[str, bytes] | None:
 def environment(pod: Pod, container: Container, facts: Facts, content: Content) -> dict[str, str]:
     """A container's variables. Raises Missing."""
     found: dict[str, str] = {}
+    size = 0
     for source in container.env_from:
-        found |= _all_of(pod, source, content)
+        variables = _all_of(pod, source, content)
+        size = _bounded(size, *variables, *variables.values())
+        found |= variables
     for variable in container.env:
         value = _value(pod, container, variable, found, facts, content)
         if value is not None:
+            size = _bounded(size, variable.name, value)
             found[variable.name] = value
     return found
 
 
+def _bounded(size: int, *texts: str) -> int:
+    """The size with these texts. Raises Missing when that is more than a process can have."""
+    size += sum(map(len, texts))
+    if size > ALL_LIMIT:
+        raise Missing(f"variables or arguments are longer than {ALL_LIMIT} bytes together")
+    return size
+
+
 def expand(text: str, known: Mapping[str, str]) -> str:
-    """A text with each `$(NAME)` of a known variable replaced by its value; others stay as they are."""
+    """A text with each `$(NAME)` of a known variable replaced by its value; others stay as they are.
+
+    Raises Missing for one that grows beyond `TEXT_LIMIT`: a few variables that name each other would fill any memory.
+    """
+    size = len(text)
 
     def replaced(match: re.Match[str]) -> str:
-        if match[1] == "$":
-            return "$"
-        return known.get(match[2], match[0])
+        nonlocal size
+        value = "$" if match[1] == "$" else known.get(match[2], match[0])
+        size += len(value) - len(match[0])
+        if size > TEXT_LIMIT:
+            raise Missing(f"a variable or argument is longer than {TEXT_LIMIT} bytes")
+        return value
 
     return _REFERENCE.sub(replaced, text)
 
 
 def command_line(container: Container, known: Mapping[str, str]) -> tuple[str, ...]:
-    """A container's command and arguments, expanded."""
-    return tuple(expand(word, known) for word in (*container.command, *container.args))
+    """A container's command and arguments, expanded. Raises Missing."""
+    words, size = [], 0
+    for word in (*container.command, *container.args):
+        words.append(expand(word, known))
+        size = _bounded(size, words[-1])
+    return tuple(words)
 
 
 def _all_of(pod: Pod, source: EnvFrom, content: Content) -> dict[str, str]:

@@ -133,3 +133,19 @@ def test_the_command_line_is_expanded_too() -> None:
     pod = a_pod(a_container(command=["run", "$(A)"], args=["$$(A)", "$(B)"]))
     assert command_line(pod.spec.containers[0], {"A": "x"}) == ("run", "x", "$(A)", "$(B)")
     assert expand("$(A)$(A) $A $", {"A": "x"}) == "xx $A $"
+
+
+def test_variables_that_name_each_other_do_not_grow_without_end() -> None:
+    env = [{"name": "A0", "value": "x" * 100}]
+    env += [{"name": f"A{n + 1}", "value": f"$(A{n})$(A{n})"} for n in range(60)]
+    with pytest.raises(Missing, match="longer than 131072 bytes"):
+        env_of({"env": env})
+
+
+def test_all_variables_and_all_arguments_together_are_bounded() -> None:
+    env = [{"name": "A", "value": "x" * 100_000}, *({"name": f"B{n}", "value": "$(A)"} for n in range(30))]
+    with pytest.raises(Missing, match="together"):
+        env_of({"env": env})
+    container = a_pod(a_container(args=["$(A)"] * 30)).spec.containers[0]
+    with pytest.raises(Missing, match="together"):
+        command_line(container, {"A": "x" * 100_000})
