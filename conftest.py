@@ -1,7 +1,11 @@
 """Options of the whole suite."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import HealthCheck, settings
+
+from hil_tests.bench.podman_storage import PodmanStorage, lacking
 
 pytest_plugins = ["pytester", "hil_tests.bench.plugin"]
 
@@ -25,3 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="hci-socket:1",
         help="the adapter that plays the instruments then, as bumble names it",
     )
+
+
+@pytest.fixture(scope="session")
+def podman_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanStorage]:
+    """A Podman of its own with one image."""
+    from hil_tests.conftest import missing
+
+    if why := lacking():
+        missing(f"Podman: {why}")
+    storage = PodmanStorage(tmp_path_factory.mktemp("podman"))
+    storage.make()
+    yield storage
+    storage.remove()

@@ -32,6 +32,7 @@ from edgewire.streams import ATTACH, EXEC, LOGS
 if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
     from edge_gateway.edge_hub import EdgeHub
+    from edge_gateway.edged.assembly import Kind
     from edge_gateway.edged.service import Edged
     from edge_gateway.external_broker import ExternalBroker
     from edge_gateway.mapper_process import MapperProcess
@@ -69,9 +70,9 @@ async def run(config: EdgeConfig) -> None:
         else:
             broker = _builtin_broker(config, store, password)
         machine = describe(data_dir=config.data_dir)
-        seal = None
+        seal = kind = None
         if config.edged.runtime != "none":
-            machine, seal = _with_pods(config, machine)
+            machine, seal, kind = await _with_pods(config, machine)
         core = EdgeCore(config.node, wanted=broker.wanted, machine=machine, seal=seal)
         events = EventBus(core, store, broker)
         events.open()
@@ -88,10 +89,10 @@ async def run(config: EdgeConfig) -> None:
         hub = _hub(config, core, events, StreamServer(sources, talks)) if config.cloud.url else None
         if hub is not None:
             events.on_dirty(hub.mark)
-        if config.edged.runtime != "none":
+        if kind is not None:
             from edge_gateway.edged.pod_attach import Attachments
 
-            edged = _edged(config, core, events, store, machine, hub)
+            edged = _edged(config, kind, core, events, store, machine, hub)
             sources[LOGS] = edged.logs
             talks[EXEC], talks[ATTACH] = edged.commands, Attachments(edged.logs)
             services.append(edged)
@@ -140,9 +141,9 @@ def _mappers(config: EdgeConfig, broker: "Broker | ExternalBroker", password: st
     return MapperProcess(command(config.mappers, config.data_dir), environment)
 
 
-def _with_pods(config: EdgeConfig, machine: dict[str, object]) -> tuple[dict[str, object], Seal]:
-    """What the Node says of a machine that runs pods, and the seal for their Secrets."""
-    from edge_gateway.edged.assembly import RUNTIME_LABEL, node_facts
+async def _with_pods(config: EdgeConfig, machine: dict[str, object]) -> tuple[dict[str, object], Seal, "Kind"]:
+    """What the Node says of a machine that runs pods, the seal for their Secrets, and what runs them."""
+    from edge_gateway.edged.assembly import choose, node_facts
 
     labels = machine["labels"]
     assert isinstance(labels, dict)
@@ -151,11 +152,13 @@ def _with_pods(config: EdgeConfig, machine: dict[str, object]) -> tuple[dict[str
         seal = Seal(node_key(file))
     except (OSError, ValueError) as error:
         raise ConfigError(f"`edged.key` {file} cannot be used: {error}") from error
-    return {**machine, **node_facts(config), "labels": {**labels, RUNTIME_LABEL: config.edged.runtime}}, seal
+    kind = await asyncio.to_thread(choose, config)
+    return {**machine, **node_facts(config, kind, labels)}, seal, kind
 
 
 def _edged(
     config: EdgeConfig,
+    kind: "Kind",
     core: EdgeCore,
     events: EventBus,
     store: Store,
@@ -164,7 +167,7 @@ def _edged(
 ) -> "Edged":
     from edge_gateway.edged.assembly import build
 
-    edged = build(config, core, store, machine, hub.mark if hub is not None else lambda keys: None)
+    edged = build(config, kind, core, store, machine, hub.mark if hub is not None else lambda keys: None)
     events.on_objects(edged.objects_changed)
     return edged
 

@@ -83,8 +83,9 @@ class BrokerConfig(Struct):
 class EdgedConfig(Struct):
     """The pods of this node."""
 
-    runtime: Literal["process", "none"] = "process"
-    """`process` runs containers as plain processes of this machine (docs/pods.md); `none` takes no pods."""
+    runtime: Literal["auto", "podman", "process", "none"] = "auto"
+    """`podman` runs containers from images; `process` runs them as plain processes of this machine (docs/pods.md); `auto` takes
+    Podman where it is installed and can be used; `none` takes no pods."""
     max_pods: int = 110
     """How many pods the node takes (kubelet's default)."""
     leave_running: bool = True

@@ -189,7 +189,7 @@ class Stack:
                 "data_dir": str(self.folder / "edge"),
                 "cloud": {"url": f"wss://127.0.0.1:{self._cloud_port}"},
                 "broker": {"port": self.ports.mqtt},
-                "edged": {"leave_running": False},
+                "edged": {"runtime": "process", "leave_running": False},
                 "log_level": self._log_level,
                 **self._edge,
             },

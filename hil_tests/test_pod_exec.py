@@ -3,7 +3,7 @@
 import asyncio
 
 from hil_tests.conftest import NODE
-from hil_tests.test_pods import DEADLINE_S, WAITS, Gateway, gateway, pod
+from hil_tests.test_pods import DEADLINE_S, WAITS, Gateway, any_runtime, gateway, pod
 
 __all__ = ["gateway"]
 
@@ -26,6 +26,7 @@ async def run(gateway: Gateway, *arguments: str, give: bytes = b"") -> tuple[int
     return process.returncode, out, err
 
 
+@any_runtime
 async def test_a_command_runs_in_a_pod_and_its_words_and_exit_code_come_back(gateway: Gateway) -> None:
     env = [{"name": "LEVEL", "value": "info"}]
     await gateway.apply(pod("web", WAITS, container={"env": env}))

@@ -1,6 +1,7 @@
 """Pods of a gateway, from `kubectl apply` to real processes and back: the whole stack, with kubectl as its user.
 
-The containers are plain processes; what they say is in the logs that the gateway keeps as a kubelet does.
+The containers are plain processes, and Podman's where that can make a difference; what they say is in the logs that the gateway
+keeps as a kubelet does.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from hedgerow.stack import Ports, Stack
+from hil_tests.bench.podman_storage import IMAGE, PodmanStorage
 from hil_tests.conftest import NODE, missing
 
 DEADLINE_S = 40.0
@@ -24,9 +26,14 @@ WAITS = "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done"
 class Gateway:
     """The stack with one node, and kubectl."""
 
-    def __init__(self, folder: Path) -> None:
-        self.stack = Stack(folder, node=NODE, ports=Ports.any())
+    def __init__(self, folder: Path, storage: PodmanStorage | None = None) -> None:
+        self.runtime = "process" if storage is None else "podman"
+        self.image = IMAGE if storage is not None else "none"
+        self.stack = Stack(
+            folder, node=NODE, ports=Ports.any(), edge={"edged": {"runtime": self.runtime, "leave_running": False}}
+        )
         self.folder = self.stack.folder
+        self._storage = storage
 
     async def kubectl(self, *arguments: str, give: str = "", ok: bool = True) -> str:
         """What kubectl prints; `give` is its input."""
@@ -48,7 +55,8 @@ class Gateway:
         return printed.decode()
 
     async def apply(self, *manifests: dict[str, Any]) -> None:
-        await self.kubectl("apply", "-f", "-", give="\n---\n".join(map(json.dumps, manifests)))
+        written = "\n---\n".join(map(json.dumps, manifests))
+        await self.kubectl("apply", "-f", "-", give=written.replace('"image": "none"', f'"image": "{self.image}"'))
 
     async def get(self, kind: str, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(await self.kubectl("get", kind, name, "-o", "json"))
@@ -79,7 +87,9 @@ class Gateway:
         return [p for p in psutil.process_iter(["cmdline"]) if folder in (p.info["cmdline"] or [])]
 
     def containers(self) -> int:
-        """How many run, by their keeper's notes."""
+        """How many run, by what runs them."""
+        if self._storage is not None:
+            return self._storage.containers()
         found = 0
         for note in self.folder.glob("edge/processes/runs/*.json"):
             with contextlib.suppress(FileNotFoundError):  # forgotten meanwhile
@@ -88,6 +98,8 @@ class Gateway:
 
     def power_cut(self) -> None:
         """Everything that the gateway runs is gone at once, and its next start is another of the machine's."""
+        if self._storage is not None:
+            self._storage.power_cut()
         for keeper in self.keepers():
             children = keeper.children(recursive=True)
             keeper.kill()
@@ -97,18 +109,31 @@ class Gateway:
                     child.kill()
 
 
+any_runtime = pytest.mark.parametrize("gateway", ["process", "podman"], indirect=True)
+
+
 @pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
+async def gateway(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Gateway]:
     if shutil.which("kubectl") is None:
         missing("kubectl is not installed")
-    gateway = Gateway(tmp_path)
+    storage: PodmanStorage | None = None
+    if getattr(request, "param", "") == "podman":
+        storage = request.getfixturevalue("podman_storage")
+        for name, value in storage.env.items():
+            monkeypatch.setenv(name, value)
+    gateway = Gateway(tmp_path, storage)
     try:
         await gateway.stack.start(mapper=False)
         await gateway.until(lambda: _is_ready(gateway), "the node is ready")
         yield gateway
     finally:
         await gateway.stack.stop()
-        gateway.power_cut()
+        if storage is not None:
+            storage.clear()
+        else:
+            gateway.power_cut()
 
 
 async def _is_ready(gateway: Gateway) -> bool:
@@ -124,6 +149,7 @@ def pod(name: str, script: str, **spec: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
 
 
+@any_runtime
 async def test_a_pod_is_scheduled_runs_tells_its_status_and_goes(gateway: Gateway) -> None:
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"}, "stringData": {"word": "hunter2"}}
     settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"level": "info"}}
@@ -150,13 +176,15 @@ async def test_a_pod_is_scheduled_runs_tells_its_status_and_goes(gateway: Gatewa
     assert "Started container c" in described
     assert b"hunter2" not in b"".join(file.read_bytes() for file in (gateway.folder / "edge").glob("edge.db*"))
     node = await gateway.get("node", NODE)
-    assert node["metadata"]["labels"]["hedgerow.dev/runtime"] == "process"
+    assert node["metadata"]["labels"]["hedgerow.dev/runtime"] == gateway.runtime
+    assert node["status"]["nodeInfo"]["containerRuntimeVersion"].startswith(f"{gateway.runtime}://")
     assert node["status"]["allocatable"]["pods"] == "110"
     await gateway.kubectl("delete", "pod", "web", f"--timeout={DEADLINE_S:.0f}s")
     await gateway.until(lambda: gateway.containers() == 0, "nothing of it runs")
     assert "web" not in await gateway.kubectl("get", "pods")
 
 
+@any_runtime
 async def test_a_job_like_pod_succeeds_and_one_that_cannot_run_says_why(gateway: Gateway) -> None:
     refused = pod("refused", "true")
     refused["spec"]["volumes"] = [{"name": "v", "nfs": {"server": "nas", "path": "/"}}]
@@ -171,6 +199,7 @@ async def test_a_job_like_pod_succeeds_and_one_that_cannot_run_says_why(gateway:
     assert "this node has no such kind of volume" in await gateway.kubectl("describe", "pod", "refused")
 
 
+@any_runtime
 async def test_kill_of_edgecore_leaves_pods_running_and_starts_nothing_twice(gateway: Gateway) -> None:
     await gateway.apply(pod("web", f"echo up; {WAITS}"))
     await gateway.wait_ready("web")
@@ -187,6 +216,7 @@ async def test_kill_of_edgecore_leaves_pods_running_and_starts_nothing_twice(gat
     assert after["status"] == before["status"]
 
 
+@any_runtime
 async def test_pods_come_back_without_a_cloud_and_their_status_follows(gateway: Gateway) -> None:
     settings = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"level": "info"}}
     env = {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "level"}}}
@@ -211,6 +241,7 @@ async def test_pods_come_back_without_a_cloud_and_their_status_follows(gateway: 
     await gateway.wait_ready("web")
 
 
+@any_runtime
 async def test_a_pod_deleted_while_the_gateway_was_away_is_stopped_on_its_return(gateway: Gateway) -> None:
     await gateway.apply(pod("web", WAITS), pod("stays", WAITS))
     await gateway.wait_ready("web")
@@ -249,6 +280,7 @@ async def test_logs_are_read_through_the_link(gateway: Gateway) -> None:
     assert "previous terminated container" in await gateway.kubectl("logs", "web", "--previous", ok=False)
 
 
+@any_runtime
 async def test_a_log_is_followed_until_its_pod_ends(gateway: Gateway) -> None:
     await gateway.apply(pod("web", f"echo one; sleep 1; echo two; {WAITS}"))
     await gateway.wait_ready("web")

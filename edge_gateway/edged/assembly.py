@@ -1,33 +1,65 @@
 """Builds Edged from its configuration. Imported only where pods are run."""
 
 import hashlib
+import logging
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from edge_gateway.config import EdgeConfig
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.edged.cgroups import Cgroups
 from edge_gateway.edged.environment import Facts
 from edge_gateway.edged.orders import Orders
+from edge_gateway.edged.podman import PodmanRuntime
+from edge_gateway.edged.podman_cli import Podman, version
+from edge_gateway.edged.podman_images import Images
 from edge_gateway.edged.process import ProcessRuntime
+from edge_gateway.edged.runtime import Runtime, RuntimeTrouble
 from edge_gateway.edged.service import Edged
 from edge_gateway.edged.volumes import Volumes
 from edge_gateway.store import Store
 from edgewire import __version__
+from edgewire.config import ConfigError
+
+log = logging.getLogger(__name__)
 
 RUNTIME_LABEL = "hedgerow.dev/runtime"
 """What runs the node's pods; pods that need images can avoid nodes of plain processes by it."""
 
 
-def node_facts(config: EdgeConfig) -> dict[str, object]:
-    """What the Node says of its runtime, beside `machine.describe`."""
-    kind = config.edged.runtime
-    return {"pods": config.edged.max_pods, "runtime": f"{kind}://{__version__}"}
+class Kind(NamedTuple):
+    """What runs the pods of this machine."""
+
+    name: Literal["podman", "process"]
+    version: str
+
+
+def choose(config: EdgeConfig) -> Kind:
+    """What the configuration asks for; `auto` takes Podman where it can be used. Raises ConfigError."""
+    asked = config.edged.runtime
+    if asked == "process" or (asked == "auto" and shutil.which("podman") is None):
+        return Kind("process", __version__)
+    try:
+        return Kind("podman", version())
+    except RuntimeTrouble as error:
+        if asked == "podman":
+            raise ConfigError(f"`edged.runtime` is podman: {error}") from error
+        log.warning("= pods run as plain processes reason=%s", error)
+        return Kind("process", __version__)
+
+
+def node_facts(config: EdgeConfig, kind: Kind, labels: Mapping[str, str]) -> dict[str, object]:
+    """What the Node says of its runtime, beside `machine.describe`, whose labels are given."""
+    runs = f"{kind.name}://{kind.version}"
+    return {"pods": config.edged.max_pods, "runtime": runs, "labels": {**labels, RUNTIME_LABEL: kind.name}}
 
 
 def build(
     config: EdgeConfig,
+    kind: Kind,
     core: EdgeCore,
     store: Store,
     machine: Mapping[str, object],
@@ -43,7 +75,12 @@ def build(
     own = f"{config.node}-{hashlib.sha256(bytes(folder)).hexdigest()[:8]}"
     in_memory = config.edged.memory_dir or _memory_dir(own)
     volumes = Volumes(folder / "pods", in_memory, facts, core.content_of)
-    runtime = ProcessRuntime(folder / "processes", Cgroups(own))
+    runtime: Runtime
+    if kind.name == "podman":
+        podman = Podman(folder / "podman")
+        runtime = PodmanRuntime(own, podman, Images(podman, core.content_of, in_memory))
+    else:
+        runtime = ProcessRuntime(folder / "processes", Cgroups(own))
     logs = folder / config.edged.log_dir
     orders = Orders(facts, core.content_of, volumes, logs)
     return Edged(core, store, runtime, volumes, orders, mark, leave_running=config.edged.leave_running)

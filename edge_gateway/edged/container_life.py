@@ -225,7 +225,7 @@ class ContainerLife:
         told = self.waiting == (reason, message)
         self.waiting, self.not_before = (reason, message), now.mono + CONFIG_RETRY_S
         if not told:
-            yield self.tell("Warning", "Failed", f"Error: {message}")
+            yield self.tell("Warning", "Failed", f"Error: {message if reason == CONFIG_ERROR else reason}")
 
     def look_again(self) -> None:
         """What it waited for may have come."""

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from edge_gateway.edged.runtime import RunId, Running, Runtime
+from edge_gateway.edged.runtime import RunId, Running, Runtime, RuntimeTrouble
 from edge_gateway.edged.volumes import Volumes
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,16 @@ async def end_orphan(runtime: Runtime, volumes: Volumes, run: Running) -> None:
         await runtime.signal(run.id, signal.SIGKILL, everything=True)
         await asyncio.sleep(ORPHAN_KILL_S)
     await runtime.forget(run.id)
+    await remove(runtime, run.id.uid)
     volumes.remove(run.id.uid)
+
+
+async def remove(runtime: Runtime, uid: str) -> None:
+    """Drop what a pod's containers shared."""
+    try:
+        await runtime.remove(uid)
+    except RuntimeTrouble as trouble:
+        log.warning("= what a pod shared is left uid=%s reason=%s", uid, trouble)
 
 
 async def stop_all(runtime: Runtime, alive: Callable[[], list[RunId]]) -> None:

@@ -40,6 +40,8 @@ class Facts(NamedTuple):
     address: str
     cpus: int
     memory_bytes: int
+    pod_address: str = ""
+    """Of the pod that is asked for; empty where it has the node's."""
 
 
 class _ConfigMap(Struct, rename="camel"):
@@ -184,8 +186,8 @@ def field_of(pod: Pod, path: str, facts: Facts) -> str:
         "spec.serviceAccountName": pod.spec.service_account_name or "default",
         "status.hostIP": facts.address,
         "status.hostIPs": facts.address,
-        "status.podIP": facts.address,
-        "status.podIPs": facts.address,
+        "status.podIP": facts.pod_address or facts.address,
+        "status.podIPs": facts.pod_address or facts.address,
     }
     if path not in fields:
         raise Missing(f"fieldRef {path!r} is not known here")

@@ -20,9 +20,9 @@ class Orders:
         self._volumes = volumes
         self._logs = logs
 
-    def order(self, pod: Pod, container: Container, attempt: int) -> StartOrder:
-        """How to start a container. Raises Missing, VolumeError."""
-        env = environment(pod, container, self.facts, self._content)
+    def order(self, pod: Pod, container: Container, attempt: int, address: str = "") -> StartOrder:
+        """How to start a container of a pod that has this address of its own. Raises Missing, VolumeError."""
+        env = environment(pod, container, self.facts._replace(pod_address=address), self._content)
         mounts = tuple(self._volumes.mounts(pod, container, env))
         of = pod.spec.security_context
         groups = (*of.supplemental_groups, *([of.fs_group] if of.fs_group is not None else []))

@@ -162,11 +162,11 @@ class PodLife:
         """Its volumes are there."""
         self._preparing, self.prepared, self.problem = False, True, ""
 
-    def prepare_failed(self, message: str, now: Now) -> None:
-        """Its volumes cannot be made now."""
+    def prepare_failed(self, message: str, now: Now, reason: str = "FailedMount") -> None:
+        """Its volumes, or what its containers share, cannot be made now."""
         self._preparing, self._prepare_at = False, now.mono + PREPARE_RETRY_S
         if message != self.problem:
-            self._tell("Warning", "FailedMount", message)
+            self._tell("Warning", reason, message)
         self.problem = message
 
     def look_again(self) -> None:
@@ -181,9 +181,9 @@ class PodLife:
         if container is not None and container.state is State.STARTING and container.record.attempt == attempt:
             self._take(container.has_started(at, now))
 
-    def must_wait(self, name: str, message: str, now: Now) -> None:
+    def must_wait(self, name: str, message: str, now: Now, reason: str = CONFIG_ERROR) -> None:
         """A container cannot be started as long as something is missing."""
-        self._with(name, lambda c: c.must_wait(CONFIG_ERROR, message, now))
+        self._with(name, lambda c: c.must_wait(reason, message, now))
 
     def exited(self, name: str, attempt: int, exit: Exit, now: Now) -> None:
         """A container has ended, or could not be started; of an attempt that is over already, nothing more is heard."""

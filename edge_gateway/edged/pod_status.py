@@ -13,8 +13,11 @@ from edge_gateway.edged.environment import Facts
 from edge_gateway.edged.pod_life import PodLife, Since
 
 
-def status_of(life: PodLife, facts: Facts, runtime: str, now: Now) -> dict[str, Any]:
-    """The PodStatus; the times of conditions that changed are noted in the life's record."""
+def status_of(life: PodLife, facts: Facts, runtime: str, now: Now, address: str = "") -> dict[str, Any]:
+    """The PodStatus; the times of conditions that changed are noted in the life's record.
+
+    `address` is the pod's own, where it has one.
+    """
     final, phase = life.record.final, phase_of(life)
     status: dict[str, Any] = {
         "phase": phase,
@@ -31,7 +34,8 @@ def status_of(life: PodLife, facts: Facts, runtime: str, now: Now) -> dict[str, 
     if facts.address:
         status["hostIP"], status["hostIPs"] = facts.address, [{"ip": facts.address}]
         if life.prepared or final is not None:
-            status["podIP"], status["podIPs"] = facts.address, [{"ip": facts.address}]
+            status["podIP"] = address or facts.address
+            status["podIPs"] = [{"ip": status["podIP"]}]
     return status
 
 

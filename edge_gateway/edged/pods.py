@@ -189,6 +189,7 @@ class Port(_Camel, frozen=True):
     name: str = ""
     protocol: str = "TCP"
     host_port: int = 0
+    host_ip: str = field(name="hostIP", default="")
 
 
 class Resources(_Camel, frozen=True):
@@ -203,6 +204,7 @@ class Container(_Camel, frozen=True):
 
     name: str
     image: str = ""
+    image_pull_policy: str = ""
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
     working_dir: str = ""
@@ -318,6 +320,7 @@ class PodSpec(_Camel, frozen=True):
     service_account_name: str = ""
     hostname: str = ""
     host_network: bool = False
+    image_pull_secrets: tuple[Named, ...] = ()
     security_context: PodSecurityContext = PodSecurityContext()
 
 

@@ -1,7 +1,7 @@
 """Makes the calls of probes and lifecycle hooks: a command, an HTTP request, a TCP connection, or a wait.
 
-Requests go to the machine itself: containers share its network. An HTTP answer from 200 to 399 is a success; certificates are not
-verified, as a kubelet does not.
+Requests go to the pod's address, or to the machine itself where containers share its network. An HTTP answer from 200 to 399 is
+a success; certificates are not verified, as a kubelet does not.
 """
 
 import asyncio
@@ -19,20 +19,19 @@ Exec = Callable[[tuple[str, ...], float], Awaitable[tuple[int, bytes]]]
 """Runs a command in the container: exit code and output."""
 
 
-async def call(handler: Handler, container: Container, exec: Exec, timeout_s: float) -> str:
-    """Make a call: empty when it went well, else why it did not."""
+async def call(handler: Handler, container: Container, exec: Exec, timeout_s: float, host: str = HOST) -> str:
+    """Make a call, to `host` where the handler names none: empty when it went well, else why it did not."""
     try:
+        if handler.exec is not None:
+            # The runtime keeps the time: what it takes to begin is not the command's.
+            code, output = await exec(handler.exec.command, timeout_s)
+            return "" if code == 0 else output.decode(errors="replace").strip()[:MESSAGE_LIMIT] or f"exit code {code}"
         async with asyncio.timeout(timeout_s):
-            if handler.exec is not None:
-                code, output = await exec(handler.exec.command, timeout_s)
-                return (
-                    "" if code == 0 else output.decode(errors="replace").strip()[:MESSAGE_LIMIT] or f"exit code {code}"
-                )
             if handler.http_get is not None:
-                return await _http(handler.http_get, container)
+                return await _http(handler.http_get, container, host)
             if handler.tcp_socket is not None:
                 port = container.port(handler.tcp_socket.port)
-                _, writer = await asyncio.open_connection(handler.tcp_socket.host or HOST, port)
+                _, writer = await asyncio.open_connection(handler.tcp_socket.host or host, port)
                 writer.close()
                 return ""
             if handler.sleep is not None:
@@ -44,9 +43,9 @@ async def call(handler: Handler, container: Container, exec: Exec, timeout_s: fl
         return str(error)[:MESSAGE_LIMIT]
 
 
-async def _http(get: HttpGet, container: Container) -> str:
+async def _http(get: HttpGet, container: Container, host: str) -> str:
     port = container.port(get.port)
-    host = get.host or HOST
+    host = get.host or host
     context = None
     if get.scheme.upper() == "HTTPS":
         context = ssl.create_default_context()

@@ -252,6 +252,16 @@ class ProcessRuntime:
 
     # Runs
 
+    async def prepare(self, pod: Pod) -> None:
+        """Nothing: containers share the machine."""
+
+    def address(self, uid: str) -> str:
+        """None of its own."""
+        return ""
+
+    async def remove(self, uid: str) -> None:
+        """Nothing."""
+
     async def start(self, order: StartOrder) -> float:
         """Start a run: when. Raises CannotStart, RuntimeTrouble."""
         await self._connect(start=True)
@@ -290,7 +300,9 @@ class ProcessRuntime:
         if not self._root:
             return {"argv": [*command], "env": env, "cwd": folder, "limits": LIMITS}
         groups = sorted({*order.groups, *([group] if group is not None else [])})
-        argv = [*identity.becoming(user, group, groups), *identity.drops(container), *command]
+        becoming, drops = identity.becoming(user, group, groups), identity.drops(container)
+        # One setpriv for both: another user has no right to drop anything.
+        argv = [*becoming, *(drops[1:] if becoming else drops), *command]
         if not mounts:
             return {"argv": argv, "env": env, "cwd": folder, "limits": LIMITS}
         words = [word for m in mounts for word in (str(m.source), m.path, "ro" if m.read_only else "rw")]

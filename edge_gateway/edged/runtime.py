@@ -25,6 +25,15 @@ class CannotStart(EdgedError):
         self.code = code
 
 
+class NotYet(EdgedError):
+    """A container that waits for something, such as its image."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        """Kubernetes' word for what it waits for."""
+
+
 class RunId(NamedTuple):
     """Which run."""
 
@@ -85,6 +94,8 @@ class StartOrder:
     mounts: tuple[Mount, ...] = ()
     groups: tuple[int, ...] = ()
     log: Path = field(default_factory=Path)
+    tell: Callable[[str, str], None] = lambda reason, message: None
+    """Told of what happens on the way, as Events have it; `Failed` and `BackOff` are warnings."""
 
 
 class Session(Protocol):
@@ -125,8 +136,16 @@ class Runtime(Protocol):
         """Begin: every run of before; `exited` is told of the ends of these, and of later ones. Raises RuntimeTrouble."""
         ...
 
+    async def prepare(self, pod: Pod) -> None:
+        """Make what the containers of a pod share, or find it again. Raises RuntimeTrouble."""
+        ...
+
+    def address(self, uid: str) -> str:
+        """A pod's own address once it is prepared; empty where it has the machine's."""
+        ...
+
     async def start(self, order: StartOrder) -> float:
-        """Start a run: when it was started, seconds since 1970. Raises CannotStart, RuntimeTrouble."""
+        """Start a run: when it was started, seconds since 1970. Raises CannotStart, NotYet, RuntimeTrouble."""
         ...
 
     async def signal(self, id: RunId, number: int, *, everything: bool = False) -> None:
@@ -143,6 +162,10 @@ class Runtime(Protocol):
 
     async def forget(self, id: RunId) -> None:
         """Drop what is known of a run that has ended."""
+        ...
+
+    async def remove(self, uid: str) -> None:
+        """A pod is gone: drop what its containers shared. Raises RuntimeTrouble."""
         ...
 
     async def close(self) -> None:

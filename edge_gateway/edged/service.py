@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from edge_gateway.edge_core import EdgeCore
 from edge_gateway.edged import EdgedError, pod_refusals, pods
 from edge_gateway.edged.actions import Action, Call, Hook, Now, Prepare, Signal, Start, Tell
 from edge_gateway.edged.container_life import START_ERROR
-from edge_gateway.edged.ending import end_orphan, stop_all
+from edge_gateway.edged.ending import end_orphan, remove, stop_all
 from edge_gateway.edged.environment import Missing
 from edge_gateway.edged.log_source import LogSource
 from edge_gateway.edged.orders import Orders
@@ -27,8 +27,8 @@ from edge_gateway.edged.pod_exec import Commands
 from edge_gateway.edged.pod_life import PodLife, PodRecord
 from edge_gateway.edged.pod_status import rfc3339, status_of
 from edge_gateway.edged.pods import Container, Pod, PodError
-from edge_gateway.edged.probe_calls import call
-from edge_gateway.edged.runtime import CannotStart, Exit, RunId, Running, Runtime, RuntimeTrouble
+from edge_gateway.edged.probe_calls import HOST, call
+from edge_gateway.edged.runtime import CannotStart, Exit, NotYet, RunId, Running, Runtime, RuntimeTrouble
 from edge_gateway.edged.volumes import VolumeError, Volumes
 from edge_gateway.kernel_files import text
 from edge_gateway.pod_reports import Happened, Subject
@@ -134,6 +134,7 @@ class Edged:
                 entry.timer.cancel()
         if not self._leave_running:
             await stop_all(self._runtime, self._alive)
+            await asyncio.gather(*(remove(self._runtime, uid) for uid in self._entries))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -276,7 +277,8 @@ class Edged:
 
     def _save(self, entry: _Entry, keys: list[str], now: Now) -> None:
         life = entry.life
-        status = status_of(life, self._orders.facts, self._runtime.name, now)
+        address = self._runtime.address(life.pod.uid)
+        status = status_of(life, self._orders.facts, self._runtime.name, now, address)
         if entry.wanted:
             keys += self._core.pods.status(entry.name, life.pod.uid, status, life.finished)
         saved = _encoder.encode(life.record)
@@ -303,6 +305,7 @@ class Edged:
             log.error("= edged task failed", exc_info=error)
 
     async def _act(self, entry: _Entry, action: Action) -> None:
+        host = self._runtime.address(entry.life.pod.uid) or HOST
         match action:
             case Prepare():
                 await self._prepare(entry)
@@ -315,31 +318,36 @@ class Edged:
                 except RuntimeTrouble as trouble:
                     log.warning("= signal not sent run=%s number=%d reason=%s", id, number, trouble)
             case Hook(container, attempt, which, handler, timeout_s):
-                error = await call(handler, container, partial(self._exec, entry, container, attempt), timeout_s)
+                error = await call(handler, container, partial(self._exec, entry, container, attempt), timeout_s, host)
                 entry.life.hooked(container.name, which, error, _now())
             case Call(container, attempt, kind, probe):
                 limit_s = float(probe.timeout_seconds)
-                error = await call(probe, container, partial(self._exec, entry, container, attempt), limit_s)
+                error = await call(probe, container, partial(self._exec, entry, container, attempt), limit_s, host)
                 entry.life.probed(container.name, kind, not error, error, _now())
         self._go_on(entry)
 
     async def _prepare(self, entry: _Entry) -> None:
         try:
             await asyncio.to_thread(self._volumes.prepare, entry.life.pod)
+            await self._runtime.prepare(entry.life.pod)
         except (VolumeError, PodError) as error:
             entry.life.prepare_failed(str(error), _now())
+        except RuntimeTrouble as error:
+            entry.life.prepare_failed(str(error), _now(), "FailedCreatePodSandBox")
         else:
             entry.life.prepare_done()
 
     async def _start(self, entry: _Entry, container: Container, attempt: int) -> None:
         life, id = entry.life, RunId(entry.life.pod.uid, container.name, attempt)
         try:
-            order = self._orders.order(entry.life.pod, container, attempt)
-            at = await self._runtime.start(order)
+            order = self._orders.order(entry.life.pod, container, attempt, self._runtime.address(id.uid))
+            at = await self._runtime.start(replace(order, tell=partial(self._told_of_start, entry, container.name)))
         except CannotStart as error:
             life.exited(container.name, attempt, Exit(error.code, time.time(), START_ERROR, str(error)), _now())
         except (Missing, VolumeError) as error:
             life.must_wait(container.name, str(error), _now())
+        except NotYet as error:
+            life.must_wait(container.name, str(error), _now(), error.reason)
         except EdgedError as error:
             log.warning("= runtime trouble run=%s reason=%s", id, error)
             life.must_wait(container.name, str(error), _now())
@@ -348,10 +356,19 @@ class Edged:
             life.started(container.name, attempt, at, _now())
             self._orders.forget_log(life.pod, container.name, attempt - 2)
 
+    def _told_of_start(self, entry: _Entry, container: str, reason: str, message: str) -> None:
+        """Something of note on a container's way to its start."""
+        life = entry.life.of(container)
+        if life is not None:
+            type = "Normal" if reason in ("Pulling", "Pulled") else "Warning"
+            keys = self._happened(entry, life.tell(type, reason, message).happened, _now())
+            self._store.write((), partial(self._mark, keys))
+
     async def _exec(
         self, entry: _Entry, container: Container, attempt: int, command: tuple[str, ...], timeout_s: float
     ) -> tuple[int, bytes]:
-        order = self._orders.order(entry.life.pod, container, attempt)
+        pod = entry.life.pod
+        order = self._orders.order(pod, container, attempt, self._runtime.address(pod.uid))
         return await self._runtime.exec(order, command, timeout_s)
 
     def _exited(self, id: RunId, exit: Exit) -> None:
@@ -388,6 +405,7 @@ class Edged:
         pod = entry.life.pod
         for container in entry.life.containers:
             await self._runtime.forget(RunId(pod.uid, container.name, container.record.attempt))
+        await remove(self._runtime, pod.uid)
         await asyncio.to_thread(self._volumes.remove, pod.uid)
         await asyncio.to_thread(self._orders.remove_logs, pod)
         log.info("= pod is gone pod=%s uid=%s", pod.id, pod.uid)
