@@ -134,8 +134,9 @@ class Users:
         return None
 
     def certified(self, name: str) -> User | None:
-        """The user that a valid client certificate names; None when there is no such user."""
-        return self._users.get(name)
+        """The user that a valid client certificate names; None when there is no such user, or it is the gateway's own."""
+        user = self._users.get(name)
+        return user if user is not self._employed else None
 
     def for_client(self, user: User, client_id: str) -> User:
         """The user as one of its clients: rights may depend on the client id."""

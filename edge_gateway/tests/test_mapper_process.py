@@ -135,3 +135,12 @@ def test_a_user_of_the_gateways_own_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / "users.yaml").write_text("users: [{name: own, role: full}]")
     with pytest.raises(ConfigError, match="'own' is the gateway's own: give it another name"):
         build(BrokerConfig(users_file=Path("users.yaml")), tmp_path, MemoryStore(), full_user("own", "x"))
+
+
+def test_no_certificate_makes_one_the_gateways_own_user(tmp_path: Path) -> None:
+    (tmp_path / "users.yaml").write_text("users: [{name: board, device: default/board}]")
+    own = full_user("own", hash_password("p"))
+    users = build(BrokerConfig(users_file=Path("users.yaml")), tmp_path, MemoryStore(), own).core.admission.users
+    assert users is not None
+    assert users.certified("own") is None
+    assert users.certified("board") is users.find("board")
