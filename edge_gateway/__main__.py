@@ -17,10 +17,12 @@ from edge_gateway.config import EdgeConfig
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.event_bus import EventBus
 from edge_gateway.firmware_clock import FirmwareClock
+from edge_gateway.local_api import LocalApiError
 from edge_gateway.machine import describe
 from edge_gateway.machine_conditions import Conditions
 from edge_gateway.machine_watch import MachineWatch
 from edge_gateway.mapper_watch import MapperWatch
+from edge_gateway.meta_manager import FOR_ALL, FOR_PODS
 from edge_gateway.sealing import Seal, node_key
 from edge_gateway.store import Store, StoreError
 from edge_gateway.store.sqlite import SqliteStore
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from edge_gateway.edged.assembly import Kind
     from edge_gateway.edged.service import Edged
     from edge_gateway.external_broker import ExternalBroker
+    from edge_gateway.local_api.server import LocalServer
     from edge_gateway.mapper_process import MapperProcess
 
 MAPPERS_USER = "hedgerow-mappers"
@@ -43,8 +46,12 @@ MAPPERS_USER = "hedgerow-mappers"
 
 def main() -> int:
     """Run EdgeCore until SIGINT or SIGTERM: 0 then, 2 when the configuration cannot be used, 1 when it cannot run."""
+    if sys.argv[1:2] == ["token"]:
+        return _token(sys.argv[2:])
     parser = argparse.ArgumentParser(
-        prog="edgecore", description="The gateway: broker, device twins, link to the cloud."
+        prog="edgecore",
+        description="The gateway: broker, device twins, link to the cloud.",
+        epilog="`edgecore token NAME` makes a token for the local API.",
     )
     parser.add_argument("config", type=Path, nargs="?", help="edgecore.yaml; everything in it has a default")
     try:
@@ -53,10 +60,20 @@ def main() -> int:
             level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
         )
         asyncio.run(run(config))
-    except (ConfigError, StoreError, BrokerError) as error:
+    except (ConfigError, StoreError, BrokerError, LocalApiError) as error:
         sys.stderr.write(f"edgecore: {error}\n")
         return 2 if isinstance(error, ConfigError) else 1
     return 0
+
+
+def _token(arguments: list[str]) -> int:
+    from edge_gateway.local_api import token_command
+
+    try:
+        return token_command.run(arguments)
+    except ConfigError as error:
+        sys.stderr.write(f"edgecore: {error}\n")
+        return 2
 
 
 async def run(config: EdgeConfig) -> None:
@@ -73,7 +90,8 @@ async def run(config: EdgeConfig) -> None:
         seal = kind = None
         if config.edged.runtime != "none":
             machine, seal, kind = await _with_pods(config, machine)
-        core = EdgeCore(config.node, wanted=broker.wanted, machine=machine, seal=seal)
+        kept = FOR_PODS if config.local_api is None else FOR_ALL
+        core = EdgeCore(config.node, wanted=broker.wanted, machine=machine, seal=seal, kept=kept)
         events = EventBus(core, store, broker)
         events.open()
         conditions = Conditions(Path("/"), config.data_dir)
@@ -89,13 +107,16 @@ async def run(config: EdgeConfig) -> None:
         hub = _hub(config, core, events, StreamServer(sources, talks)) if config.cloud.url else None
         if hub is not None:
             events.on_dirty(hub.mark)
+        api = _local_api(config, core, events)
         if kind is not None:
             from edge_gateway.edged.pod_attach import Attachments
 
-            edged = _edged(config, kind, core, events, store, machine, hub)
+            edged = _edged(config, kind, core, events, store, machine, hub, api)
             sources[LOGS] = edged.logs
             talks[EXEC], talks[ATTACH] = edged.commands, Attachments(edged.logs)
             services.append(edged)
+        if api is not None:
+            services.append(api)
         if hub is not None:
             services.append(hub)
         await serve_until_signalled(*services)
@@ -164,12 +185,29 @@ def _edged(
     store: Store,
     machine: dict[str, object],
     hub: "EdgeHub | None",
+    api: "LocalServer | None",
 ) -> "Edged":
     from edge_gateway.edged.assembly import build
 
-    edged = build(config, kind, core, store, machine, hub.mark if hub is not None else lambda keys: None)
+    def mark(keys: list[str]) -> None:
+        if hub is not None:
+            hub.mark(keys)
+        if api is not None:
+            api.marked(keys)
+
+    edged = build(config, kind, core, store, machine, mark)
     events.on_objects(edged.objects_changed)
     return edged
+
+
+def _local_api(config: EdgeConfig, core: EdgeCore, events: EventBus) -> "LocalServer | None":
+    if config.local_api is None:
+        return None
+    from edge_gateway.local_api.setup import build
+
+    api = build(config, config.local_api, core, events.perform)
+    events.on_durable(api.changed)
+    return api
 
 
 def _hub(config: EdgeConfig, core: EdgeCore, events: EventBus, streams: StreamServer) -> "EdgeHub":

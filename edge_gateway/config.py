@@ -102,6 +102,27 @@ class EdgedConfig(Struct):
             raise ValueError(f"`max_pods` is {self.max_pods}, not between 1 and 1000")
 
 
+class LocalApiConfig(Struct):
+    """The Kubernetes-shaped API for applications on this machine (docs/local-api.md)."""
+
+    port: int | None = 10550
+    """TCP port on 127.0.0.1, for whoever shows a token; 0 takes a free one and logs it, null does without."""
+    socket: Path | None = Path("local-api/api.sock")
+    """Unix socket, relative to `data_dir`; null does without. Its mode is 0660: who may open it needs no token."""
+    socket_group: str = ""
+    """Group of the machine that may open the socket; by default the one edgecore runs in."""
+    socket_role: Literal["viewer", "operator"] = "operator"
+    """What those may do who come by the socket: read, or set desired values too."""
+    tokens: Path = Path("local-api/tokens.json")
+    """Hashes of tokens, as `edgecore token` writes them; relative to `data_dir`."""
+    kubeconfig: Path | None = Path("local-api/kubeconfig")
+    """Written for kubectl at every start, readable by edgecore's own user only; relative to `data_dir`."""
+
+    def __post_init__(self) -> None:
+        if self.port is None and self.socket is None:
+            raise ValueError("without a `port` there must be a `socket`")
+
+
 class EdgeConfig(Struct):
     """The configuration of edgecore."""
 
@@ -115,6 +136,8 @@ class EdgeConfig(Struct):
     mappers: list[str] = field(default_factory=list)
     """Mappers to run in a process beside this one: protocols, such as `modbus`, and files as docs/mappers.md has them
     (`mapper.yaml`, relative to `data_dir`). None by default: mappers come as pods, or by themselves."""
+    local_api: LocalApiConfig | None = None
+    """The API for applications on this machine; none unless it is there, `{}` takes its defaults."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """`debug` logs every message of the link."""
 

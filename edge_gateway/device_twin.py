@@ -19,7 +19,7 @@ from edge_gateway.unseen import Unseen, state_key, twin_key
 from edgewire import message as wire
 from edgewire import topics, twin
 from edgewire.device import Device, DeviceModel, desired_problem
-from edgewire.twin import Change, Member, StateReport, Twin, TwinError
+from edgewire.twin import Change, Member, StateReport, Twin, TwinError, Value
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +116,24 @@ class DeviceTwin:
             self._device_is_alive(id, kept, now_ms, effects)
         self._tell(id, kept, report.event_id, changes, _joined(errors, report.event_id), now_ms, effects)
         return effects
+
+    def desire(self, id: str, values: Mapping[str, str], now_ms: int) -> Effects:
+        """An application desires values: all, or TwinError. They count from now on, whatever a clock said before."""
+        kept = self._known(id, "")
+        sent = {name: Twin(desired=Value(value)) for name, value in values.items()}
+        for name, wish in sent.items():
+            if name not in kept.properties:
+                raise _unknown_property(kept, name)
+            merge.check(kept.properties[name], wish)
+        effects = Effects()
+        changes = {name: self._take(kept, name, wish, 0, now_ms, effects) for name, wish in sent.items()}
+        changed = {name: change for name, change in changes.items() if change is not None}
+        self._tell(id, kept, wire.new_id(), changed, None, now_ms, effects)
+        return effects
+
+    def record(self, id: str) -> DeviceTwinRecord | None:
+        """What is known of a device, to be read only; None when it is not here."""
+        return self._devices.get(id)
 
     def refuse(self, id: str, kind: str, error: TwinError, now_ms: int) -> Effects:
         """A message of a kind (`topics.UPDATE`, `GET`, `STATE`) that cannot be taken at all: its sender is told why."""

@@ -4,7 +4,7 @@ Pure: every event gives `Effects`, which EventBus carries out. Mappers learn of 
 object and an index per protocol (`topics.mapper_device`, `topics.mapper_index`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import msgspec
 from msgspec import Raw
@@ -17,6 +17,7 @@ from edge_gateway.meta_manager import FOR_PODS, MetaError, MetaManager
 from edge_gateway.pod_reports import PodReports, is_key
 from edge_gateway.sealing import Seal
 from edge_gateway.store import Store
+from edge_gateway.twin_record import DeviceTwinRecord
 from edge_gateway.unserved import Unserved
 from edgewire import message as wire
 from edgewire import resource, topics, twin
@@ -40,13 +41,14 @@ class EdgeCore:
         wanted: Callable[[str], bool],
         machine: Mapping[str, object],
         seal: Seal | None = None,
+        kept: Collection[str] = FOR_PODS,
     ) -> None:
         """`wanted` says whether anyone listens to a topic; `machine` is what the Node object shall say of this machine; `seal`
-        is for Secrets on disk, which are not stored without."""
+        is for Secrets on disk, which are not stored without; `kept` are the types that `content_of` knows."""
         self.node = node
         self.pods = PodReports()
         self._machine = machine
-        self._metas = MetaManager(seal)
+        self._metas = MetaManager(seal, kept)
         self._twins = DeviceTwin(wanted)
         self._firmware = FirmwareUpdates(self._twins)
         self._takers = {
@@ -168,15 +170,28 @@ class EdgeCore:
         topic = topics.membership_updated(self.node)
         effects.publishes.append(Publish(topic, twin.encode_membership(membership)))
 
-    # To Edged
+    # To Edged and the local API
 
     def content_of(self, name: Resource) -> bytes | None:
-        """A pod, ConfigMap or Secret as the cloud last sent it, or None."""
+        """A pod, ConfigMap or Secret, or another object that is kept, as the cloud last sent it; None when there is none."""
         return self._metas.content(name)
 
     def names_of(self, type: str) -> list[Resource]:
-        """Every pod, ConfigMap or Secret of this node."""
+        """Every pod, ConfigMap or Secret of this node, or every object of another type that is kept."""
         return self._metas.names(type)
+
+    def twins_of(self, id: str) -> DeviceTwinRecord | None:
+        """What is known of a device, to be read only; None when it is not here."""
+        return self._twins.record(id)
+
+    def desire(self, id: str, values: Mapping[str, str], now_ms: int) -> Effects:
+        """An application on the site desires values of a device: all of them, or TwinError."""
+        return self._twins.desire(id, values, now_ms)
+
+    @property
+    def machine(self) -> Mapping[str, object]:
+        """What the Node object shall say of this machine."""
+        return self._machine
 
     # To mappers
 

@@ -37,6 +37,7 @@ class EventBus:
         self._bus = bus
         self._mark: Callable[[list[str]], None] = _nobody
         self._changed: Callable[[list[Resource]], None] = _nothing_runs
+        self._done: Callable[[Effects], None] | None = None
         self._paused = False
         self._bytes = 0  # of the reports that wait for the disk
 
@@ -53,6 +54,10 @@ class EventBus:
     def on_objects(self, changed: Callable[[list[Resource]], None]) -> None:
         """Who is told of pods, ConfigMaps and Secrets that came, changed or went, once that is durable."""
         self._changed = changed
+
+    def on_durable(self, done: Callable[[Effects], None]) -> None:
+        """Who is told of everything that changed, once it is durable."""
+        self._done = done
 
     def _define(self) -> None:
         """Tell mappers all their devices."""
@@ -96,6 +101,8 @@ class EventBus:
             self._changed(effects.objects)
         if effects.dirty:
             self._mark(effects.dirty)
+        if self._done is not None:
+            self._done(effects)
         self._resume_when_caught_up()
 
     def _look_again(self) -> None:

@@ -5,7 +5,7 @@ and Secrets it keeps for Edged as they came. Secrets are stored sealed with the 
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 from msgspec import Struct
@@ -29,6 +29,8 @@ _head = msgspec.json.Decoder(_Head)
 
 FOR_PODS = (resource.POD, resource.CONFIGMAP, resource.SECRET)
 """The types whose objects are kept as they came."""
+FOR_ALL = (*FOR_PODS, resource.DEVICE, resource.DEVICE_MODEL)
+"""Likewise, where the local API shows them."""
 
 
 class MetaError(Exception):
@@ -38,8 +40,10 @@ class MetaError(Exception):
 class MetaManager:
     """Objects by `<namespace>/<type>/<name>`."""
 
-    def __init__(self, seal: Seal | None = None) -> None:
+    def __init__(self, seal: Seal | None = None, kept: Collection[str] = FOR_PODS) -> None:
+        """`kept`: the types whose objects can be asked for as they came; of Devices and models that takes memory."""
         self._seal = seal
+        self._kept = kept
         self._versions: dict[str, str] = {}
         self._contents: dict[str, bytes] = {}
         self._devices: dict[str, Device] = {}
@@ -80,11 +84,11 @@ class MetaManager:
         return dict(self._versions)
 
     def content(self, name: Resource) -> bytes | None:
-        """A pod, ConfigMap or Secret as it came, or None."""
+        """An object of a type that is kept as it came, or None."""
         return self._contents.get(str(name))
 
     def names(self, type: str) -> list[Resource]:
-        """Every pod, ConfigMap or Secret."""
+        """Every object of a type that is kept as it came."""
         return [name for name in map(resource.parse, self._contents) if name.type == type]
 
     def devices(self) -> Iterator[Device]:
@@ -113,7 +117,7 @@ class MetaManager:
         except (*UNREADABLE, DeviceError) as error:
             raise MetaError(f"{name}: {error}") from error
         self._versions[str(name)] = version
-        if name.type in FOR_PODS:
+        if name.type in self._kept:
             self._contents[str(name)] = content
 
     def _opened(self, name: Resource, content: bytes) -> bytes:

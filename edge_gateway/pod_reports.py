@@ -55,6 +55,14 @@ class PodReports:
         self._statuses[key] = content
         return [key]
 
+    def status_of(self, name: Resource) -> dict[str, Any] | None:
+        """The status of a pod as it was last told, and its `uid`; None when nothing was."""
+        return self._statuses.get(str(name._replace(type=resource.POD_STATUS)))
+
+    def events(self) -> Iterable[tuple[Resource, dict[str, Any]]]:
+        """What happened to pods, as far as it is still known, the oldest first."""
+        return ((resource.parse(key), event) for key, event in self._events.items())
+
     def gone(self, name: Resource) -> None:
         """There is no such pod any more."""
         self._statuses.pop(str(name._replace(type=resource.POD_STATUS)), None)

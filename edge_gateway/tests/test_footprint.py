@@ -26,6 +26,7 @@ from edgewire import board, topics
 NODE = "edge1"
 NEEDED = {"edge_gateway", "edgewire", "msgspec", "yaml"}
 FOR_THE_LINK = {"websockets"}
+FOR_THE_LOCAL_API = {"h11"}
 FOR_AN_OUTSIDE_BROKER = {"paho"}
 OF_THE_INSTALLATION = ("__editable__", "_distutils_hack", "sitecustomize", "usercustomize")
 IN_PASSING = ("cython_runtime", "_cython_", "typing_extensions")
@@ -183,6 +184,13 @@ def test_a_gateway_without_a_cloud_does_without_the_link(tmp_path: Path) -> None
     with running(gateway):
         ask(gateway)
         assert libraries(gateway.modules()) == NEEDED
+
+
+def test_the_local_api_loads_h11_and_nothing_else(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path, {"local_api": {"port": 0}})
+    with running(gateway):
+        ask(gateway)
+        assert libraries(gateway.modules()) == NEEDED | FOR_THE_LOCAL_API
 
 
 def test_an_outside_broker_loads_paho_instead_of_the_broker(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""The local API: Kubernetes-shaped, on this machine only, answered from what the gateway has.
+
+`docs/local-api.md` is for its users.
+
+refusals.py   every answer that is no success, as a Kubernetes Status
+selectors.py  label and field selectors
+versions.py   which object changed when: resource versions, and what a watch is told
+nodes.py      objects as they are served: the Node from what the machine says of itself, Devices with their live twins
+objects.py
+tables.py     what kubectl prints
+discovery.py  what there is
+changes.py    patches, and which desired values they mean
+access.py     tokens and rights
+resources.py  the core: a request in, an answer or a watch out
+server.py     the shell: HTTP/1.1 on a unix socket and on loopback;  setup.py  builds it;  token_command.py  `edgecore token`
+"""
+
+
+class LocalApiError(Exception):
+    """The base of everything that can be wrong with the local API or a request to it."""
