@@ -1,6 +1,8 @@
 """Streams from nodes as the cloud reads them: as far as they were allowed to come, and ended by whatever ends them."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cloud.node_streams import NodeStream, NodeStreams
 from cloud.sessions import Listener
@@ -8,7 +10,7 @@ from cloud.tests.desk import Desk, Edge
 from edgewire import link as links
 from edgewire import message as wire
 from edgewire import streams
-from edgewire.streams import CHUNK, LEAST, WINDOW, Closed, Credit, Data, Opened, Part
+from edgewire.streams import CHUNK, LEAST, WINDOW, Closed, Credit, Data, Opened, Part, cost
 
 
 class Reader:
@@ -134,3 +136,57 @@ def test_what_is_no_part_of_a_stream_is_refused_and_harms_nobody(reader: Reader)
     reader.desk.settle()
     reader.say(edge, Data(stream.id, b"fine"))
     assert stream.take() == b"fine"
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["node says", "reader takes", "reader says", "node takes"]), st.integers(1, CHUNK)),
+    max_size=60,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS)
+def test_whatever_the_pace_no_window_is_exceeded_and_nothing_is_lost_or_reordered(steps: list[tuple[str, int]]) -> None:
+    reader = Reader()
+    edge = reader.desk.connect()
+    stream = reader.open()
+    reader.told(edge)
+    room, sent, taken, said, heard, owed = WINDOW, b"", b"", b"", b"", 0
+    for number, (what, size) in enumerate(steps):
+        piece = bytes([number]) * size
+        match what:
+            case "node says" if room >= cost(piece):
+                reader.say(edge, Data(stream.id, piece))
+                room, sent = room - cost(piece), sent + piece
+            case "reader takes":
+                taken += stream.take()
+            case "reader says" if stream.room >= cost(piece):
+                stream.say(piece)
+                said += piece
+            case "node takes" if owed:
+                reader.say(edge, Credit(stream.id, owed))
+                owed = 0
+        reader.desk.settle()
+        for part in reader.told(edge):
+            match part:
+                case Credit(_, size):
+                    room += size
+                case Data(_, content):
+                    heard, owed = heard + content, owed + cost(content)
+        assert room <= WINDOW
+        assert owed + stream.room == WINDOW
+        assert stream.end is None
+    assert (taken + stream.take(), heard) == (sent, said)
+
+
+def test_more_than_the_node_takes_is_not_said(reader: Reader) -> None:
+    edge = reader.desk.connect()
+    stream = reader.open()
+    for _ in range(WINDOW // CHUNK):
+        stream.say(bytes(CHUNK))
+    with pytest.raises(ValueError, match="are allowed"):
+        stream.say(b"x")
+    with pytest.raises(ValueError, match="are allowed"):
+        stream.say(bytes(CHUNK + 1))
+    reader.desk.disconnect(edge)
+    stream.say(b"x")  # to nobody
