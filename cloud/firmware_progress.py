@@ -29,6 +29,7 @@ from edgewire import rollout
 from edgewire.rollout import FAILED, MAX_FAILURES, PENDING, PHASES, SKIPPED, UPDATED, Plan, Report
 
 IMAGE_READY, COMPLETED = "ImageReady", "Complete"
+_LONGEST_REASON = 64
 _NAMED = 5
 """Gateways that a message names."""
 
@@ -89,13 +90,17 @@ class Progress:
         if plan is None or plan.work != report.work:
             return False
         message = report.missing or ("too many devices failed" if report.stopped else "")
-        counts = {phase: report.counts[phase] for phase in PHASES if report.counts.get(phase)}
+        own = {name for wave in plan.waves for name in wave.devices}
+        counts = _counted(report, len(own))
+        opened = min(max(0, report.open), max(1, len(plan.waves)))
         self._gateways[node] = GatewayStatus(
-            node, report.open, report.done, counts, report.work, message[:MESSAGE_LIMIT]
+            node, opened, min(report.done, opened), counts, report.work, message[:MESSAGE_LIMIT]
         )
-        self._failures[node] = [FailureStatus(f.device, node, f.reason) for f in report.failures[:MAX_FAILURES]]
+        failures = [f for f in report.failures[:MAX_FAILURES] if f.device in own]
+        self._failures[node] = [FailureStatus(f.device, node, f.reason[:_LONGEST_REASON]) for f in failures]
         before = self.open, self.aborted
-        self.open = min(max(self.open, report.open), max(1, len(self.placed.waves)))
+        if self.placed.gateways(opened - 1) <= {node}:  # else it is not its to open
+            self.open = max(self.open, opened)
         spec = self.firmware.spec
         failed, of = self.counts()[FAILED], self.placed.opened(self.open)
         if report.stopped or rollout.too_many(failed, of, spec.max_failure_percent):
@@ -212,3 +217,13 @@ class Progress:
         since = old.last_transition_time if old is not None and same else rfc3339(clock())
         generation = self.firmware.metadata.generation or UNSET
         return Condition(type, status, reason, message[:MESSAGE_LIMIT], generation, since)
+
+
+def _counted(report: Report, devices: int) -> dict[str, int]:
+    """The phases of a gateway's devices: it speaks for its own, and for no more than there are."""
+    counts, left = {}, devices
+    for phase in PHASES:
+        if (count := min(max(0, report.counts.get(phase, 0)), left)) > 0:
+            counts[phase] = count
+            left -= count
+    return counts

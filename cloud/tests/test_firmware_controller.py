@@ -443,3 +443,22 @@ def test_a_part_without_bytes_is_passed_over() -> None:
     desk.put(rollout())
     desk.wait(1)
     assert resource.FIRMWARE_PART not in "".join(firmware_told(desk.connect()))
+
+
+def test_a_gateway_speaks_for_its_own_devices_only() -> None:
+    desk = desk_with(
+        device("a"), device("b", node="edge2"), waves={"canary": {"names": ["a"]}, "percent": []}, maxFailurePercent=0
+    )
+    one, two = desk.connect(), desk.connect("edge2")
+    plan = plan_of(two)
+    absurd = {"updated": 1 << 40, "failed": -5, "nonsense": 7}
+    failures = [Failure("a", "x" * 5000), Failure("b" * 5000, "y")]
+    two.send(wire.UPDATE, PLAN, Report(plan.work, 0, 2, 1 << 40, False, "", absurd, failures), key=PLAN)
+    desk.wait(1)
+    found = status(desk)
+    assert (found["wave"], found["progress"], found.get("failures", [])) == (1, "1/2", [])
+    assert plan_of(one).open == 1
+    assert found["counts"]["failed"] == 0
+    report(one, failed=("a",))
+    desk.wait(1)
+    assert status(desk)["phase"] == "Aborted"

@@ -60,6 +60,13 @@ def test_without_a_model_the_drivers_say_the_types(tmp_path: Path) -> None:
     assert [(p.name, p.type, p.access_mode) for p in loaded.model.spec.properties] == [("warmth", "FLOAT", "ReadOnly")]
 
 
+def test_what_a_file_is_called_does_not_become_code(tmp_path: Path) -> None:
+    path = write(tmp_path).rename(tmp_path / '""";STOLEN=1;""".yaml')
+    own: dict[str, Any] = {}
+    exec(board_file.load(path).own(), own)
+    assert "STOLEN" not in own
+
+
 def test_a_name_without_a_namespace_is_in_default(tmp_path: Path) -> None:
     assert board_file.load(write(tmp_path, {"name": "b1"})).device == "default/b1"
 

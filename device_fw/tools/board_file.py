@@ -103,7 +103,7 @@ class BoardFile:
     def own(self) -> bytes:
         """`device_fw/boards/own.py`: the properties that come with the firmware."""
         lines = [f"    {name!r}: {chosen.entry!r},\n" for name, chosen in self.properties.items()]
-        return f'"""Made of {self.path.name}."""\n\nPROPERTIES = {{\n{"".join(lines)}}}\n'.encode()
+        return f'"""Made of a board file."""\n\nPROPERTIES = {{\n{"".join(lines)}}}\n'.encode()
 
 
 def load(path: Path) -> BoardFile:
