@@ -1,18 +1,23 @@
 """Podman where it differs from plain processes: images, limits, networks, and what happens when its own parts are killed."""
 
 import asyncio
+import base64
 import os
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge_gateway.edged.podman_cli import Podman
 from edge_gateway.edged.pods import Handler, HttpGet
 from edge_gateway.edged.probe_calls import call
 from edge_gateway.edged.runtime import CannotStart, Mount, NotYet
+from edge_gateway.edged.tests.bench import a_pod
 from edge_gateway.edged.tests.desks import PodmanDesk, until
+from edgewire.resource import SECRET, Resource
+from hil_tests.bench.image_registry import registry
 from hil_tests.bench.podman_storage import PodmanStorage
 
 
@@ -172,3 +177,43 @@ async def test_nothing_of_a_pod_is_left_when_it_is_gone(desk: PodmanDesk, podman
     left = await asyncio.to_thread(podman_storage, "ps", "--all", "--quiet")
     pods = await asyncio.to_thread(podman_storage, "pod", "ls", "--quiet")
     await until(lambda: (left, pods) == ("", ""), "nothing is left")
+
+
+async def test_a_pull_that_fails_is_told_and_waits_before_the_next(desk: PodmanDesk) -> None:
+    order = desk.order("true", image="127.0.0.1:1/app:1")
+    for reason in ("ErrImagePull", "ImagePullBackOff"):
+        with pytest.raises(NotYet) as raised:
+            await desk.runtime.start(order)
+        assert raised.value.reason == reason
+    assert [reason for reason, _ in desk.told] == ["Pulling", "Failed", "BackOff"]
+    assert "connection refused" in desk.told[1][1]
+
+
+async def test_an_image_is_pulled_with_what_the_pods_secret_has(
+    desk: PodmanDesk, podman_storage: PodmanStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = desk.folder / "image"
+    await asyncio.to_thread(podman_storage, "save", "--format", "oci-dir", "--output", str(saved), desk.image)
+    async with registry(saved, user="me", password="hunter2") as port:
+        conf = desk.folder / "registries.conf"
+        conf.write_text(f'[[registry]]\nlocation = "127.0.0.1:{port}"\ninsecure = true\n')
+        monkeypatch.setenv("CONTAINERS_REGISTRIES_CONF", str(conf))
+        image = f"127.0.0.1:{port}/app:1"
+        container = {"name": "c", "image": image, "command": ["echo", "pulled"], "imagePullPolicy": "Always"}
+        order = desk.order("", pod=a_pod(container), command=("echo", "pulled"))
+        with pytest.raises(NotYet, match=r"unauthorized|authentication required") as raised:
+            await desk.runtime.start(order)
+        assert raised.value.reason == "ErrImagePull"
+
+        again = PodmanDesk(desk.folder)  # which has nothing to wait for
+        await again.open()
+        login = {"auths": {f"127.0.0.1:{port}": {"username": "me", "password": "hunter2"}}}
+        data = {".dockerconfigjson": base64.b64encode(msgspec.json.encode(login)).decode()}
+        again.secrets[Resource("default", SECRET, "login")] = msgspec.json.encode({"data": data})
+        order = again.order("", pod=a_pod(container, imagePullSecrets=[{"name": "login"}]), command=("echo", "pulled"))
+        await again.runtime.start(order)
+        await again.exit(order)
+        assert again.says(order) == ["pulled"]
+        assert [reason for reason, _ in again.told] == ["Pulling", "Pulled"]
+        assert list((desk.folder / "memory").iterdir()) == []
+        await again.end()
