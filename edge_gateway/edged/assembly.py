@@ -83,7 +83,8 @@ def build(
         runtime = ProcessRuntime(folder / "processes", Cgroups(own))
     logs = folder / config.edged.log_dir
     orders = Orders(facts, core.content_of, volumes, logs)
-    return Edged(core, store, runtime, volumes, orders, mark, leave_running=config.edged.leave_running)
+    of = config.edged
+    return Edged(core, store, runtime, volumes, orders, mark, leave_running=of.leave_running, max_pods=of.max_pods)
 
 
 def _memory_dir(own: str) -> Path:

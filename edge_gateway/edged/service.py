@@ -38,7 +38,7 @@ from edgewire.resource import Resource
 
 log = logging.getLogger(__name__)
 
-UNSUPPORTED, INVALID = "UnsupportedPod", "InvalidPod"
+UNSUPPORTED, INVALID, FULL = "UnsupportedPod", "InvalidPod", "OutOfpods"
 TABLE = "pod"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -74,17 +74,17 @@ class Edged:
         mark: Callable[[list[str]], None],
         *,
         leave_running: bool = True,
+        max_pods: int = 110,
     ) -> None:
         """`mark` is told what the cloud does not know; `leave_running` says whether pods go on when edgecore stops."""
-        self._core = core
-        self._store = store
+        self._core, self._store = core, store
         self._runtime = runtime
         self._volumes = volumes
         self._orders = orders
         self.logs = LogSource(self._life_of, orders)
         self.commands = Commands(self._life_of, orders, runtime)
         self._mark = mark
-        self._leave_running = leave_running
+        self._leave_running, self._max_pods = leave_running, max_pods
         self._boot = text(BOOT_ID)
         self._entries: dict[str, _Entry] = {}
         self._by_name: dict[Resource, str] = {}
@@ -210,6 +210,8 @@ class Edged:
         refused = [*pod_refusals.refusals(pod), *self._runtime.refusals(pod)]
         if refused:
             life.reject(UNSUPPORTED, "; ".join(refused))
+        elif record is None and not runs and sum(map(_takes_room, self._entries.values())) > self._max_pods:
+            life.reject(FULL, f"this node runs {self._max_pods} pods, and no more")
         log.info("= pod pod=%s uid=%s restored=%s", pod.id, pod.uid, record is not None)
         return entry
 
@@ -409,6 +411,10 @@ class Edged:
         await asyncio.to_thread(self._volumes.remove, pod.uid)
         await asyncio.to_thread(self._orders.remove_logs, pod)
         log.info("= pod is gone pod=%s uid=%s", pod.id, pod.uid)
+
+
+def _takes_room(entry: _Entry) -> bool:
+    return entry.life.record.final is None
 
 
 def _now() -> Now:

@@ -32,6 +32,8 @@ from edgewire import resource
 from edgewire.resource import Resource
 
 FILE_MODE = 0o644
+FILES_LIMIT = 16 * 1024 * 1024
+"""Bytes of a volume's files: a ConfigMap has 1 MiB at most, but a pod may name its keys many times, and all are in memory."""
 _KINDS = {
     "Directory": stat.S_ISDIR,
     "File": stat.S_ISREG,
@@ -117,7 +119,13 @@ class Volumes:
                 _give_to(folder, group)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        write_files(folder, dict(self._files(pod, volume)), group)
+        files, size = {}, 0
+        for path, file in self._files(pod, volume):
+            files[path] = file
+            size += len(file.content)
+            if size > FILES_LIMIT:
+                raise VolumeError(f"its files have more than {FILES_LIMIT} bytes")
+        write_files(folder, files, group)
 
     def _files(self, pod: Pod, volume: Volume) -> Iterator[tuple[str, _File]]:
         if volume.projected is not None:

@@ -37,7 +37,7 @@ def manifest(name: str = "web", uid: str = "u1", *scripts: str, **spec: Any) -> 
 class Node:
     """What is on disk stays when it is restarted; what is in memory does not."""
 
-    def __init__(self, folder: Path, store: MemoryStore | None = None) -> None:
+    def __init__(self, folder: Path, store: MemoryStore | None = None, max_pods: int = 110) -> None:
         self.folder = folder
         self.store = store or MemoryStore()
         self.core = EdgeCore("edge1", wanted=lambda topic: False, machine={}, seal=Seal(bytes(KEY_BYTES)))
@@ -48,7 +48,7 @@ class Node:
         runtime = ProcessRuntime(folder / "processes", Cgroups("test", Path("/nonexistent")))
         volumes = Volumes(folder / "disk", folder / "memory", FACTS, self.core.content_of)
         orders = Orders(FACTS, self.core.content_of, volumes, self.logs)
-        self.edged = Edged(self.core, self.store, runtime, volumes, orders, self._mark)
+        self.edged = Edged(self.core, self.store, runtime, volumes, orders, self._mark, max_pods=max_pods)
         self._task: asyncio.Task[None] | None = None
 
     def _mark(self, keys: list[str]) -> None:

@@ -279,6 +279,25 @@ async def test_a_probe_that_hangs_and_a_container_that_crashes_harm_nobody_else(
     assert node.status("good")["containerStatuses"][0]["restartCount"] == 0
 
 
+async def test_pods_beyond_what_the_node_takes_are_turned_away_and_none_that_runs(tmp_path: Path) -> None:
+    node = await Node(tmp_path, max_pods=1).start()
+    try:
+        first = node.pod()
+        await node.until_phase("Running")
+        node.pod(name="more", uid="u2")
+        await node.until_phase("Failed", "more")
+        assert (node.status("more")["reason"], node.alive()) == ("OutOfpods", 1)
+        await node.stop()
+        node = await Node(tmp_path, node.store, max_pods=1).start()
+        assert (node.status()["phase"], node.status("more")["reason"]) == ("Running", "OutOfpods")
+        node.gone(first)
+        await node.until(lambda: node.alive() == 0, "the first is gone")
+        node.pod(name="next", uid="u3")
+        await node.until_phase("Running", "next")
+    finally:
+        await node.end()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a small disk")
 async def test_a_full_disk_is_told_and_other_pods_keep_running(node: Node) -> None:
     node.pod("while :; do echo on; sleep 0.05; done", name="good", uid="u2")

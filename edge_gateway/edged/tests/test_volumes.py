@@ -252,3 +252,11 @@ def test_a_folder_that_leads_elsewhere_is_not_written_to(desk: Desk) -> None:
     with pytest.raises(VolumeError, match="own folder"):
         desk.made(CONFIG)
     assert list((desk.folder / "elsewhere").iterdir()) == []
+
+
+def test_one_config_map_fills_no_memory_however_often_it_is_named(desk: Desk) -> None:
+    desk.objects["configmap/settings"] = {"data": {"a": "x" * 1_000_000}}
+    items = [{"key": "a", "path": f"f{number}"} for number in range(20)]
+    with pytest.raises(VolumeError, match="more than 16777216 bytes"):
+        desk.made({"configMap": {"name": "settings", "items": items}})
+    assert not list((desk.folder / "memory").rglob("f*"))
