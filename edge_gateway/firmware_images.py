@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from edgewire import ota
 from edgewire.message import UNREADABLE
-from edgewire.rollout import Image, RolloutError, part_name
+from edgewire.rollout import PART_SIZE, Image, RolloutError, part_name
 
 
 class _ConfigMap(Struct, rename="camel"):
@@ -35,7 +35,7 @@ class FirmwareImages:
             [part] = _configmap.decode(content).binary_data.values()
         except (*UNREADABLE, ValueError) as error:
             raise RolloutError(f"part {id}: {error}") from error
-        if not 0 < len(part) <= ota.MAX_IMAGE:
+        if not 0 < len(part) <= PART_SIZE:
             raise RolloutError(f"part {id} has {len(part)} bytes")
         self._parts[id] = part
         self._faults.clear()

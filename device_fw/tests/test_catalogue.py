@@ -8,8 +8,9 @@ import pytest
 from device_fw import drivers
 from device_fw.firmware.properties import TYPES
 from device_fw.tests.conftest import PINS, ROOT
-from device_fw.tools import bytecode, catalogue, firmware
+from device_fw.tools import catalogue, firmware
 from device_fw.tools.pins import listed
+from edgewire.ota_manifest import ARCHITECTURES
 from hil_tests.bench import micropython_board
 
 BOARDS = catalogue.boards()
@@ -26,7 +27,7 @@ def test_the_boards_and_drivers_are_there() -> None:
 @pytest.mark.parametrize("name", BOARDS)
 def test_a_board_says_what_the_tools_ask(name: str) -> None:
     board = BOARDS[name]
-    assert board.ARCH in bytecode.ARCHITECTURES
+    assert board.ARCH in ARCHITECTURES
     assert board.PLATFORM in ("esp32", "rp2", "linux")
     assert len(set(board.PINS)) == len(board.PINS)
     assert set(board.ANALOG) <= set(board.PINS)

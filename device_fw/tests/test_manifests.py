@@ -42,6 +42,12 @@ def test_the_gateway_takes_what_is_made_of_the_drivers(tmp_path: Path) -> None:
     assert found["firmware-state"] == ("STRING", "ReadOnly", "")
 
 
+def test_type_and_access_are_said_also_where_they_are_the_default(tmp_path: Path) -> None:
+    model, _ = manifests.of(without_model(tmp_path), "edge-1")
+    for written in model["spec"]["properties"]:
+        assert {"name", "type", "accessMode"} <= written.keys()
+
+
 def test_the_users_model_stays_as_it_is_and_gets_what_it_lacks(tmp_path: Path) -> None:
     described = board_file.load(GREENHOUSE)
     user = described.model

@@ -14,23 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from device_fw.tools.errors import FirmwareError
+from edgewire.ota_manifest import ARCHITECTURES
 
-# In the order of their numbers.
-ARCHITECTURES = (
-    "",  # no native code
-    "x86",
-    "x64",
-    "armv6",
-    "armv6m",
-    "armv7m",
-    "armv7em",
-    "armv7emsp",
-    "armv7emdp",
-    "xtensa",
-    "xtensawin",
-    "rv32imc",
-    "rv64imc",
-)
 COMPILE_S = 30
 
 

@@ -30,6 +30,7 @@ from device_fw.firmware import config as board_config
 from device_fw.tools import board_file, bytecode, catalogue, manifests, slimming, sources
 from device_fw.tools.board_file import BoardFile
 from device_fw.tools.errors import FirmwareError as FirmwareError
+from edgewire.ota_manifest import ARCHITECTURES
 
 CACHE = Path(".hedgerow/cache")
 UMQTT_VERSION = "1.3.4"
@@ -86,7 +87,7 @@ def compiled(files: Mapping[str, bytes], arch: str = "") -> dict[str, bytes]:
     `arch` is that of native code, such as `xtensawin` (a board's module says it as `ARCH`); empty: there is none. Tracebacks
     name the path on the board. FirmwareError with file and line for what mpy-cross refuses, or when it is not installed.
     """
-    known = [a for a in bytecode.ARCHITECTURES if a]
+    known = [a for a in ARCHITECTURES if a]
     if arch:
         catalogue.known("architecture", arch, known)
     outcome = {}

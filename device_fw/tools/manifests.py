@@ -34,7 +34,7 @@ def of(board: BoardFile, node: str, *, updates: bool = True, port: str = PORT) -
         "metadata": {"name": board.model.metadata.name, "namespace": namespace},
         "spec": {
             "protocol": board.model.spec.protocol or board.transport,
-            "properties": [msgspec.to_builtins(p) for p in properties],
+            "properties": [_written(p) for p in properties],
         },
     }
     protocol: dict[str, Any] = {"protocolName": board.transport}
@@ -48,6 +48,11 @@ def of(board: BoardFile, node: str, *, updates: bool = True, port: str = PORT) -
     }
     one = {"apiVersion": API, "kind": "Device", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
     return [model, one]
+
+
+def _written(one: ModelProperty) -> dict[str, Any]:
+    """With type and access also where they are the default: who reads the manifest need not know it."""
+    return {"name": one.name, "type": one.type, "accessMode": one.access_mode, **msgspec.to_builtins(one)}
 
 
 def _of_updates(board: BoardFile) -> list[ModelProperty]:

@@ -1,4 +1,5 @@
 import json
+from base64 import b64encode
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ from edge_gateway.meta_manager import MetaError
 from edge_gateway.tests.firmware_site import GOOD, NAME, Devices, Site, a_plan
 from edgewire import resource
 from edgewire.ota import MAX_CHUNK, PROPERTIES
-from edgewire.rollout import Failure, Wave
+from edgewire.rollout import PART_SIZE, Failure, Wave
 from edgewire.tests.firmware_image import firmware
 
 
@@ -439,7 +440,17 @@ def test_a_plan_that_cannot_be_used_is_refused(content: bytes) -> None:
         Site("a").updates.put(resource.of_id(resource.ROLLOUT, NAME), content)
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"binaryData":{}}', b'{"binaryData":{"a":"AA==","b":"AA=="}}', b"x"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{}",
+        b'{"binaryData":{}}',
+        b'{"binaryData":{"a":"AA==","b":"AA=="}}',
+        b"x",
+        b'{"binaryData":{"a":"%s"}}' % b64encode(bytes(PART_SIZE + 1)),  # two hundred of them would fill a gateway
+    ],
+    ids=["nothing", "no part", "two parts", "no json", "too large"],
+)
 def test_a_part_that_cannot_be_used_is_refused(content: bytes) -> None:
     with pytest.raises(MetaError):
         Site("a").updates.put(resource.of_id(resource.FIRMWARE_PART, "default/p"), content)
