@@ -96,10 +96,11 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
 
 @contextlib.asynccontextmanager
 async def running_site(
-    folder: Path, *, ports: Ports | None = None, cloud_port: int | None = None
+    folder: Path, *, ports: Ports | None = None, cloud_port: int | None = None, edge: dict[str, Any] | None = None
 ) -> AsyncIterator[Site]:
-    """What the fixture `site` is; `cloud_port` is where edgecore looks for the cloud, when something lies between."""
-    stack = Stack(folder, node=NODE, ports=ports or Ports.any(), cloud_port=cloud_port)
+    """What the fixture `site` is; `cloud_port` is where edgecore looks for the cloud, when something lies between; `edge`
+    are further keys of edgecore.yaml."""
+    stack = Stack(folder, node=NODE, ports=ports or Ports.any(), cloud_port=cloud_port, edge=edge or {})
     changed = asyncio.Event()
     watches: list[asyncio.Task[None]] = []
     try:
