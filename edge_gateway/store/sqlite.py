@@ -8,6 +8,7 @@ before.
 
 import asyncio
 import logging
+import os
 import queue
 import sqlite3
 import threading
@@ -189,9 +190,19 @@ class SqliteStore:
             raise
 
 
+def _close_to_others(path: Path) -> None:
+    """Have the file, for this user alone: pods' specs are in it. SQLite gives its other files the same mode."""
+    if not path.exists():
+        path.touch(0o600)
+    for file in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        if file.is_file() and file.stat().st_uid == os.geteuid():
+            file.chmod(0o600)
+
+
 def _open(path: Path, busy_s: float) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _close_to_others(path)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=busy_s)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"cannot open the store {path}: {error}") from error

@@ -511,3 +511,20 @@ async def test_a_damaged_file_is_an_error_of_the_store_when_it_is_read(tmp_path:
     with pytest.raises(StoreError, match=r"cannot read twin in the store .*edge\.db: "):
         list(store.read("twin"))
     await store.close()
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode & 0o777 for file in folder.iterdir()}
+
+
+async def test_nobody_else_reads_the_file_and_those_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "edge.db").touch(0o644)  # as it was made before
+    opened = SqliteStore(tmp_path / "edge.db")
+    opened.write([put("a", "1")])
+    await opened.close()
+    opened = SqliteStore(tmp_path / "edge.db")
+    try:
+        assert set(modes_in(tmp_path).values()) == {0o600}
+        assert "edge.db-wal" in modes_in(tmp_path)
+    finally:
+        await opened.close()
