@@ -41,8 +41,8 @@ async def remove(runtime: Runtime, uid: str) -> None:
 async def stop_all(runtime: Runtime, alive: Callable[[], list[RunId]]) -> None:
     """Stop every run that is alive, and kill those that do not stop. Raises RuntimeTrouble."""
     for number, wait_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILL_S)):
-        for id in alive():
-            await runtime.signal(id, number, everything=number == signal.SIGKILL)
+        everything = number == signal.SIGKILL
+        await asyncio.gather(*(runtime.signal(id, number, everything=everything) for id in alive()))
         deadline = time.monotonic() + wait_s
         while alive() and time.monotonic() < deadline:  # noqa: ASYNC110 (ends come one by one)
             await asyncio.sleep(0.02)
