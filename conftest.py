@@ -1,10 +1,12 @@
 """Options of the whole suite."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from hil_tests.bench.plugin import LACKS
 from hil_tests.bench.podman_storage import PodmanStorage, lacking
 
 pytest_plugins = ["pytester", "hil_tests.bench.plugin"]
@@ -36,6 +38,8 @@ def podman_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanS
     """A Podman of its own with one image."""
     from hil_tests.conftest import missing
 
+    if os.geteuid() != 0:
+        pytest.skip(LACKS + "root, which a Podman of its own needs")  # no package gives that
     if why := lacking():
         missing(f"Podman: {why}")
     storage = PodmanStorage(tmp_path_factory.mktemp("podman"))
