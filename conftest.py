@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from hil_tests.bench.plugin import LACKS
 from hil_tests.bench.podman_storage import PodmanStorage, lacking
 
 pytest_plugins = ["pytester", "hil_tests.bench.plugin"]
@@ -36,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def podman_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PodmanStorage]:
     """A Podman of its own with one image."""
+    from hil_tests.bench.plugin import LACKS
     from hil_tests.conftest import missing
 
     if os.geteuid() != 0:
