@@ -28,7 +28,7 @@ from edge_gateway.edged.pod_life import PodLife, PodRecord
 from edge_gateway.edged.pod_status import rfc3339, status_of
 from edge_gateway.edged.pods import Container, Pod, PodError
 from edge_gateway.edged.probe_calls import HOST, call
-from edge_gateway.edged.runtime import CannotStart, Exit, NotYet, RunId, Running, Runtime, RuntimeTrouble
+from edge_gateway.edged.runtime import CannotStart, Exit, NotYet, RunId, Running, Runtime, RuntimeTrouble, StartOrder
 from edge_gateway.edged.volumes import VolumeError, Volumes
 from edge_gateway.kernel_files import text
 from edge_gateway.pod_reports import Happened, Subject
@@ -55,8 +55,8 @@ class _Entry:
     wanted: bool = True
     saved: bytes = b""
     timer: asyncio.TimerHandle | None = None
-    env: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Container -> the environment it was started with."""
+    orders: dict[str, StartOrder] = field(default_factory=dict)
+    """Container -> how it was started: its probes see that, whatever became of the ConfigMaps it was made from."""
 
 
 class Edged:
@@ -354,7 +354,7 @@ class Edged:
             log.warning("= runtime trouble run=%s reason=%s", id, error)
             life.must_wait(container.name, str(error), _now())
         else:
-            entry.env[container.name] = dict(order.env)
+            entry.orders[container.name] = order
             life.started(container.name, attempt, at, _now())
             self._orders.forget_log(life.pod, container.name, attempt - 2)
 
@@ -369,8 +369,9 @@ class Edged:
     async def _exec(
         self, entry: _Entry, container: Container, attempt: int, command: tuple[str, ...], timeout_s: float
     ) -> tuple[int, bytes]:
-        pod = entry.life.pod
-        order = self._orders.order(pod, container, attempt, self._runtime.address(pod.uid))
+        pod, order = entry.life.pod, entry.orders.get(container.name)
+        if order is None or order.id.attempt != attempt:  # edgecore has found it running
+            order = self._orders.order(pod, container, attempt, self._runtime.address(pod.uid))
         return await self._runtime.exec(order, command, timeout_s)
 
     def _exited(self, id: RunId, exit: Exit) -> None:

@@ -229,6 +229,21 @@ async def test_a_liveness_probe_in_the_container_restarts_it(node: Node) -> None
     assert node.status()["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 137
 
 
+async def test_a_probe_goes_on_when_the_config_map_of_its_container_is_deleted(node: Node) -> None:
+    node.send("configmap", settings(level="info"))
+    pod = manifest("web", "u1", "exec sleep 1000", terminationGracePeriodSeconds=0)
+    seen = node.folder / "seen"
+    check = {"exec": {"command": ["sh", "-c", f"echo $LEVEL >> {seen}"]}, "periodSeconds": 1, "failureThreshold": 1}
+    pod["spec"]["containers"][0] |= {"env": FROM_SETTINGS, "livenessProbe": check}
+    node.send("pod", pod)
+    await node.until(seen.exists, "it is probed")
+    node.gone(settings(level="info"), "configmap")
+    before = len(seen.read_text().splitlines())
+    await node.until(lambda: len(seen.read_text().splitlines()) > before + 1, "it is probed again")
+    assert set(seen.read_text().splitlines()) == {"info"}
+    assert node.status()["containerStatuses"][0]["restartCount"] == 0
+
+
 async def test_what_happened_offline_is_there_to_be_told(node: Node) -> None:
     node.pod("exit 3", restartPolicy="Never")
     await node.until_phase("Failed")
