@@ -59,6 +59,10 @@ def lacking() -> str:
     return "" if os.geteuid() == 0 else "not root, and a Podman of its own needs that here"
 
 
+class PodmanFailed(Exception):
+    """What podman says when it does not do what it is told."""
+
+
 class PodmanStorage:
     """In a folder."""
 
@@ -70,7 +74,7 @@ class PodmanStorage:
         }
 
     def make(self) -> None:
-        """Have it ready, with the image."""
+        """Have it ready, with the image. Raises PodmanFailed where this machine may run no containers."""
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("containers.conf", _CONTAINERS), ("storage.conf", _STORAGE)):
             (self.folder / name).write_text(content.format(folder=self.folder))
@@ -95,13 +99,16 @@ class PodmanStorage:
             str(root),
             IMAGE,
         )
+        self("run", "--rm", "--pod", "new:can-it", IMAGE, "true")
+        self.clear()
 
     def __call__(self, *words: str) -> str:
-        """What podman prints."""
+        """What podman prints. Raises PodmanFailed."""
         done = subprocess.run(
             ["podman", *words], env={**os.environ, **self.env}, capture_output=True, text=True, timeout=120, check=False
         )
-        assert done.returncode == 0, done.stderr
+        if done.returncode != 0:
+            raise PodmanFailed(done.stderr.strip())
         return done.stdout
 
     def clear(self) -> None:

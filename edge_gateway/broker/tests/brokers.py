@@ -71,10 +71,16 @@ class BrokerProcess:
         assert self._process is not None
         assert self._process.poll() is None, (self.folder / "log").read_text()
         try:
-            socket.create_connection(("127.0.0.1", self.port)).close()
+            for port in self.ports:
+                socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
             return False
         return True
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Every port it listens on once it is started."""
+        return (self.port,)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None:
@@ -112,6 +118,12 @@ class BuiltIn(BrokerProcess):
     """The broker under test."""
 
     name = "built-in"
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The one for TLS is opened last."""
+        tls = self.settings.get("tls")
+        return (self.port, tls["port"]) if tls else (self.port,)
 
     def command(self) -> list[str]:
         settings: dict[str, Any] = {"port": self.port}
