@@ -1,28 +1,61 @@
-"""Every MQTT topic of the gateway: built here, matched here, nowhere else.
+"""Every MQTT topic of the gateway: built here, matched here, nowhere else; those of a device in `device_topics.py`.
 
 A device's id is `<namespace>/<name>`, two topic levels. The `$hw/` and `$ke/` topics are KubeEdge's, so that its clients
 work unchanged; those below `$hw/events/mapper/` are Hedgerow's own, and all retained. This module also runs on MicroPython.
 """
 
-_DEVICE = "$hw/events/device/"
+from edgewire.device_topics import (
+    DELTA as DELTA,
+)
+from edgewire.device_topics import (
+    DOCUMENT as DOCUMENT,
+)
+from edgewire.device_topics import (
+    GET as GET,
+)
+from edgewire.device_topics import (
+    GET_RESULT as GET_RESULT,
+)
+from edgewire.device_topics import (
+    METHOD as METHOD,
+)
+from edgewire.device_topics import (
+    METHOD_RESULT as METHOD_RESULT,
+)
+from edgewire.device_topics import (
+    OTA_CHUNK as OTA_CHUNK,
+)
+from edgewire.device_topics import (
+    OTA_GET as OTA_GET,
+)
+from edgewire.device_topics import (
+    OTA_OFFER as OTA_OFFER,
+)
+from edgewire.device_topics import (
+    RESULT as RESULT,
+)
+from edgewire.device_topics import (
+    STATE as STATE,
+)
+from edgewire.device_topics import (
+    STATE_RESULT as STATE_RESULT,
+)
+from edgewire.device_topics import (
+    UPDATE as UPDATE,
+)
+from edgewire.device_topics import (
+    data_update as data_update,
+)
+from edgewire.device_topics import (
+    device_topic as device_topic,
+)
+from edgewire.device_topics import (
+    of_device as of_device,
+)
+
+_DEVICE = of_device("", "")[:-1]
 _NODE = "$hw/events/node/"
 _MAPPER = "$hw/events/mapper/"
-_APP = "$ke/events/device/"
-
-# What may follow a device's id: the "kind" that `device_topic` returns.
-UPDATE = "twin/update"
-RESULT = "twin/update/result"
-DELTA = "twin/update/delta"
-DOCUMENT = "twin/update/document"
-GET = "twin/get"
-GET_RESULT = "twin/get/result"
-STATE = "state/update"
-STATE_RESULT = "state/update/result"
-METHOD = "method/call"  # Hedgerow's own, as is its result: the mapper answers, the gateway has no part in it
-METHOD_RESULT = "method/call/result"
-OTA_OFFER = "ota/offer"  # Hedgerow's own: the gateway offers a firmware; the device gets it piece by piece
-OTA_GET = "ota/get"
-OTA_CHUNK = "ota/chunk"
 
 # What the gateway takes in, as subscriptions.
 GATEWAY_FILTERS = (
@@ -32,21 +65,6 @@ GATEWAY_FILTERS = (
     _DEVICE + "+/+/" + OTA_GET,
     _NODE + "+/membership/get",
 )
-
-
-def of_device(device: str, kind: str) -> str:
-    """The topic of one kind for the device `<namespace>/<name>`."""
-    return _DEVICE + device + "/" + kind
-
-
-def device_topic(topic: str) -> "tuple[str, str] | None":
-    """Take a device's topic apart: its device id and kind, or None for any other topic."""
-    if not topic.startswith(_DEVICE):
-        return None
-    parts = topic[len(_DEVICE) :].split("/", 2)
-    if len(parts) < 3 or not parts[0] or not parts[1]:
-        return None
-    return parts[0] + "/" + parts[1], parts[2]
 
 
 def membership_get(node: str) -> str:
@@ -98,8 +116,3 @@ def device_of_mapper_topic(topic: str) -> "tuple[str, str | None] | None":
 
 
 MAPPER_PREFIX = _MAPPER
-
-
-def data_update(device: str) -> str:
-    """Where a device publishes values for applications on the site that do not belong to its twin."""
-    return _APP + device + "/data/update"

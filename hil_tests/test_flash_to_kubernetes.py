@@ -13,7 +13,7 @@ import yaml
 
 from device_fw.tools.flash_board import BoardConnection
 from hedgerow.stack import free_port, listens, until
-from hil_tests.bench import esp_image
+from hil_tests.bench import esp_image, updates
 from hil_tests.bench.esp_rom import EspRom
 from hil_tests.bench.mosquitto import MosquittoMissing, mosquitto
 from hil_tests.bench.unix_board import Unavailable, UnixBoard
@@ -34,7 +34,7 @@ properties:
 def board(tmp_path: Path) -> Iterator[UnixBoard]:
     """A board with an empty flash, on; with a heap for 64-bit objects."""
     try:
-        made = UnixBoard(tmp_path / "board", heap_kb=256)
+        made = UnixBoard(tmp_path / "board", heap_kb=updates.HEAP_KB)
     except Unavailable as error:
         missing(str(error))
     with made:

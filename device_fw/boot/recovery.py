@@ -54,7 +54,9 @@ def main() -> None:
     """Run until the power goes, or an update is there."""
     config = _config()
     random.seed(int.from_bytes(os.urandom(4), "big"))  # boards switched on together must not retry together
+    whole = bytearray(6144)  # of heap that building leaves in one piece, for messages
     station = parts.station(config, Bare())
+    del whole
     gc.collect()
     log("recovery", device=config["name"])
     try:

@@ -17,7 +17,8 @@ lets everything be said again, for the gateway took the older times for old news
 """
 
 from device_fw.firmware.timekeeper import Timekeeper
-from edgewire import board, topics
+from edgewire import board
+from edgewire import device_topics as topics
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:

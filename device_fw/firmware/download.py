@@ -8,9 +8,9 @@ What was refused or reverted is not tried again, until another image is offered,
 
 from binascii import hexlify
 
+from edgewire import device_topics as topics
 from edgewire import ota_codes as codes
 from edgewire import ota_messages as messages
-from edgewire import topics
 from edgewire.ota_fields import OtaError
 
 TYPE_CHECKING = False  # MicroPython has no typing

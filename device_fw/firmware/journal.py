@@ -13,7 +13,7 @@ import json
 import os
 
 from device_fw.firmware.log import log
-from edgewire import topics
+from edgewire import device_topics as topics
 
 SEGMENTS = 8
 FLUSH_MS = 10000

@@ -13,13 +13,22 @@ if TYPE_CHECKING:
 
     from device_fw.firmware.station import Station
 
-_FOR_BUILDING = ("device_fw.firmware.config", "device_fw.firmware.parts", "device_fw.boards.own", "device_fw.boards")
+_WHOLE = 6144  # bytes of heap that building leaves in one piece, for messages
+_FOR_BUILDING = (
+    "device_fw.firmware.config",
+    "device_fw.firmware.parts",
+    "device_fw.boards.own",
+    "device_fw.boards",
+    "device_fw.drivers",
+)
 
 
 def main() -> None:
     """Run until the power goes, or Ctrl-C on a console."""
     random.seed(int.from_bytes(os.urandom(4), "big"))  # boards switched on together must not retry together
+    whole = bytearray(_WHOLE)
     station, about = build()
+    del whole
     forget()
     log("started", **about, **settle_heap())
     try:
@@ -30,10 +39,13 @@ def main() -> None:
 
 def build() -> "tuple[Station, dict[str, str]]":
     """The station that `config.json` describes, and what to say of it."""
-    from device_fw.firmware import parts
     from device_fw.firmware.config import load
 
     config = load("config.json")
+    del load
+    forget()  # what comes next finds its place there
+    from device_fw.firmware import parts
+
     return parts.station(config), {"device": config["name"], "board": config["board"]}
 
 
@@ -43,6 +55,7 @@ def forget() -> None:
         package, _, last = name.rpartition(".")
         if sys.modules.pop(name, None) is not None:
             delattr(sys.modules[package], last)
+    gc.collect()
 
 
 def settle_heap() -> "dict[str, int]":

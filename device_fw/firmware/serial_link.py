@@ -12,7 +12,7 @@ import select
 import sys
 
 from device_fw.firmware.ticks import Clock
-from edgewire import topics
+from edgewire import device_topics as topics
 from edgewire.board_end import BoardEnd
 from edgewire.board_frames import ACK, CODES, LOST, TIME, WELCOME
 

@@ -8,7 +8,7 @@ import gc
 
 from device_fw.firmware.log import log
 from device_fw.firmware.ticks import sleep_ms
-from edgewire import topics
+from edgewire import device_topics as topics
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ has taken a report and the self-test found nothing; else it ends the trial at it
 before.
 """
 
-from edgewire import topics
+from edgewire import device_topics as topics
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
@@ -82,9 +82,8 @@ class Updater:
         """What a board reports of its updates."""
         from device_fw.firmware.properties import Property
 
-        found = {name: Property() for name in (_FIRMWARE, _TARGET, _STATE, _REASON)}
-        found[_PROGRESS] = Property("int")
-        return found
+        text = Property()
+        return {_FIRMWARE: text, _TARGET: text, _STATE: text, _REASON: text, _PROGRESS: Property("int")}
 
     def read(self, name: str) -> "str | int":
         """One of `properties` now. Progress goes in steps of ten, each of which is a report."""

@@ -30,12 +30,14 @@ def make(config: "dict[str, Any]", board: "Board", reset: "Callable[[], None]") 
     if slots is None:
         return None
 
+    limit = config["max_packet"] - _AROUND
+
     def download(updater: Updater) -> "Download":
         from device_fw.firmware.download import Download
         from device_fw.firmware.update_store import UpdateStore, chunk_bytes
 
         store = UpdateStore(slots, hedgerow_boot.feed)
-        return Download(updater, store, lambda: chunk_bytes(config["max_packet"] - _AROUND))
+        return Download(updater, store, lambda: chunk_bytes(limit))
 
     return Updater(slots, log, hedgerow_boot.feed, reset, lambda: self_test(board), download, forget)
 

@@ -27,7 +27,7 @@ def test_a_board_gets_its_files_and_no_others(tmp_path: Path, umqtt: Path) -> No
     words = {f"ota_{part}.py" for part in ("codes", "fields", "manifest", "messages")}
     assert {path.name for path in files if path.parts[0] == "edgewire"} == {
         "__init__.py",
-        "topics.py",
+        "device_topics.py",
         "board.py",
         *words,
     }
@@ -36,7 +36,7 @@ def test_a_board_gets_its_files_and_no_others(tmp_path: Path, umqtt: Path) -> No
 
 def test_what_runs_on_the_board_is_what_the_tests_saw(tmp_path: Path, umqtt: Path) -> None:
     firmware.assemble(tmp_path, CONFIG, umqtt)
-    for part in ("edgewire/topics.py", "edgewire/board.py", "device_fw/firmware/agent.py"):
+    for part in ("edgewire/device_topics.py", "edgewire/board.py", "device_fw/firmware/agent.py"):
         assert (tmp_path / part).read_bytes() == (ROOT / part).read_bytes()
 
 

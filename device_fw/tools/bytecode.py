@@ -62,14 +62,15 @@ def check(files: Mapping[str, bytes], mpy: int) -> None:
 
 
 def compiled(source: bytes, name: str, arch: str, optimise: int = 0) -> bytes:
-    """One file compiled. `name` stands in tracebacks, `arch` is that of `@micropython.native`; empty: such code is refused.
+    """One file compiled. `arch` is that of `@micropython.native`; empty: such code is refused.
 
-    `optimise` as of mpy-cross; from 3 on tracebacks have no line numbers.
+    `name` is its path; in tracebacks stands the module's name, which a board has in memory anyway. `optimise` as of mpy-cross:
+    from 3 on tracebacks have no line numbers.
     """
     with tempfile.TemporaryDirectory() as folder:
         outcome = Path(folder, "out.mpy")
         Path(folder, "in.py").write_bytes(source)
-        options = ["-s", name, "-o", str(outcome), f"-O{optimise}", *([f"-march={arch}"] if arch else [])]
+        options = ["-s", _module(name), "-o", str(outcome), f"-O{optimise}", *([f"-march={arch}"] if arch else [])]
         command = [str(_mpy_cross()), *options, "in.py"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=COMPILE_S, check=False)
@@ -89,6 +90,10 @@ def _architecture(number: int) -> str:
     if number >= len(ARCHITECTURES):
         raise FirmwareError(f"unknown architecture {number} of native code")
     return ARCHITECTURES[number]
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def _mpy_cross() -> Path:

@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from device_fw.firmware import config as board_config
-from device_fw.tools import board_file, bytecode, catalogue, manifests, slimming, sources
+from device_fw.tools import board_file, bytecode, catalogue, manifests, short_names, slimming, sources
 from device_fw.tools.board_file import BoardFile
 from device_fw.tools.errors import FirmwareError as FirmwareError
 from edgewire.ota_manifest import ARCHITECTURES
@@ -46,6 +46,7 @@ _OWN = "device_fw/boards/own.py"
 _ENTRY = b"from device_fw.firmware.main import main\n\nmain()\n"
 _IF_THERE = ("device_fw.firmware.update_parts",)  # imported by name only, on boards that are laid out for it
 _OF_NETWORKS = ("device_fw.firmware.wifi", "device_fw.firmware.sntp")
+_OURS = ("device_fw/", "edgewire/", "hedgerow_boot/")
 _STAY_SOURCES = ("main.py", "boot.py")  # MicroPython starts these two by their names
 
 log = logging.getLogger(__name__)
@@ -84,19 +85,23 @@ def collect(board: Path | BoardFile, umqtt: Path | None = None) -> dict[str, byt
 def compiled(files: Mapping[str, bytes], arch: str = "") -> dict[str, bytes]:
     """The same firmware as bytecode: each `.py` becomes a `.mpy`, but for `main.py` and `boot.py` in the root.
 
-    `arch` is that of native code, such as `xtensawin` (a board's module says it as `ARCH`); empty: there is none. Tracebacks
-    name the path on the board. FirmwareError with file and line for what mpy-cross refuses, or when it is not installed.
+    `arch` is that of native code, such as `xtensawin` (a board's module says it as `ARCH`); empty: there is none. Private
+    names are short then; tracebacks tell module and line. FirmwareError with file and line for what mpy-cross refuses,
+    or when it is not installed.
     """
     known = [a for a in ARCHITECTURES if a]
     if arch:
         catalogue.known("architecture", arch, known)
-    outcome = {}
-    for path, content in files.items():
-        if path.endswith(".py") and path not in _STAY_SOURCES:
-            outcome[path[:-3] + ".mpy"] = bytecode.compiled(slimming.slimmed(content), path, arch)
-        else:
-            outcome[path] = content
+    outcome = {path: content for path, content in files.items() if not _compiles(path)}
+    slim = {path: slimming.slimmed(content) for path, content in files.items() if _compiles(path)}
+    ours = {path: content for path, content in slim.items() if path.startswith(_OURS)}
+    for path, content in {**slim, **short_names.shortened(ours)}.items():
+        outcome[path[:-3] + ".mpy"] = bytecode.compiled(content, path, arch)
     return dict(sorted(outcome.items()))
+
+
+def _compiles(path: str) -> bool:
+    return path.endswith(".py") and path not in _STAY_SOURCES
 
 
 def check_board(files: Mapping[str, bytes], mpy: int) -> None:

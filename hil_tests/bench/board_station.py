@@ -17,6 +17,8 @@ from edgewire.service import serve_until_signalled
 from hil_tests.bench.emulated import EmulatedUnixBoard
 from hil_tests.bench.faults_file import followed
 
+_HEAP_KB = 160  # for updates, too: objects of 64 bits are up to twice as large as a microcontroller's
+
 log = logging.getLogger(__name__)
 
 
@@ -38,7 +40,7 @@ class _Service:
         self._now = FaultsNow()
 
     async def run(self, ready: asyncio.Event) -> None:
-        board = EmulatedUnixBoard("board", self._link.with_name(self._link.name + ".d"))
+        board = EmulatedUnixBoard("board", self._link.with_name(self._link.name + ".d"), heap_kb=_HEAP_KB)
         try:
             board.power_on()
             self._link.unlink(missing_ok=True)
