@@ -41,9 +41,16 @@ def make(tmp_path: Path, gateway: OtaGateway) -> Iterator[MakeBoard]:
     """Makes a board that runs an image, and waits until it said so."""
     made: list[UnixBoard] = []
 
-    def board(running: Image, *, on: bool = True, flash_bytes: int = 1 << 20, **options: int) -> UnixBoard:
+    def board(
+        running: Image,
+        *,
+        on: bool = True,
+        flash_bytes: int = 1 << 20,
+        heap_kb: int = updates.HEAP_KB,
+        **options: int,
+    ) -> UnixBoard:
         try:
-            one = UnixBoard(tmp_path / "board", heap_kb=updates.HEAP_KB, flash_bytes=flash_bytes)
+            one = UnixBoard(tmp_path / "board", heap_kb=heap_kb, flash_bytes=flash_bytes)
         except Unavailable as error:
             missing(str(error))
             raise
@@ -74,6 +81,13 @@ def flipped(data: bytes) -> bytes:
     """One bit of it is another."""
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
+
+
+def test_a_firmware_that_can_be_updated_runs_on_112_kilobytes(make: MakeBoard, gateway: OtaGateway) -> None:
+    board = make(image("1.0.0", 1), heap_kb=112)
+    gateway.until_seen(lambda g: len(g.history[DEVICE]) > 3, "it goes on reporting")
+    assert gateway.online[DEVICE] == 1
+    assert "MemoryError" not in board.printed()
 
 
 def test_an_update_is_taken_tried_and_confirmed_and_so_is_the_next(make: MakeBoard, gateway: OtaGateway) -> None:

