@@ -41,7 +41,7 @@ walk("/" + hedgerow_boot.running.slot)
 print("RAN", hexlify(found.digest()).decode())
 import json, machine, vfs
 from device_fw.firmware import update_parts
-from edgewire import topics
+from edgewire import device_topics as topics
 class Bare:
     properties = {}
 with open("gateway.txt") as file:
