@@ -60,9 +60,7 @@ class KubeletApi:
     async def run(self, ready: asyncio.Event) -> None:
         """Serve until cancelled. Raises HubError."""
         app = web.Application()
-        app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
-        app.router.add_route("*", "/exec/{namespace}/{pod}/{container}", partial(self._converse, EXEC))
-        app.router.add_route("*", "/attach/{namespace}/{pod}/{container}", partial(self._converse, ATTACH))
+        app.add_routes(self._routes())
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=STOP_S)
         await runner.setup()
         try:
@@ -77,6 +75,15 @@ class KubeletApi:
             await asyncio.get_running_loop().create_future()
         finally:
             await runner.cleanup()
+
+    def _routes(self) -> list[web.RouteDef]:
+        """What there is to be asked."""
+        container = "{namespace}/{pod}/{container}"
+        return [
+            web.get(f"/containerLogs/{container}", self._logs),
+            web.route("*", f"/exec/{container}", partial(self._converse, EXEC)),
+            web.route("*", f"/attach/{container}", partial(self._converse, ATTACH)),
+        ]
 
     def _node(self, request: web.Request) -> str:
         """The node that a request is for. Raises HTTPForbidden, HTTPNotFound."""
