@@ -1,26 +1,21 @@
 """One container of a pod: what state it is in, when it may be started again, and how it is stopped. A core.
 
 Back-off is kubelet's: the first crash is followed by a start at once, the next ones wait 10 s, doubled up to 5 min,
-counted from the end; ten minutes without a crash set it back. Stopping is kubelet's too: preStop hook, SIGTERM to the first
-process, and SIGKILL to all when the grace period, which the hook takes its part of, is over.
+counted from the end; ten minutes without a crash set it back. `stopping.py` says how it is stopped.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
-from msgspec import Struct
-
-from edge_gateway.edged.actions import KILL, TERM, Action, Call, Hook, Now, Signal, Start, Tell
+from edge_gateway.edged.actions import Action, Call, Hook, Now, Start, Tell
 from edge_gateway.edged.pods import Container
 from edge_gateway.edged.probing import Kind, ProbeLife, probes_of
+from edge_gateway.edged.records import ContainerRecord, Ended, State
 from edge_gateway.edged.runtime import Exit
+from edge_gateway.edged.stopping import Stopping
 from edge_gateway.pod_reports import Happened
 
 BACK_OFF_FIRST_S, BACK_OFF_LIMIT_S, BACK_OFF_RESET_S = 10.0, 300.0, 600.0
-TERM_LEAST_S = 2.0
-"""What a container has after its preStop hook, however long that took."""
-KILL_AGAIN_S = 5.0
 CRASH_LOOP, CREATING, INITIALIZING = "CrashLoopBackOff", "ContainerCreating", "PodInitializing"
 CONFIG_ERROR = "CreateContainerConfigError"
 CONFIG_RETRY_S = 10.0
@@ -40,50 +35,6 @@ class Role(Enum):
     MAIN = "main"
 
 
-class State(Enum):
-    """As Kubernetes has it, and the moment in between."""
-
-    WAITING = "waiting"
-    STARTING = "starting"
-    RUNNING = "running"
-    ENDED = "terminated"
-
-
-class Ended(Struct, frozen=True):
-    """How an attempt ended; seconds since 1970."""
-
-    attempt: int
-    code: int
-    reason: str
-    message: str
-    started_at: float
-    finished_at: float
-
-
-class ContainerRecord(Struct):
-    """What outlives edgecore."""
-
-    state: State = State.WAITING
-    attempt: int = 0
-    restarts: int = 0
-    started_at: float = 0.0
-    ended: Ended | None = None
-    last: Ended | None = None
-    back_off_s: float = 0.0
-    back_off_at: float = 0.0
-    """Since 1970: when the back-off was last raised."""
-
-
-@dataclass(slots=True)
-class _Stop:
-    asked: float
-    """When it shall be over, of a monotonic clock."""
-    deadline: float
-    """When it will be killed: later where a hook took all the time."""
-    stage: str = "asked"
-    kill_at: float = 0.0
-
-
 class ContainerLife:
     """One container."""
 
@@ -100,7 +51,7 @@ class ContainerLife:
         self._pod = pod
         self._ended_at = 0.0
         self._probes: dict[Kind, ProbeLife] = {}
-        self._stop: _Stop | None = None
+        self._stop: Stopping | None = None
         self._hooking = False
 
     @property
@@ -127,16 +78,6 @@ class ContainerLife:
     def runs(self, attempt: int) -> bool:
         """Whether this attempt runs now."""
         return self.state is State.RUNNING and self.record.attempt == attempt
-
-    def newest_log(self, previous: bool) -> int | None:
-        """The attempt whose log is wanted: the newest that was started, or the one before; None where there is none."""
-        record = self.record
-        started = [ended.attempt for ended in (record.last, record.ended) if ended is not None]
-        if self.state is State.RUNNING:
-            started.append(record.attempt)
-        if previous:
-            started = [attempt for attempt in started if attempt < record.attempt]
-        return max(started, default=None)
 
     # Starting
 
@@ -189,14 +130,11 @@ class ContainerLife:
         self._probes = probes_of(self.spec, now.mono)
         self.started = "Startup" not in self._probes
         self.ready = self.started and "Readiness" not in self._probes
-        yield self._started()
+        yield self.tell("Normal", "Started", f"Started container {self.name}")
         hook = self.spec.lifecycle.post_start
         if hook is not None:
             self._hooking = True
             yield Hook(self.spec, record.attempt, "postStart", hook, 600.0)
-
-    def _started(self) -> Tell:
-        return self.tell("Normal", "Started", f"Started container {self.name}")
 
     def adopt(self, attempt: int, at: float, now: Now) -> None:
         """It runs since before edgecore did; what its probes found before is not known."""
@@ -238,7 +176,7 @@ class ContainerLife:
         if record.state is State.STARTING:
             record.started_at = exit.at
             if exit.reason != START_ERROR:
-                yield self._started()
+                yield self.tell("Normal", "Started", f"Started container {self.name}")
         reason = exit.reason or ("Completed" if exit.code == 0 else "Error")
         record.ended = Ended(record.attempt, exit.code, reason, exit.message, record.started_at, exit.at)
         record.state = State.ENDED
@@ -296,8 +234,8 @@ class ContainerLife:
             yield self.tell("Warning", reason, f"{which} hook of container {self.name} failed: {error}")
         if which == "postStart" and error and self.state is State.RUNNING:
             yield from self.stop(grace_s, "FailedPostStartHook", now)
-        elif which == "preStop" and self._stop is not None and self._stop.stage == "hook":
-            self._stop.stage = "hooked"
+        elif which == "preStop" and self._stop is not None:
+            self._stop.hooked()
 
     # Stopping
 
@@ -305,35 +243,17 @@ class ContainerLife:
         """Stop it within so many seconds; once asked, only sooner."""
         if self.state is not State.RUNNING:
             return
-        deadline = now.mono + grace_s
         if self._stop is not None:
-            if deadline < self._stop.asked - 0.01:
-                self._stop.asked = self._stop.deadline = deadline
+            self._stop.within(grace_s, now)
             return
-        self._stop = _Stop(deadline, deadline)
+        self._stop = Stopping(self.spec, self.record.attempt, grace_s, now)
         yield self.tell("Normal", "Killing", why)
         yield from self.go_on_stopping(now)
 
     def go_on_stopping(self, now: Now) -> Iterator[Action]:
         """The next step of stopping it."""
-        stop, attempt = self._stop, self.record.attempt
-        if stop is None:
-            return
-        hook = self.spec.lifecycle.pre_stop
-        if stop.stage == "asked" and hook is not None and now.mono < stop.deadline:
-            stop.stage = "hook"
-            yield Hook(self.spec, attempt, "preStop", hook, stop.deadline - now.mono)
-        elif stop.stage == "asked" and now.mono < stop.deadline:
-            stop.stage = "term"
-            yield Signal(self.name, attempt, TERM)
-        elif stop.stage == "hooked" or (stop.stage == "hook" and now.mono >= stop.deadline):
-            stop.stage = "term"
-            stop.deadline = max(stop.deadline, now.mono + TERM_LEAST_S)
-            yield Signal(self.name, attempt, TERM)
-        elif now.mono >= max(stop.deadline, stop.kill_at) and stop.stage != "hook":
-            stop.stage = "kill"
-            stop.kill_at = now.mono + KILL_AGAIN_S
-            yield Signal(self.name, attempt, KILL, everything=True)
+        if self._stop is not None:
+            yield from self._stop.go_on(now)
 
     # Time
 
@@ -342,7 +262,7 @@ class ContainerLife:
         if self.state is State.WAITING and self.not_before:
             yield self.not_before
         if self._stop is not None:
-            yield max(self._stop.deadline, self._stop.kill_at)
+            yield self._stop.due
         elif self.state is State.RUNNING and not self._hooking:
             for kind, probe in self._probes.items():
                 if (kind == "Startup") != self.started and probe.due_at is not None:

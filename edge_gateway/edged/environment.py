@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Struct, field
 
 from edge_gateway.edged import EdgedError, quantities
-from edge_gateway.edged.pods import Container, EnvFrom, EnvVar, KeyRef, Pod, ResourceFieldRef
+from edge_gateway.edged.pod_volumes import ResourceFieldRef
+from edge_gateway.edged.pods import Container, EnvFrom, EnvVar, KeyRef, Pod
 from edgewire import resource
 from edgewire.message import UNREADABLE
 from edgewire.resource import Resource

@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 
+from edge_gateway.edged.container_life import ContainerLife
 from edge_gateway.edged.log_reader import read
 from edge_gateway.edged.orders import Orders
 from edge_gateway.edged.pod_life import PodLife
+from edge_gateway.edged.records import State
 from edge_gateway.stream_server import StreamError
 from edgewire import resource
 from edgewire.resource import Resource
@@ -33,7 +35,7 @@ class LogSource:
         container = life.of(asked.container) if life is not None else None
         if life is None or container is None:
             raise StreamError(404, f"container {asked.container} of pod {asked.namespace}/{asked.pod} is not here")
-        attempt = container.newest_log(asked.previous)
+        attempt = _attempt_of(container, asked.previous)
         if attempt is None:
             what = f'container "{asked.container}" in pod "{asked.pod}"'
             if asked.previous:
@@ -43,3 +45,14 @@ class LogSource:
         async with aclosing(read(file, asked, lambda: container.runs(attempt))) as pieces:
             async for piece in pieces:
                 yield piece
+
+
+def _attempt_of(container: ContainerLife, previous: bool) -> int | None:
+    """The attempt whose log is wanted: the newest that was started, or the one before; None where there is none."""
+    record = container.record
+    started = [ended.attempt for ended in (record.last, record.ended) if ended is not None]
+    if container.state is State.RUNNING:
+        started.append(record.attempt)
+    if previous:
+        started = [attempt for attempt in started if attempt < record.attempt]
+    return max(started, default=None)

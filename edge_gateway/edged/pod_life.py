@@ -1,59 +1,21 @@
 """One pod: what is done next so that it runs as it should, or stops. A core, told the time and what happened.
 
-`step` gives the actions; the shell carries them out and tells what came of each. First the volumes, then the init containers one
-after another (those with restartPolicy Always stay on beside the others), then all containers at once. What has ended for good
-stays ended. A pod that is deleted is stopped, sidecars last; `finished` says that nothing of it runs any more.
+`step` gives the actions; the shell carries them out and tells what came of each. First the volumes, then the containers
+(`members.py`). A pod that is deleted is stopped; `finished` says that nothing of it runs any more.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 
-from msgspec import Struct, field
-
 from edge_gateway.edged.actions import Action, Now, Prepare, Tell
-from edge_gateway.edged.container_life import (
-    CONFIG_ERROR,
-    UNKNOWN,
-    UNKNOWN_CODE,
-    ContainerLife,
-    ContainerRecord,
-    Role,
-    State,
-)
-from edge_gateway.edged.pods import Container, Pod
+from edge_gateway.edged.container_life import CONFIG_ERROR, ContainerLife
+from edge_gateway.edged.members import Members
+from edge_gateway.edged.pods import Pod
 from edge_gateway.edged.probing import Kind
+from edge_gateway.edged.records import Final, PodRecord, State
 from edge_gateway.edged.runtime import Exit, Running
 from edge_gateway.pod_reports import Happened
 
 PREPARE_RETRY_S = 10.0
-
-
-class Final(Struct, frozen=True):
-    """How a pod ended."""
-
-    phase: str
-    """`Succeeded` or `Failed`."""
-    reason: str = ""
-    message: str = ""
-
-
-class Since(Struct, frozen=True):
-    """A condition's status, and since when (since 1970)."""
-
-    status: str
-    at: float
-
-
-class PodRecord(Struct):
-    """What outlives edgecore."""
-
-    id: str
-    """`<namespace>/<name>`."""
-    started_at: float
-    containers: dict[str, ContainerRecord] = field(default_factory=dict)
-    final: Final | None = None
-    conditions: dict[str, Since] = field(default_factory=dict)
-    boot: str = ""
-    """Which of the machine's starts it last ran in."""
 
 
 class PodLife:
@@ -62,38 +24,24 @@ class PodLife:
     def __init__(self, pod: Pod, now: Now, record: PodRecord | None = None) -> None:
         """`record` is what was known of it when edgecore last ran."""
         self.pod = pod
+        """Labels and annotations may change; its containers do not."""
         self.record = record or PodRecord(pod.id, now.wall)
+        self.containers = Members(pod, self.record.containers)
         self.prepared = False
         self.problem = ""
         """Why its volumes cannot be made."""
-        self.inits: list[ContainerLife] = []
-        self.mains: list[ContainerLife] = []
         self._preparing = False
         self._prepare_at = 0.0
         self._grace_s: float | None = None
         """Set once the pod is to stop."""
         self._stop_asked_at = 0.0
         self._told: list[Action] = []
-        for spec in pod.spec.init_containers:
-            self.inits.append(self._life(spec, Role.SIDECAR if spec.restart_policy == "Always" else Role.INIT))
-        for spec in pod.spec.containers:
-            self.mains.append(self._life(spec, Role.MAIN))
         if self.record.final is None and pod.status.phase in ("Succeeded", "Failed"):
             self.record.final = Final(pod.status.phase)
         deadline_s = pod.spec.active_deadline_seconds
         self._expires_at = None
         if deadline_s is not None:
             self._expires_at = now.mono + max(0.0, self.record.started_at + deadline_s - now.wall)
-
-    def _life(self, spec: Container, role: Role) -> ContainerLife:
-        record = self.record.containers.setdefault(spec.name, ContainerRecord())
-        called = f"{self.pod.metadata.name}_{self.pod.metadata.namespace}({self.pod.uid})"
-        return ContainerLife(called, spec, role, record)
-
-    @property
-    def containers(self) -> list[ContainerLife]:
-        """All of it, in the order of their starts."""
-        return [*self.inits, *self.mains]
 
     @property
     def stopping(self) -> bool:
@@ -103,12 +51,7 @@ class PodLife:
     @property
     def finished(self) -> bool:
         """Whether it was asked to stop and nothing of it runs any more."""
-        return self.stopping and not any(c.alive for c in self.containers)
-
-    @property
-    def initialized(self) -> bool:
-        """Whether the containers proper may run, as far as the init containers are concerned."""
-        return all(c.succeeded or (c.role is Role.SIDECAR and c.started) for c in self.inits)
+        return self.stopping and not self.containers.alive
 
     def of(self, name: str) -> ContainerLife | None:
         """One of its containers."""
@@ -118,33 +61,12 @@ class PodLife:
 
     def adopt(self, runs: Iterable[Running], rebooted: bool, now: Now) -> None:
         """edgecore is back: these runs the runtime knows. What ran and is not among them has ended unseen."""
-        newest: dict[str, Running] = {}
-        for run in runs:
-            if run.id.attempt >= newest.get(run.id.container, run).id.attempt:
-                newest[run.id.container] = run
-        for container in self.containers:
-            known = newest.get(container.name)
-            record = container.record
-            if known is not None and known.exit is None:
-                container.adopt(known.id.attempt, known.at, now)
-            elif known is not None and known.exit is not None and container.alive:
-                record.attempt, record.started_at = known.id.attempt, known.at
-                record.state = State.RUNNING
-                self._take(container.exited(known.exit, now))
-            elif container.alive:
-                lost = Exit(UNKNOWN_CODE, now.wall, UNKNOWN, "it ended while nobody looked")
-                self._take(container.exited(lost, now))
-            else:
-                container.resume(now)
+        self._take(self.containers.adopt(runs, now))
         # Volumes in memory, and whatever init containers did to the machine, went with the machine's memory.
-        self.prepared = any(c.alive for c in self.containers)
+        self.prepared = self.containers.alive
         if rebooted and self.record.final is None:
-            for container in self.inits:
+            for container in self.containers.inits:
                 container.run_anew()
-
-    def update(self, pod: Pod) -> None:
-        """Labels and annotations may have changed, and whether it is to stop; its containers do not change."""
-        self.pod = pod
 
     def stop(self, grace_s: float, now: Now) -> None:
         """It is to stop within so many seconds; a shorter time replaces a longer one."""
@@ -248,53 +170,14 @@ class PodLife:
                 self._preparing = True
                 self._told.append(Prepare())
             return
-        for container in self.inits:
-            if not self._init_runs(container, now):
-                return
-        for container in self.mains:
-            if container.state is State.WAITING or self._restarts(container):
-                self._take(container.start(now))
-        self._conclude()
-
-    def _init_runs(self, container: ContainerLife, now: Now) -> bool:
-        """Let an init container run; whether the next may."""
-        if container.role is Role.INIT:
-            if container.succeeded:
-                return True
-            if container.state is State.ENDED and self.pod.spec.restart_policy == "Never":
-                self.record.final = Final("Failed")
-                return False
-        if not container.alive:
-            self._take(container.start(now))
-        return container.role is Role.SIDECAR and container.started
-
-    def _restarts(self, container: ContainerLife) -> bool:
-        policy = self.pod.spec.restart_policy
-        if container.state is not State.ENDED:
-            return False
-        return policy == "Always" or (policy == "OnFailure" and not container.succeeded)
-
-    def _conclude(self) -> None:
-        """Note how it ended, once it has: every container is over and none is to run again."""
-        if any(c.state is not State.ENDED or self._restarts(c) for c in self.mains):
-            return
-        self.record.final = Final("Succeeded" if all(c.succeeded for c in self.mains) else "Failed")
+        self._take(self.containers.run(now))
+        if outcome := self.containers.outcome:
+            self.record.final = Final(outcome)
 
     def _stop_all(self, now: Now) -> None:
-        """Containers first, then the sidecars, the last one first, with what is left of the time."""
         whole_s = self._grace_s if self._grace_s is not None else self.pod.spec.termination_grace_period_seconds
         asked_at = self._stop_asked_at or now.mono
         self._stop_asked_at = asked_at
-        left_s = max(0.0, asked_at + whole_s - now.mono)
-        first = [c for c in self.containers if c.role is not Role.SIDECAR]
-        for container in first:
-            self._take(container.stop(left_s, f"Stopping container {container.name}", now))
-        if any(c.alive for c in first):
-            return
-        for container in reversed([c for c in self.inits if c.role is Role.SIDECAR]):
-            if container.alive:
-                self._take(container.stop(left_s, f"Stopping container {container.name}", now))
-                return
-        if self.stopping and self.record.final is None:
-            ended_well = bool(self.mains) and all(c.succeeded for c in self.mains)
-            self.record.final = Final("Succeeded" if ended_well else "Failed")
+        self._take(self.containers.stop(max(0.0, asked_at + whole_s - now.mono), now))
+        if self.stopping and self.record.final is None and not self.containers.alive:
+            self.record.final = Final("Succeeded" if self.containers.succeeded else "Failed")

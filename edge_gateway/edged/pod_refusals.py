@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from edge_gateway.edged.pods import Container, Handler, Pod, Volume, is_token_volume
+from edge_gateway.edged.pod_volumes import Volume, is_token_volume
+from edge_gateway.edged.pods import Container, Handler, Pod
 
 
 def refusals(pod: Pod) -> list[str]:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edge_gateway.edged.actions import Now
-from edge_gateway.edged.container_life import CRASH_LOOP, ContainerLife, Ended, Role, State
+from edge_gateway.edged.container_life import CRASH_LOOP, ContainerLife, Role
 from edge_gateway.edged.environment import Facts
-from edge_gateway.edged.pod_life import PodLife, Since
+from edge_gateway.edged.pod_life import PodLife
+from edge_gateway.edged.records import Ended, Since, State
 
 
 def status_of(life: PodLife, facts: Facts, runtime: str, now: Now, address: str = "") -> dict[str, Any]:
@@ -24,7 +25,10 @@ def status_of(life: PodLife, facts: Facts, runtime: str, now: Now, address: str 
         "startTime": rfc3339(life.record.started_at),
         "conditions": _conditions(life, phase, now),
     }
-    for name, containers in (("containerStatuses", life.mains), ("initContainerStatuses", life.inits)):
+    for name, containers in (
+        ("containerStatuses", life.containers.mains),
+        ("initContainerStatuses", life.containers.inits),
+    ):
         # What will never start has no state, as in a kubelet's refusals: else kubectl calls it ContainerCreating for ever.
         told = [_container(life, c, runtime) for c in containers if final is None or _has_been(c)]
         if told:
@@ -42,25 +46,25 @@ def status_of(life: PodLife, facts: Facts, runtime: str, now: Now, address: str 
 def phase_of(life: PodLife) -> str:
     """Kubernetes' one word for a pod (kubelet's getPhase)."""
     final = life.record.final
-    if final is not None and not any(c.alive for c in life.containers):
+    if final is not None and not life.containers.alive:
         return final.phase
-    if not life.initialized and not any(c.state is State.RUNNING for c in life.mains):
+    if not life.containers.initialized and not any(c.state is State.RUNNING for c in life.containers.mains):
         return "Pending"
-    if any(c.state is State.RUNNING or c.record.ended or c.record.last for c in life.mains):
+    if any(c.state is State.RUNNING or c.record.ended or c.record.last for c in life.containers.mains):
         return "Running"
     return "Pending"
 
 
 def _conditions(life: PodLife, phase: str, now: Now) -> list[dict[str, Any]]:
     over = phase in ("Succeeded", "Failed")
-    unready = [c.name for c in life.mains if not c.ready]
+    unready = [c.name for c in life.containers.mains if not c.ready]
     uninitialized = [
-        c.name for c in life.inits if not (c.succeeded or (c.role is Role.SIDECAR and (c.started or over)))
+        c.name for c in life.containers.inits if not (c.succeeded or (c.role is Role.SIDECAR and (c.started or over)))
     ]
     why_unready = ("PodCompleted", "") if phase == "Succeeded" else ("PodFailed", "") if phase == "Failed" else None
     if why_unready is None and unready:
         why_unready = ("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
-    initialized = life.initialized or (over and not uninitialized) or phase == "Succeeded"
+    initialized = life.containers.initialized or (over and not uninitialized) or phase == "Succeeded"
     why_uninitialized = ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(uninitialized)}]")
     found = [
         ("PodReadyToStartContainers", life.prepared and not over, None),
@@ -111,7 +115,7 @@ def _state(life: PodLife, container: ContainerLife, runtime: str) -> dict[str, A
     if record.last is not None and life.record.final is not None:
         return {"terminated": _terminated(life, container, record.last, runtime)}
     reason, message = container.waiting
-    if container.role is Role.MAIN and not life.initialized and reason != CRASH_LOOP:
+    if container.role is Role.MAIN and not life.containers.initialized and reason != CRASH_LOOP:
         reason, message = "PodInitializing", ""
     return {"waiting": {"reason": reason, **({"message": message} if message else {})}}
 

@@ -6,24 +6,18 @@ What the API server defaults is defaulted here too: pods also come from files. N
 from typing import Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import field
 
 from edge_gateway.edged import EdgedError
+from edge_gateway.edged.pod_volumes import Camel, FieldRef, ResourceFieldRef, Volume
 from edgewire.message import UNREADABLE
-
-TOKEN_VOLUME = "kube-api-access-"
-"""What the names of volumes begin with that a cluster adds to every pod for its service account."""
 
 
 class PodError(EdgedError):
     """A pod that cannot be read; the text names the field."""
 
 
-class _Camel(Struct, rename="camel", frozen=True):
-    pass
-
-
-class KeyRef(_Camel, frozen=True):
+class KeyRef(Camel, frozen=True):
     """A key of a ConfigMap or Secret."""
 
     key: str
@@ -31,21 +25,7 @@ class KeyRef(_Camel, frozen=True):
     optional: bool = False
 
 
-class FieldRef(_Camel, frozen=True):
-    """A field of the pod."""
-
-    field_path: str
-
-
-class ResourceFieldRef(_Camel, frozen=True):
-    """A request or limit of a container."""
-
-    resource: str
-    container_name: str = ""
-    divisor: str | int = "0"
-
-
-class EnvSource(_Camel, frozen=True):
+class EnvSource(Camel, frozen=True):
     """Where a variable's value comes from."""
 
     field_ref: FieldRef | None = None
@@ -54,7 +34,7 @@ class EnvSource(_Camel, frozen=True):
     secret_key_ref: KeyRef | None = None
 
 
-class EnvVar(_Camel, frozen=True):
+class EnvVar(Camel, frozen=True):
     """One variable."""
 
     name: str
@@ -62,14 +42,14 @@ class EnvVar(_Camel, frozen=True):
     value_from: EnvSource | None = None
 
 
-class Named(_Camel, frozen=True):
+class Named(Camel, frozen=True):
     """A ConfigMap or Secret."""
 
     name: str = ""
     optional: bool = False
 
 
-class EnvFrom(_Camel, frozen=True):
+class EnvFrom(Camel, frozen=True):
     """All keys of a ConfigMap or Secret as variables."""
 
     prefix: str = ""
@@ -77,20 +57,20 @@ class EnvFrom(_Camel, frozen=True):
     secret_ref: Named | None = None
 
 
-class ExecAction(_Camel, frozen=True):
+class ExecAction(Camel, frozen=True):
     """A command in the container."""
 
     command: tuple[str, ...] = ()
 
 
-class Header(_Camel, frozen=True):
+class Header(Camel, frozen=True):
     """One header of a request."""
 
     name: str
     value: str = ""
 
 
-class HttpGet(_Camel, frozen=True):
+class HttpGet(Camel, frozen=True):
     """A request to the container."""
 
     port: int | str
@@ -100,20 +80,20 @@ class HttpGet(_Camel, frozen=True):
     http_headers: tuple[Header, ...] = ()
 
 
-class TcpSocket(_Camel, frozen=True):
+class TcpSocket(Camel, frozen=True):
     """A connection to the container."""
 
     port: int | str
     host: str = ""
 
 
-class Sleep(_Camel, frozen=True):
+class Sleep(Camel, frozen=True):
     """A wait."""
 
     seconds: int
 
 
-class Handler(_Camel, frozen=True):
+class Handler(Camel, frozen=True):
     """One call of a container, by one of several ways."""
 
     exec: ExecAction | None = None
@@ -134,14 +114,14 @@ class Probe(Handler, frozen=True):
     termination_grace_period_seconds: int | None = None
 
 
-class Lifecycle(_Camel, frozen=True):
+class Lifecycle(Camel, frozen=True):
     """Calls after the start and before the end."""
 
     post_start: Handler | None = None
     pre_stop: Handler | None = None
 
 
-class VolumeMount(_Camel, frozen=True):
+class VolumeMount(Camel, frozen=True):
     """Where a container sees a volume."""
 
     name: str
@@ -152,14 +132,14 @@ class VolumeMount(_Camel, frozen=True):
     mount_propagation: str = ""
 
 
-class Capabilities(_Camel, frozen=True):
+class Capabilities(Camel, frozen=True):
     """What root may do in a container, more or less than usual."""
 
     add: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
 
 
-class SecurityContext(_Camel, frozen=True):
+class SecurityContext(Camel, frozen=True):
     """Whom a container runs as, and what it may do."""
 
     run_as_user: int | None = None
@@ -171,7 +151,7 @@ class SecurityContext(_Camel, frozen=True):
     capabilities: Capabilities = Capabilities()
 
 
-class PodSecurityContext(_Camel, frozen=True):
+class PodSecurityContext(Camel, frozen=True):
     """The same, for all containers of a pod."""
 
     run_as_user: int | None = None
@@ -182,7 +162,7 @@ class PodSecurityContext(_Camel, frozen=True):
     sysctls: tuple[dict[str, Any], ...] = ()
 
 
-class Port(_Camel, frozen=True):
+class Port(Camel, frozen=True):
     """A port of a container."""
 
     container_port: int
@@ -192,14 +172,14 @@ class Port(_Camel, frozen=True):
     host_ip: str = field(name="hostIP", default="")
 
 
-class Resources(_Camel, frozen=True):
+class Resources(Camel, frozen=True):
     """Quantities a container asks for, and may have at most."""
 
     requests: dict[str, str | int | float] = {}
     limits: dict[str, str | int | float] = {}
 
 
-class Container(_Camel, frozen=True):
+class Container(Camel, frozen=True):
     """One container."""
 
     name: str
@@ -230,84 +210,7 @@ class Container(_Camel, frozen=True):
         return next((port.container_port for port in self.ports if port.name == named), None)
 
 
-class KeyToPath(_Camel, frozen=True):
-    """A key of a ConfigMap or Secret, and the file it becomes."""
-
-    key: str
-    path: str
-    mode: int | None = None
-
-
-class DownwardFile(_Camel, frozen=True):
-    """A field of the pod, and the file it becomes."""
-
-    path: str
-    field_ref: FieldRef | None = None
-    resource_field_ref: ResourceFieldRef | None = None
-    mode: int | None = None
-
-
-class EmptyDir(_Camel, frozen=True, forbid_unknown_fields=True):
-    """A folder that lives as long as its pod."""
-
-    medium: str = ""
-    size_limit: str | int | None = None
-
-
-class HostPath(_Camel, frozen=True, forbid_unknown_fields=True):
-    """A folder or file of the machine."""
-
-    path: str
-    type: str = ""
-
-
-class KeyFiles(_Camel, frozen=True):
-    """The keys of a ConfigMap or Secret as files."""
-
-    name: str = ""
-    secret_name: str = ""
-    """The name of a Secret that is a volume of its own."""
-    items: tuple[KeyToPath, ...] = ()
-    default_mode: int | None = None
-    optional: bool = False
-
-
-class DownwardFiles(_Camel, frozen=True):
-    """Fields of the pod as files."""
-
-    items: tuple[DownwardFile, ...] = ()
-    default_mode: int | None = None
-
-
-class Source(_Camel, frozen=True, forbid_unknown_fields=True):
-    """One part of a projected volume."""
-
-    config_map: KeyFiles | None = None
-    secret: KeyFiles | None = None
-    downward_api: DownwardFiles | None = field(name="downwardAPI", default=None)
-    service_account_token: dict[str, Any] | None = None
-
-
-class Projected(_Camel, frozen=True, forbid_unknown_fields=True):
-    """Files from several sources in one folder."""
-
-    sources: tuple[Source, ...] = ()
-    default_mode: int | None = None
-
-
-class Volume(_Camel, frozen=True, forbid_unknown_fields=True):
-    """One volume, of one of these kinds; others are not known here."""
-
-    name: str
-    empty_dir: EmptyDir | None = None
-    host_path: HostPath | None = None
-    config_map: KeyFiles | None = None
-    secret: KeyFiles | None = None
-    downward_api: DownwardFiles | None = field(name="downwardAPI", default=None)
-    projected: Projected | None = None
-
-
-class PodSpec(_Camel, frozen=True):
+class PodSpec(Camel, frozen=True):
     """What is to run."""
 
     containers: tuple[Container, ...]
@@ -324,7 +227,7 @@ class PodSpec(_Camel, frozen=True):
     security_context: PodSecurityContext = PodSecurityContext()
 
 
-class Metadata(_Camel, frozen=True):
+class Metadata(Camel, frozen=True):
     """Which pod, and what is said of it."""
 
     name: str
@@ -338,11 +241,11 @@ class Metadata(_Camel, frozen=True):
     generation: int = 0
 
 
-class _Status(_Camel, frozen=True):
+class _Status(Camel, frozen=True):
     phase: str = ""
 
 
-class Pod(_Camel, frozen=True):
+class Pod(Camel, frozen=True):
     """One pod."""
 
     metadata: Metadata
@@ -389,8 +292,3 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item) for item in value if item is not None]
     return value
-
-
-def is_token_volume(volume: Volume) -> bool:
-    """Whether it is the one that a cluster adds to every pod: a pod that asks for nothing must not fail for that."""
-    return volume.name.startswith(TOKEN_VOLUME) and volume.projected is not None

@@ -17,16 +17,8 @@ from typing import NamedTuple
 
 from edge_gateway.edged import EdgedError
 from edge_gateway.edged.environment import Content, Facts, Missing, expand, field_of, files_of, resource_of
-from edge_gateway.edged.pods import (
-    Container,
-    DownwardFiles,
-    HostPath,
-    KeyToPath,
-    Pod,
-    Source,
-    Volume,
-    is_token_volume,
-)
+from edge_gateway.edged.pod_volumes import DownwardFiles, HostPath, KeyToPath, Source, Volume, is_token_volume
+from edge_gateway.edged.pods import Container, Pod
 from edge_gateway.edged.runtime import Mount
 from edgewire import resource
 from edgewire.resource import Resource

@@ -7,9 +7,10 @@ import msgspec
 from edge_gateway.edged import pods
 from edge_gateway.edged.actions import Action, Call, Hook, Now, Prepare, Signal, Start, Tell
 from edge_gateway.edged.environment import Facts
-from edge_gateway.edged.pod_life import PodLife, PodRecord
+from edge_gateway.edged.pod_life import PodLife
 from edge_gateway.edged.pod_status import status_of
 from edge_gateway.edged.pods import Pod
+from edge_gateway.edged.records import PodRecord
 from edge_gateway.edged.runtime import Exit
 
 FACTS = Facts("edge1", "192.168.1.17", 4, 1 << 30)

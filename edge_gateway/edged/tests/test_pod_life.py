@@ -444,7 +444,7 @@ def test_a_crash_loop_goes_on_where_it_was() -> None:
     assert again.state() == bench.state()
     assert again.starts == []
     again.wait(85)
-    assert again.starts == [("c", bench.life.containers[0].record.attempt + 1)]
+    assert again.starts == [("c", bench.life.containers.mains[0].record.attempt + 1)]
 
 
 def test_after_a_reboot_init_containers_run_again() -> None:
