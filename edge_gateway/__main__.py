@@ -29,7 +29,7 @@ from edge_gateway.store.sqlite import SqliteStore
 from edge_gateway.stream_server import Source, StreamServer, Talk
 from edgewire.config import ConfigError, load
 from edgewire.service import Service, serve_until_signalled
-from edgewire.streams import ATTACH, EXEC, LOGS
+from edgewire.streams import ATTACH, EXEC, LOGS, USAGE
 
 if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
@@ -112,7 +112,7 @@ async def run(config: EdgeConfig) -> None:
             from edge_gateway.edged.pod_attach import Attachments
 
             edged = _edged(config, kind, core, events, store, machine, hub, api)
-            sources[LOGS] = edged.logs
+            sources[LOGS], sources[USAGE] = edged.logs, edged.usage
             talks[EXEC], talks[ATTACH] = edged.commands, Attachments(edged.logs)
             services.append(edged)
         if api is not None:

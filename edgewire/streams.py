@@ -31,6 +31,8 @@ _PREFIX = "stream/"
 LOGS: Literal["logs"] = "logs"
 EXEC: Literal["exec"] = "exec"
 ATTACH: Literal["attach"] = "attach"
+USAGE: Literal["usage"] = "usage"
+"""What the node and its containers use: an `edgewire.usage.NodeUsage`, and that is all of the stream."""
 
 STDIN, STDOUT, STDERR, STATUS, RESIZE, HALF_CLOSE = 0, 1, 2, 3, 4, 255
 """Channels of a conversation. STATUS is its last message, a Kubernetes Status; behind HALF_CLOSE is the channel that ends."""

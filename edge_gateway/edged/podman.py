@@ -25,7 +25,7 @@ from edge_gateway.edged.podman_session import PodmanSession, kill_marked, new_ma
 from edge_gateway.edged.podman_words import BOOT, GATEWAY, RUN, UID, Names, pod_create, refusals, run
 from edge_gateway.edged.pods import Pod
 from edge_gateway.edged.process_session import ProcessSession
-from edge_gateway.edged.runtime import CannotStart, Exit, RunId, Running, RuntimeTrouble, StartOrder
+from edge_gateway.edged.runtime import CannotStart, Exit, Processes, RunId, Running, RuntimeTrouble, StartOrder
 from edge_gateway.kernel_files import text
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,8 @@ class PodmanRuntime:
         """Pods with a sandbox -> their address."""
         self._alive: dict[RunId, float] = {}
         self._watched: dict[RunId, int] = {}
+        self._processes: dict[RunId, Processes] = {}
+        """Of those that are watched."""
         self._killed: set[RunId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -116,6 +118,7 @@ class PodmanRuntime:
             os.close(ends)
             return False
         self._watched[id] = ends
+        self._processes[id] = Processes(container.state.pid, container.id)
         asyncio.get_running_loop().add_reader(ends, self._conmon_ended, id)
         return True
 
@@ -126,6 +129,7 @@ class PodmanRuntime:
             return b""
 
     def _unwatch(self, id: RunId) -> None:
+        self._processes.pop(id, None)
         ends = self._watched.pop(id, None)
         if ends is not None:
             asyncio.get_running_loop().remove_reader(ends)
@@ -283,6 +287,10 @@ class PodmanRuntime:
         argv = ["podman", "exec", *options, self._names.container(order.id), *command]
         env, folder = base_environment(), str(self._podman.place())
         return PodmanSession(await ProcessSession.start(argv, env, folder, stdin=stdin, tty=tty), mark)
+
+    def processes(self) -> dict[RunId, Processes]:
+        """The processes of each run that goes on."""
+        return self._processes
 
     async def forget(self, id: RunId) -> None:
         """Drop the container of a run that has ended."""

@@ -44,6 +44,7 @@ class State(Struct, rename="pascal"):
     started_at: str = ""
     finished_at: str = ""
     conmon_pid: int = 0
+    pid: int = 0
 
 
 class _Network(Struct):

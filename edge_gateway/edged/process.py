@@ -27,7 +27,7 @@ from edge_gateway.edged.cgroups import PIDS, Cgroups
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
 from edge_gateway.edged.pods import Container, Pod
 from edge_gateway.edged.process_session import ProcessSession
-from edge_gateway.edged.runtime import CannotStart, Exit, RunId, Running, RuntimeTrouble, StartOrder
+from edge_gateway.edged.runtime import CannotStart, Exit, Processes, RunId, Running, RuntimeTrouble, StartOrder
 
 log = logging.getLogger(__name__)
 
@@ -359,6 +359,10 @@ class ProcessRuntime:
         """Run a command with a container's surroundings, for somebody to talk to. Raises CannotStart."""
         made = self._process_of(order, command)
         return await ProcessSession.start(made["argv"], made["env"], made["cwd"], stdin=stdin, tty=tty)
+
+    def processes(self) -> dict[RunId, Processes]:
+        """The processes of each run that goes on."""
+        return {id: Processes(run["pid"], Path(run.get("cgroup", "")).name) for id, run in self._alive.items()}
 
     async def close(self) -> None:
         """Leave everything running."""

@@ -98,6 +98,15 @@ class StartOrder:
     """Told of what happens on the way, as Events have it; `Failed` and `BackOff` are warnings."""
 
 
+class Processes(NamedTuple):
+    """The processes of a run."""
+
+    pid: int
+    """The first of them, which all others come from."""
+    mark: str = ""
+    """What is in the name of the cgroup that has these and no others; empty where there is none."""
+
+
 class Session(Protocol):
     """A command beside a run that somebody talks to."""
 
@@ -158,6 +167,10 @@ class Runtime(Protocol):
 
     async def talk(self, order: StartOrder, command: tuple[str, ...], *, stdin: bool, tty: bool) -> Session:
         """Run a command beside a run, as it would itself, for somebody to talk to. Raises CannotStart, RuntimeTrouble."""
+        ...
+
+    def processes(self) -> Mapping[RunId, Processes]:
+        """The processes of each run that goes on."""
         ...
 
     async def forget(self, id: RunId) -> None:

@@ -24,6 +24,7 @@ from edge_gateway.edged.pod_life import PodLife
 from edge_gateway.edged.pods import Pod, PodError
 from edge_gateway.edged.records import PodRecord
 from edge_gateway.edged.runtime import Exit, RunId, Running, Runtime, RuntimeTrouble
+from edge_gateway.edged.usage_source import UsageSource
 from edge_gateway.edged.volumes import Volumes
 from edge_gateway.kernel_files import text
 from edge_gateway.pod_reports import Happened
@@ -63,6 +64,7 @@ class Edged:
         self._performer = Performer(runtime, volumes, orders, self._ledger)
         self.logs = LogSource(self._life_of, orders)
         self.commands = Commands(self._life_of, orders, runtime)
+        self.usage = UsageSource(lambda: [entry.life for entry in self._entries.values()], runtime)
         self._leave_running, self._max_pods = leave_running, max_pods
         self._boot = text(BOOT_ID)
         self._entries: dict[str, Entry] = {}
