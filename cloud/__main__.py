@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from cloud import CloudError
 from cloud.cloud_hub import CloudHub, tls_context
 from cloud.config import CloudCoreConfig
 from cloud.definitions import Definitions
+from cloud.delegated_access import DelegatedAccess
 from cloud.device_controller import DeviceController
 from cloud.edge_controller import EdgeController
 from cloud.event_controller import EventController
@@ -31,6 +33,7 @@ from cloud.node_streams import NodeStreams
 from cloud.objects import CONFIGMAPS, DEVICE_FIRMWARES, DEVICE_MODELS, DEVICES, NODES, PODS, SECRETS
 from cloud.pod_controller import PodController
 from cloud.sessions import Sessions
+from cloud.usage_api import UsageApi
 from cloud.writes import Writes
 from edgewire.config import ConfigError, load
 from edgewire.service import Service, serve_until_signalled
@@ -91,18 +94,19 @@ class CloudCore:
             WriteService("write events", kube, event_writes, events),
             Ticker("heartbeats", nodes.tick),
             Ticker("rollouts", firmware.tick),
-            *_kubelet_api(settings, streams, pods),
+            *_kubelet_api(settings, streams, pods, kube),
             # Nodes are let in when everything is known that they may be compared with.
             self.hub,
             _Ready(self.hub),
         ]
 
 
-def _kubelet_api(settings: CloudCoreConfig, streams: NodeStreams, pods: PodController) -> list[Service]:
+def _kubelet_api(settings: CloudCoreConfig, streams: NodeStreams, pods: PodController, kube: Kube) -> list[Service]:
     if not settings.kubelet_address or settings.kubelet_client_ca is None:
         return []
     files = settings.certificate, settings.key, settings.kubelet_client_ca
-    return [KubeletApi(streams, pods.node_of, *files, settings.kubelet_host, settings.kubelet_port)]
+    usage = UsageApi(streams, DelegatedAccess(kube.send, time.monotonic))
+    return [KubeletApi(streams, pods.node_of, *files, settings.kubelet_host, settings.kubelet_port, usage.routes())]
 
 
 async def run(settings: CloudCoreConfig) -> None:

@@ -199,9 +199,9 @@ class EdgeController:
             return Request("POST", NODES.path(), node_status.new_node(node.name, node.report), JSON)
         if not node.object.is_edge:
             return None
-        labels = node_status.label_patch(node.object, node.report)
-        if labels is not None:
-            return Request("PATCH", NODES.path(name=node.name), labels, MERGE_PATCH)
+        metadata = node_status.metadata_patch(node.object, node.report, self._kubelet)
+        if metadata is not None:
+            return Request("PATCH", NODES.path(name=node.name), metadata, MERGE_PATCH)
         now = datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         report = node.report if node.report != node.saved_report else None
         conditions = node.report.conditions if node.linked and node.report is not None else ()

@@ -11,7 +11,7 @@ server: its organization is one of `MASTERS`, as kubeadm's `apiserver-kubelet-cl
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,11 @@ class KubeletApi:
         client_ca: Path,
         host: str,
         port: int,
+        beside: Sequence[web.RouteDef] = (),
     ) -> None:
-        """`node_of` gives the node of a pod `<namespace>/<name>`, or nothing. Port 0 takes a free one."""
+        """`node_of` gives the node of a pod `<namespace>/<name>`, or nothing; `beside` are further paths, which see for
+        themselves who asks. Port 0 takes a free one."""
+        self._beside = beside
         self._streams = streams
         self._node_of = node_of
         self._files = certificate, key, client_ca
@@ -60,7 +63,7 @@ class KubeletApi:
     async def run(self, ready: asyncio.Event) -> None:
         """Serve until cancelled. Raises HubError."""
         app = web.Application()
-        app.add_routes(self._routes())
+        app.add_routes([*self._routes(), *self._beside])
         runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=STOP_S)
         await runner.setup()
         try:
@@ -87,7 +90,7 @@ class KubeletApi:
 
     def _node(self, request: web.Request) -> str:
         """The node that a request is for. Raises HTTPForbidden, HTTPNotFound."""
-        if not _may(request):
+        if not is_api_server(request):
             raise web.HTTPForbidden(text="this is for the API server\n")
         named = request.match_info
         node = self._node_of(f"{named['namespace']}/{named['pod']}")
@@ -162,7 +165,8 @@ def _log_request(request: web.Request) -> LogRequest:
     return msgspec.convert(fields, LogRequest)
 
 
-def _may(request: web.Request) -> bool:
+def is_api_server(request: web.Request) -> bool:
+    """Whether who asks has shown the certificate of an API server."""
     certificate = request.get_extra_info("peercert") or {}
     subject = [attribute for names in certificate.get("subject", ()) for attribute in names]
     return any(name == "organizationName" and value in MASTERS for name, value in subject)
@@ -171,7 +175,7 @@ def _may(request: web.Request) -> bool:
 def _tls(certificate: Path, key: Path, client_ca: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_OPTIONAL  # metrics-server has a token instead
     context.load_verify_locations(client_ca)
     context.load_cert_chain(certificate, key)
     return context

@@ -67,6 +67,10 @@ class NodeReport(Struct, frozen=True):
     conditions: list[Condition] = []
 
 
+METRICS_ANNOTATION = "metrics.k8s.io/resource-metrics-path"
+"""Where metrics-server finds what a node uses, at the address of its kubelet (metrics-server 0.7 and newer)."""
+
+
 class KubeletEndpoint(Struct, frozen=True):
     """Where the API server finds what it would ask a kubelet: cloudcore, for all nodes."""
 
@@ -79,6 +83,7 @@ class _Metadata(Struct, rename="camel"):
     uid: str = ""
     resource_version: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 class _Status(Struct, rename="camel"):
@@ -138,11 +143,18 @@ def labels_of(report: NodeReport | None) -> dict[str, str]:
     return {name: value for name, value in labels.items() if _LABEL.fullmatch(value)}
 
 
-def label_patch(node: NodeObject, report: NodeReport | None) -> bytes | None:
-    """The merge patch that gives a Node its labels, or None when it has them."""
-    labels = labels_of(report)
-    missing = {name: value for name, value in labels.items() if node.metadata.labels.get(name) != value}
-    return _encoder.encode({"metadata": {"labels": missing}}) if missing else None
+def metadata_patch(node: NodeObject, report: NodeReport | None, kubelet: KubeletEndpoint | None = None) -> bytes | None:
+    """The merge patch that gives a Node its labels and annotations, or None when it has them."""
+    wanted = {"labels": labels_of(report)}
+    if kubelet is not None:
+        wanted["annotations"] = {METRICS_ANNOTATION: f"/nodes/{node.metadata.name}/metrics/resource"}
+    present = {"labels": node.metadata.labels, "annotations": node.metadata.annotations}
+    missing = {
+        part: {name: value for name, value in entries.items() if present[part].get(name) != value}
+        for part, entries in wanted.items()
+    }
+    missing = {part: entries for part, entries in missing.items() if entries}
+    return _encoder.encode({"metadata": missing}) if missing else None
 
 
 def status_patch(

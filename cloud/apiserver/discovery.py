@@ -5,7 +5,7 @@ kubectl asks for the aggregated form (apidiscovery.k8s.io/v2) and falls back to 
 
 from typing import Any
 
-from cloud.apiserver.resources import REVIEWS, Registry, Resource
+from cloud.apiserver.resources import METRICS, REVIEWS, Registry, Resource
 
 AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 VERSION = {
@@ -94,18 +94,18 @@ def aggregated(registry: Registry, core: bool) -> dict[str, Any]:
 
 
 def _groups(registry: Registry) -> list[str]:
-    return list(dict.fromkeys(resource.group for resource in (*registry, *REVIEWS)))
+    return list(dict.fromkeys(resource.group for resource in (*registry, *REVIEWS, *METRICS)))
 
 
 def _versions(registry: Registry, group: str) -> list[str]:
     """The versions of a group, the preferred one first: as definitions list them, stored versions before others."""
-    found = [r for r in (*registry, *REVIEWS) if r.group == group]
+    found = [r for r in (*registry, *REVIEWS, *METRICS) if r.group == group]
     stored = [r.version for r in found if r.stored_as == r.api_version]
     return list(dict.fromkeys([*stored, *(r.version for r in found)]))
 
 
 def _resources(registry: Registry, group: str, version: str) -> list[Resource]:
-    found = (r for r in (*registry, *REVIEWS) if r.group == group and r.version == version)
+    found = (r for r in (*registry, *REVIEWS, *METRICS) if r.group == group and r.version == version)
     return sorted(found, key=lambda r: r.plural)
 
 

@@ -25,10 +25,11 @@ from cloud.apiserver.attributes import Attributes
 from cloud.apiserver.credentials import Credentials
 from cloud.apiserver.kubelets import Kubelets
 from cloud.apiserver.listing import Lister
+from cloud.apiserver.metrics_source import MetricsSource
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.render import Renderer
 from cloud.apiserver.requests import Target
-from cloud.apiserver.resources import Resource
+from cloud.apiserver.resources import METRICS_GROUP, Resource
 from cloud.apiserver.roles import User
 from cloud.apiserver.schema_files import SchemaFiles
 from cloud.apiserver.status import ApiError
@@ -59,6 +60,7 @@ class Handler:
         access: Access,
         schemas: SchemaFiles,
         kubelets: Kubelets,
+        metrics: MetricsSource,
     ) -> None:
         self._objects = objects
         self._storage = storage
@@ -68,6 +70,7 @@ class Handler:
         self._access = access
         self._schemas = schemas
         self._kubelets = kubelets
+        self._metrics = metrics
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -94,6 +97,8 @@ class Handler:
         self._access.check(user, attributes.of_request(request.method, path, target, request.query))
         if target is None:
             return await self._answer_about_itself(request, path)
+        if target.group == METRICS_GROUP:
+            return _json(await self._metrics.answer(request, target))
         if request.method == "POST" and (review := reviews.find(target)) is not None:
             body = requests.decode_body(_content_type(request), await _body(request))
             return _json(review(target, body, user, self._access), 201)

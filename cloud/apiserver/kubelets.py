@@ -62,6 +62,17 @@ class Kubelets:
                 return response
             raise ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}') from error
 
+    async def fetch(self, address: str, port: int, path: str) -> bytes:
+        """What is said there, all of it. Raises ApiError."""
+        url = f"https://{address}:{port}/{path}"
+        try:
+            async with self._client().get(url) as answer:
+                if answer.status != 200:
+                    raise await _error_of(answer)
+                return await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}') from error
+
     async def _converse(
         self, request: web.BaseRequest, upstream: Upstream, socket: web.WebSocketResponse, protocol: str
     ) -> web.StreamResponse:

@@ -311,3 +311,9 @@ REVIEWS = (
     Resource(_ACCESS, "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False, verbs=_CREATE),
 )
 """Questions that are answered and not kept (`reviews`): discovery lists them, the registry has none of them."""
+METRICS_GROUP = "metrics.k8s.io"
+METRICS = (
+    Resource(METRICS_GROUP, "v1beta1", "nodes", "NodeMetrics", namespaced=False, verbs=("get", "list")),
+    Resource(METRICS_GROUP, "v1beta1", "pods", "PodMetrics", verbs=("get", "list")),
+)
+"""What nodes are asked for when somebody asks (`metrics`); likewise."""

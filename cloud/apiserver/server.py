@@ -18,6 +18,7 @@ from cloud.apiserver.expiry import Expiry
 from cloud.apiserver.handler import Handler
 from cloud.apiserver.kubelets import Kubelets
 from cloud.apiserver.listing import Lister
+from cloud.apiserver.metrics_source import MetricsSource
 from cloud.apiserver.node_lifecycle import NodeLifecycle
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.requests import BODY_LIMIT
@@ -93,7 +94,8 @@ class ApiServer:
         streams = Streams(objects, lister, self._bookmark_s)
         schemas = SchemaFiles(self._data)
         kubelets = Kubelets(self._data / "pki")
-        handler = Handler(objects, storage, lister, streams, known, access, schemas, kubelets)
+        metrics = MetricsSource(objects, lister, kubelets)
+        handler = Handler(objects, storage, lister, streams, known, access, schemas, kubelets, metrics)
         server = _HttpServer(handler, handler_cancellation=True, keepalive_timeout=KEEPALIVE_S, access_log=None)
         runner = web.ServerRunner(server, shutdown_timeout=STOP_S)
         await runner.setup()

@@ -113,20 +113,26 @@ def upstream(objects: Objects, resource: Resource, target: Target, call: Call) -
         return None
     pod: Object = msgspec.json.decode(objects.get(resource, target.namespace, target.name).body)
     container, node_name = _container(pod, target.name, call), pod["spec"].get("nodeName")
-    nodes = objects.registry.find("", "v1", "nodes")
-    stored = objects.state.newest("nodes", "", node_name) if node_name and nodes is not None else None
-    node: Object = msgspec.json.decode(stored.body) if stored is not None else {}
-    status_of = node.get("status") or {}
-    addresses = {a.get("type"): a.get("address") for a in status_of.get("addresses") or ()}
-    port = ((status_of.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port")
-    address = addresses.get("InternalDNS")
-    if not address or not port:
+    kubelet = kubelet_of(objects, node_name) if node_name else None
+    if kubelet is None:
         return None
+    address, port = kubelet
     where = f"{target.namespace}/{target.name}/{container}"
     if target.subresource == "log":
         query = tuple((name, value) for name, value in call.query.items() if name != "container")
         return Upstream(address, port, f"containerLogs/{where}", query)
     return Upstream(address, port, f"{target.subresource}/{where}", _exec_query(call), is_conversation=True)
+
+
+def kubelet_of(objects: Objects, name: str) -> tuple[str, int] | None:
+    """Address and port of whoever answers for the kubelet of a node, if anybody does."""
+    stored = objects.state.newest("nodes", "", name)
+    node: Object = msgspec.json.decode(stored.body) if stored is not None else {}
+    status_of = node.get("status") or {}
+    addresses = {a.get("type"): a.get("address") for a in status_of.get("addresses") or ()}
+    port = ((status_of.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port")
+    address = addresses.get("InternalDNS")
+    return (address, port) if address and port else None
 
 
 def _exec_query(call: Call) -> tuple[tuple[str, str], ...]:
