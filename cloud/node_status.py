@@ -20,6 +20,8 @@ READY = "Ready"
 TRUE: Literal["True"] = "True"
 UNKNOWN: Literal["Unknown"] = "Unknown"
 
+_IMAGES, _IMAGE_NAMES, _IMAGE_NAME = 50, 5, 512
+"""Of a Node's status at most: images, names of one (both kubelet's), letters of a name."""
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 # uname's words to Go's, which Kubernetes uses.
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm", "i686": "386"}
@@ -39,6 +41,14 @@ class Condition(Struct, frozen=True):
     status: Status
     reason: str = ""
     message: str = ""
+
+
+class Image(Struct, frozen=True):
+    """An image that a node has."""
+
+    names: list[str]
+    """With digests and tags."""
+    size_bytes: int = 0
 
 
 class NodeReport(Struct, frozen=True):
@@ -65,6 +75,7 @@ class NodeReport(Struct, frozen=True):
     addresses: list[str | Address] = []
     labels: dict[str, str] = {}
     conditions: list[Condition] = []
+    images: list[Image] = []
 
 
 METRICS_ANNOTATION = "metrics.k8s.io/resource-metrics-path"
@@ -93,6 +104,7 @@ class _Status(Struct, rename="camel"):
     capacity: dict[str, Any] = field(default_factory=dict)
     allocatable: dict[str, Any] = field(default_factory=dict)
     node_info: dict[str, Any] = field(default_factory=dict)
+    images: list[dict[str, Any]] = []
 
 
 class NodeObject(Struct):
@@ -186,6 +198,8 @@ def status_patch(
             changes["allocatable"] = allocatable
         if addresses and addresses != node.status.addresses:
             changes["addresses"] = addresses
+        if (images := _images(report)) != node.status.images:
+            changes["images"] = images
         endpoint = {"kubeletEndpoint": {"Port": kubelet.port}} if kubelet is not None else {}
         if endpoint and endpoint != node.status.daemon_endpoints:
             changes["daemonEndpoints"] = endpoint
@@ -242,6 +256,13 @@ def _allocatable(report: NodeReport) -> dict[str, str]:
     if "ephemeral-storage" in allocatable:
         allocatable["ephemeral-storage"] = f"{report.storage_bytes * 9 // 10 // 1024}Ki"
     return allocatable
+
+
+def _images(report: NodeReport) -> list[dict[str, Any]]:
+    named = (
+        (image, [name for name in image.names if len(name) <= _IMAGE_NAME][:_IMAGE_NAMES]) for image in report.images
+    )
+    return [{"names": names, "sizeBytes": max(0, image.size_bytes)} for image, names in named if names][:_IMAGES]
 
 
 def _addresses(report: NodeReport, kubelet: KubeletEndpoint | None) -> list[dict[str, str]]:

@@ -248,6 +248,20 @@ def test_what_pods_may_ask_for_is_less_than_what_there_is(desk: Desk) -> None:
     assert status["nodeInfo"]["containerRuntimeVersion"] == "process://1"
 
 
+def test_the_images_that_a_machine_has_are_in_its_node(desk: Desk) -> None:
+    edge = desk.connect()
+    images = [{"names": ["localhost/a@sha256:1", "localhost/a:1"], "size_bytes": 5}, {"names": [], "size_bytes": 1}]
+    tell(desk, edge, {**FULL, "images": images})
+    wanted = [{"names": ["localhost/a@sha256:1", "localhost/a:1"], "sizeBytes": 5}]
+    assert desk.stored[NODE]["status"]["images"] == wanted
+    many = [{"names": [f"localhost/{n}:{tag}" for tag in range(9)] + ["x" * 600], "size_bytes": n} for n in range(80)]
+    tell(desk, edge, {**FULL, "images": many})
+    found = desk.stored[NODE]["status"]["images"]
+    assert (len(found), {len(image["names"]) for image in found}) == (50, {5})
+    tell(desk, edge, FULL)
+    assert desk.stored[NODE]["status"]["images"] == []
+
+
 def test_an_edge_sets_labels_of_its_own_domain_only(desk: Desk) -> None:
     edge = desk.connect()
     labels = {"hedgerow.dev/board": "raspberry-pi-4", "node-role.kubernetes.io/control-plane": "x", "zone": "a"}
