@@ -27,7 +27,7 @@ image:                             ## container images of cloudcore, edgecore an
 test-deps:                         ## Debian packages that some tests need (as root)
 	apt-get update -q
 	apt-get install -q -y --no-install-recommends mosquitto dbus-daemon qemu-system-arm \
-		podman runc catatonit iptables busybox-static
+		podman runc catatonit iptables busybox-static openssl
 	command -v kubectl >/dev/null || apt-get install -q -y --no-install-recommends kubernetes-client
 
 format: $(VENV)/.dev

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edge_gateway.edged.assembly import Kind
     from edge_gateway.edged.service import Edged
     from edge_gateway.external_broker import ExternalBroker
+    from edge_gateway.local_api.pod_access import PodAccess
     from edge_gateway.local_api.server import LocalServer
     from edge_gateway.mapper_process import MapperProcess
 
@@ -107,14 +108,16 @@ async def run(config: EdgeConfig) -> None:
         hub = _hub(config, core, events, StreamServer(sources, talks)) if config.cloud.url else None
         if hub is not None:
             events.on_dirty(hub.mark)
-        api = _local_api(config, core, events)
+        api, access = _local_api(config, core, events, kind)
         if kind is not None:
             from edge_gateway.edged.pod_attach import Attachments
 
-            edged = _edged(config, kind, core, events, store, machine, hub, api)
+            edged = _edged(config, kind, core, events, store, machine, hub, api, access)
             sources[LOGS], sources[USAGE] = edged.logs, edged.usage
             talks[EXEC], talks[ATTACH] = edged.commands, Attachments(edged.logs)
             services.append(edged)
+            if access is not None:
+                services.append(_renewal(core, access, edged))
         if api is not None:
             services.append(api)
         if hub is not None:
@@ -186,6 +189,7 @@ def _edged(
     machine: dict[str, object],
     hub: "EdgeHub | None",
     api: "LocalServer | None",
+    access: "PodAccess | None",
 ) -> "Edged":
     from edge_gateway.edged.assembly import build
 
@@ -195,19 +199,28 @@ def _edged(
         if api is not None:
             api.marked(keys)
 
-    edged = build(config, kind, core, store, machine, mark)
+    edged = build(config, kind, core, store, machine, mark, access)
     events.on_objects(edged.objects_changed)
     return edged
 
 
-def _local_api(config: EdgeConfig, core: EdgeCore, events: EventBus) -> "LocalServer | None":
+def _local_api(
+    config: EdgeConfig, core: EdgeCore, events: EventBus, kind: "Kind | None"
+) -> "tuple[LocalServer, PodAccess | None] | tuple[None, None]":
+    """The local API, and its side for pods."""
     if config.local_api is None:
-        return None
+        return None, None
     from edge_gateway.local_api.setup import build
 
-    api = build(config, config.local_api, core, events.perform)
+    api, access = build(config, config.local_api, core, events.perform, kind.name if kind is not None else None)
     events.on_durable(api.changed)
-    return api
+    return api, access
+
+
+def _renewal(core: EdgeCore, access: "PodAccess", edged: "Edged") -> Service:
+    from edge_gateway.local_api.renewal import Renewal
+
+    return Renewal(core, access, edged.renew_access)
 
 
 def _hub(config: EdgeConfig, core: EdgeCore, events: EventBus, streams: StreamServer) -> "EdgeHub":

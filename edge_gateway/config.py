@@ -106,7 +106,9 @@ class LocalApiConfig(Struct):
     """The Kubernetes-shaped API for applications on this machine (docs/local-api.md)."""
 
     port: int | None = 10550
-    """TCP port on 127.0.0.1, for whoever shows a token; 0 takes a free one and logs it, null does without."""
+    """TCP port on 127.0.0.1, with TLS, for whoever shows a token; 0 takes a free one and logs it, null does without."""
+    pods: Literal["none", "viewer", "operator"] = "operator"
+    """What pods may at most that ask by the annotation `hedgerow.dev/local-api`. They need the `port`."""
     socket: Path | None = Path("local-api/api.sock")
     """Unix socket, relative to `data_dir`; null does without. Its mode is 0660: who may open it needs no token."""
     socket_group: str = ""

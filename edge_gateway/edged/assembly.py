@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 from edge_gateway.config import EdgeConfig
 from edge_gateway.edge_core import EdgeCore
+from edge_gateway.edged.access import Access
 from edge_gateway.edged.cgroups import Cgroups
 from edge_gateway.edged.environment import Facts
 from edge_gateway.edged.orders import Orders
@@ -64,8 +65,10 @@ def build(
     store: Store,
     machine: Mapping[str, object],
     mark: Callable[[list[str]], None],
+    local_api: Access | None = None,
 ) -> Edged:
-    """The service; `machine` is `machine.describe`'s, `mark` is told what the cloud does not know."""
+    """The service; `machine` is `machine.describe`'s, `mark` is told what the cloud does not know; `local_api` is for
+    the pods that ask."""
     folder = config.data_dir.absolute()
     addresses, cpus, memory = machine["addresses"], machine["cpus"], machine["memory_bytes"]
     assert isinstance(addresses, list)
@@ -74,7 +77,7 @@ def build(
     facts = Facts(config.node, addresses[0] if addresses else "127.0.0.1", cpus, memory)
     own = f"{config.node}-{hashlib.sha256(bytes(folder)).hexdigest()[:8]}"
     in_memory = config.edged.memory_dir or _memory_dir(own)
-    volumes = Volumes(folder / "pods", in_memory, facts, core.content_of)
+    volumes = Volumes(folder / "pods", in_memory, facts, core.content_of, local_api)
     runtime: Runtime
     if kind.name == "podman":
         podman = Podman(folder / "podman")

@@ -23,6 +23,8 @@ class Orders:
     def order(self, pod: Pod, container: Container, attempt: int, address: str = "") -> StartOrder:
         """How to start a container of a pod that has this address of its own. Raises Missing, VolumeError."""
         env = environment(pod, container, self.facts._replace(pod_address=address), self._content)
+        if self._volumes.local_api.asked(pod):
+            env = {**self._volumes.local_api.environment(pod, address, self._volumes.access_place(pod)), **env}
         mounts = tuple(self._volumes.mounts(pod, container, env))
         of = pod.spec.security_context
         groups = (*of.supplemental_groups, *([of.fs_group] if of.fs_group is not None else []))

@@ -65,6 +65,7 @@ class Edged:
         self.logs = LogSource(self._life_of, orders)
         self.commands = Commands(self._life_of, orders, runtime)
         self.usage = UsageSource(lambda: [entry.life for entry in self._entries.values()], runtime)
+        self.renew_access = volumes.renew_access
         self._leave_running, self._max_pods = leave_running, max_pods
         self._boot = text(BOOT_ID)
         self._entries: dict[str, Entry] = {}
@@ -174,7 +175,7 @@ class Edged:
         if record is not None or runs:
             life.adopt(runs, bool(record is not None and record.boot != self._boot), now())
         life.record.boot = self._boot
-        refused = [*pod_refusals.refusals(pod), *self._runtime.refusals(pod)]
+        refused = [*pod_refusals.refusals(pod), *self._runtime.refusals(pod), *self._volumes.local_api.refusals(pod)]
         if refused:
             life.reject(UNSUPPORTED, "; ".join(refused))
         elif record is None and not runs and sum(map(_takes_room, self._entries.values())) > self._max_pods:

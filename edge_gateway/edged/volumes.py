@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from edge_gateway.edged import EdgedError
+from edge_gateway.edged import EdgedError, access
+from edge_gateway.edged.access import Access, NoAccess
 from edge_gateway.edged.environment import Content, Facts, Missing, expand, field_of, files_of, resource_of
 from edge_gateway.edged.pod_volumes import DownwardFiles, HostPath, KeyToPath, Source, Volume, is_token_volume
 from edge_gateway.edged.pods import Container, Pod
@@ -47,8 +48,11 @@ class _File(NamedTuple):
 class Volumes:
     """The volumes of a node's pods."""
 
-    def __init__(self, disk: Path, memory: Path, facts: Facts, content: Content) -> None:
-        """`content` gives ConfigMaps and Secrets."""
+    def __init__(
+        self, disk: Path, memory: Path, facts: Facts, content: Content, local_api: Access | None = None
+    ) -> None:
+        """`content` gives ConfigMaps and Secrets; `local_api` is what pods that ask get of it."""
+        self.local_api: Access = local_api or NoAccess()
         self._disk, self._memory = disk, memory
         self._facts = facts
         self._content = content
@@ -63,14 +67,42 @@ class Volumes:
             except (Missing, VolumeError) as error:
                 raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
             except OSError as error:
-                why = f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {why}') from error
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {_why(error)}') from error
+        if self.local_api.asked(pod):
+            self._put_access(pod)
+
+    def renew_access(self, pod: Pod) -> None:
+        """Have a pod's token for the local API as it is now, if it has one. Raises VolumeError."""
+        if self.access_folder(pod).is_dir():
+            self._put_access(pod)
+
+    def _put_access(self, pod: Pod) -> None:
+        files = {name: _File(content, FILE_MODE) for name, content in self.local_api.files(pod).items()}
+        try:
+            _make_own(self._memory)
+            folder = self.access_folder(pod)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_files(folder, files, pod.spec.security_context.fs_group)
+        except OSError as error:
+            raise VolumeError(f"MountVolume.SetUp failed for the local API : {_why(error)}") from error
+
+    def access_folder(self, pod: Pod) -> Path:
+        """Where a pod's token is."""
+        return self._memory / pod.uid / access.FOLDER
+
+    def access_place(self, pod: Pod) -> str:
+        """Where its containers find it."""
+        return self.local_api.place or str(self.access_folder(pod))
 
     def mounts(self, pod: Pod, container: Container, env: Mapping[str, str]) -> Iterator[Mount]:
         """What a container sees where. Raises VolumeError."""
         volumes = {volume.name: volume for volume in pod.volumes()}
+        asked, taken = self.local_api.asked(pod), set()
         for mount in container.volume_mounts:
             volume = volumes[mount.name]
+            if asked and is_token_volume(volume):
+                continue  # the gateway's own stands in its place
+            taken.add(mount.mount_path)
             source = self._source(pod, volume)
             within = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
             if within:
@@ -81,6 +113,8 @@ class Volumes:
                     source.mkdir(parents=True)
             files = volume.empty_dir is None and volume.host_path is None
             yield Mount(source, mount.mount_path, mount.read_only or files)
+        if asked and (place := self.access_place(pod)) not in taken:
+            yield Mount(self.access_folder(pod), place, True)
 
     def remove(self, uid: str) -> None:
         """The pod is gone: so is what it kept."""
@@ -238,6 +272,10 @@ def _make_own(folder: Path) -> None:
         raise VolumeError(f"{folder} is not this gateway's own folder")
     if stat.S_IMODE(found.st_mode) != 0o700:
         folder.chmod(0o700)
+
+
+def _why(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror)
 
 
 def _give_to(file: Path, group: int | None) -> None:

@@ -15,7 +15,7 @@ from edge_gateway.local_api import LocalApiError
 from edgewire.message import UNREADABLE
 
 Role = Literal["viewer", "operator"]
-LONGEST = 512
+LONGEST = 2048
 
 
 class AccountsError(LocalApiError):
@@ -40,6 +40,8 @@ class Rights(NamedTuple):
     """… set desired values,"""
     secrets: bool
     """… read Secrets."""
+    namespace: str = ""
+    """Where not empty, it is Devices and DeviceModels of this namespace only that they see."""
 
 
 _accounts = msgspec.json.Decoder(list[Account])
@@ -66,7 +68,7 @@ def hash_of(token: str) -> str:
 
 def rights_of(authorization: str, accounts: list[Account]) -> Rights | None:
     """The rights of an `Authorization` header, Bearer or Basic with the token as password; None for nobody we know."""
-    token = _token(authorization)
+    token = bearer(authorization)
     if not token:
         return None
     hash = hash_of(token)
@@ -74,7 +76,8 @@ def rights_of(authorization: str, accounts: list[Account]) -> Rights | None:
     return Rights(account.name, account.role == "operator", account.secrets) if account is not None else None
 
 
-def _token(authorization: str) -> str:
+def bearer(authorization: str) -> str:
+    """The token in an `Authorization` header; empty when there is none."""
     scheme, _, rest = authorization.partition(" ")
     rest = rest.strip()
     if len(rest) > LONGEST:

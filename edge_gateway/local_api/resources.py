@@ -124,6 +124,7 @@ class LocalApi:
         if request.method == "GET" and (found := discovery.answer(parts)) is not None:
             return Answer(found)
         target = _target(parts)
+        _check_namespace(request.rights, target)
         if target.kind.type == resource.SECRET and not request.rights.secrets:
             raise Refusal(403, f"{request.rights.name} has no right to read Secrets on this gateway")
         if request.method in ("PATCH", "PUT"):
@@ -317,6 +318,16 @@ def _target(parts: list[str]) -> _Target:
     if name and kind.namespaced and not namespace:
         raise Refusal(404, f"{kind.plural} are in namespaces: .../namespaces/NAMESPACE/{kind.plural}/{name[:253]}")
     return _Target(kind, namespace, name)
+
+
+def _check_namespace(rights: Rights, target: _Target) -> None:
+    """Raises Refusal for what somebody of one namespace may not see."""
+    own, device = rights.namespace, target.kind.type in (resource.DEVICE, resource.DEVICE_MODEL)
+    if own and not (device and target.namespace == own):
+        where = f"namespace {target.namespace!r}" if target.namespace else "all namespaces"
+        raise Refusal(
+            403, f"{rights.name} may see devices and devicemodels of {own!r}, not {target.kind.plural} of {where}"
+        )
 
 
 def _of_kind(kind: Kind, obj: Object) -> Object:

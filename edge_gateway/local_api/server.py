@@ -1,4 +1,4 @@
-"""The shell of the local API: HTTP/1.1 by h11 on a unix socket and on loopback.
+"""The shell of the local API: HTTP/1.1 by h11, on a unix socket, and with TLS on loopback and where pods are.
 
 Everything a client can hold is bounded: connections, the size of a head and a body, the time for each, what is unread of an
 answer. Each listener has its own connections, so that a flood on the port does not shut out who has the socket.
@@ -9,6 +9,7 @@ import grp
 import logging
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,16 +18,18 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import h11
 import msgspec
 
+from edge_gateway.broker.errors import TlsError
 from edge_gateway.effects import Effects
 from edge_gateway.local_api import LocalApiError
 from edge_gateway.local_api.access import Rights
 from edge_gateway.local_api.refusals import Refusal
 from edge_gateway.local_api.resources import Answer, LocalApi, Request, Watch, Write
+from edge_gateway.local_api.wire import Wire
 from edgewire.message import now_ms
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS = 32
+CONNECTIONS = 64
 """At a time, of each listener."""
 HEAD_BYTES, BODY_BYTES = 16 * 1024, 256 * 1024
 REQUEST_S = 10.0
@@ -35,6 +38,7 @@ WRITE_S = 20.0
 """For a client to take what it is sent."""
 BOOKMARK_S = 60.0
 PARAMETERS = 32
+_IP_FREEBIND = 15
 
 Perform = Callable[[Effects, Callable[[], None]], None]
 Who = Callable[[str], Rights | None]
@@ -50,17 +54,22 @@ class LocalServer:
         """`api` makes the core once the gateway's state is restored; `perform` is EventBus'."""
         self._make = api
         self._perform = perform
-        self._listeners: list[tuple[socket.socket, Who]] = []
+        self._listeners: list[tuple[socket.socket, Who, ssl.SSLContext | None]] = []
         self._api: LocalApi | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def listen_tcp(self, port: int, who: Who) -> int:
-        """Listen on loopback; the port. Raises LocalApiError."""
+    def listen_tcp(self, host: str, port: int, tls: ssl.SSLContext, who: Who) -> int:
+        """Listen on an address, though the machine has it only later; the port. Raises LocalApiError."""
+        listener = socket.socket()
         try:
-            listener = socket.create_server(("127.0.0.1", port))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+            listener.bind((host, port))
+            listener.listen()
         except OSError as error:
-            raise LocalApiError(f"cannot listen on 127.0.0.1:{port} for the local API: {error.strerror}") from error
-        self._listeners.append((listener, who))
+            listener.close()
+            raise LocalApiError(f"cannot listen on {host}:{port} for the local API: {error.strerror}") from error
+        self._listeners.append((listener, who, tls))
         return int(listener.getsockname()[1])
 
     def listen_unix(self, path: Path, group: str, rights: Rights) -> None:
@@ -80,7 +89,7 @@ class LocalServer:
         except (OSError, KeyError) as error:
             listener.close()
             raise LocalApiError(f"cannot listen on {path} for the local API: {error}") from error
-        self._listeners.append((listener, lambda authorization: rights))
+        self._listeners.append((listener, lambda authorization: rights, None))
 
     def changed(self, effects: Effects) -> None:
         """These effects are durable."""
@@ -95,7 +104,7 @@ class LocalServer:
     async def run(self, ready: asyncio.Event) -> None:
         """Serve until cancelled."""
         self._api = api = self._make()
-        servers = [await self._open(api, listener, who) for listener, who in self._listeners]
+        servers = [await self._open(api, *listener) for listener in self._listeners]
         ready.set()
         try:
             await asyncio.get_running_loop().create_future()
@@ -109,17 +118,20 @@ class LocalServer:
 
     def close(self) -> None:
         """Let go of the sockets."""
-        for listener, _ in self._listeners:
+        for listener, _, _ in self._listeners:
             listener.close()
 
-    async def _open(self, api: LocalApi, listener: socket.socket, who: Who) -> asyncio.Server:
+    async def _open(
+        self, api: LocalApi, listener: socket.socket, who: Who, tls: ssl.SSLContext | None
+    ) -> asyncio.Server:
         active: set[asyncio.Task[None]] = set()
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if len(active) >= CONNECTIONS:
                 writer.transport.abort()
                 return
-            task = asyncio.create_task(_Connection(reader, writer, api, self._perform, who).serve())
+            wire = Wire(reader, writer, tls)
+            task = asyncio.create_task(_Connection(wire, api, self._perform, who).serve())
             for tasks in (active, self._tasks):
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
@@ -130,16 +142,8 @@ class LocalServer:
 
 
 class _Connection:
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        api: LocalApi,
-        perform: Perform,
-        who: Who,
-    ) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, wire: Wire, api: LocalApi, perform: Perform, who: Who) -> None:
+        self._wire = wire
         self._api = api
         self._perform = perform
         self._who = who
@@ -150,13 +154,13 @@ class _Connection:
         try:
             while await self._one():
                 self._http.start_next_cycle()
-        except (OSError, TimeoutError, h11.ProtocolError) as error:
+        except (OSError, TimeoutError, TlsError, h11.ProtocolError) as error:
             log.debug("= local client gone reason=%s", error)
         finally:
-            self._writer.transport.abort() if self._writer.transport.get_write_buffer_size() else self._writer.close()
+            self._wire.close()
             with suppress(OSError, TimeoutError):
                 async with asyncio.timeout(1.0):
-                    await self._writer.wait_closed()
+                    await self._wire.wait_closed()
 
     async def _one(self) -> bool:
         """Answer one request: whether there may be another."""
@@ -187,7 +191,7 @@ class _Connection:
                 return event
             if self._http.they_are_waiting_for_100_continue:
                 await self._send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(await self._reader.read(HEAD_BYTES))
+            self._http.receive_data(await self._wire.read())
 
     async def _request(self, head: h11.Request) -> Request:
         """The whole request, of somebody known. Raises Refusal; who is not known is not listened to."""
@@ -241,7 +245,7 @@ class _Connection:
         changed.set()
         loop = asyncio.get_running_loop()
         until = loop.time() + watch.timeout_s
-        gone = asyncio.create_task(self._reader.read(1))
+        gone = asyncio.create_task(self._wire.read())
         gone.add_done_callback(lambda _: changed.set())
         self._api.watchers.add(changed.set)
         try:
@@ -271,6 +275,6 @@ class _Connection:
         for event in events:
             data = self._http.send(event)
             if data:
-                self._writer.write(data)
+                self._wire.write(data)
         async with asyncio.timeout(WRITE_S):
-            await self._writer.drain()
+            await self._wire.drain()

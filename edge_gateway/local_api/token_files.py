@@ -1,5 +1,6 @@
 """The files of the local API: hashes of tokens, looked at again whenever they change, and the kubeconfig."""
 
+import base64
 import json
 import logging
 import os
@@ -75,9 +76,11 @@ def write(path: Path, content: bytes) -> None:
     fresh.replace(path)
 
 
-def kubeconfig(node: str, port: int, token: str) -> bytes:
-    """A kubeconfig (JSON is YAML). kubectl shows no token where there is no TLS, but the password of an address it does."""
-    cluster = {"name": node, "cluster": {"server": f"http://gateway:{token}@127.0.0.1:{port}"}}
+def kubeconfig(node: str, port: int, certificate: bytes, token: str) -> bytes:
+    """A kubeconfig (JSON is YAML); `certificate` is PEM."""
+    authority = base64.b64encode(certificate).decode()
+    server = {"server": f"https://127.0.0.1:{port}", "certificate-authority-data": authority}
+    cluster = {"name": node, "cluster": server}
     user = {"name": "gateway", "user": {"token": token}}
     context = {"name": node, "context": {"cluster": node, "user": "gateway", "namespace": "default"}}
     made = {

@@ -1,8 +1,10 @@
 """A gateway for the tests of its local API: as a core with a store in memory, and as the real process, with no cloud at all."""
 
 import asyncio
+import base64
 import json
 import socket
+import ssl
 import sys
 from pathlib import Path
 from typing import Any
@@ -126,7 +128,8 @@ class Edgecore(BrokerProcess):
 
     name = "edgecore"
 
-    def __init__(self, folder: Path, runtime: str = "process") -> None:
+    def __init__(self, folder: Path, runtime: str = "process", stored: dict[str, dict[str, Any]] | None = None) -> None:
+        """`stored` is what a cloud once sent."""
         super().__init__(folder)
         self.data = folder / "data"
         self.socket = self.data / "local-api" / "api.sock"
@@ -144,11 +147,11 @@ class Edgecore(BrokerProcess):
             )
         )
         self.data.mkdir()
-        asyncio.run(self._fill())
+        asyncio.run(self._fill(stored or objects()))
 
-    async def _fill(self) -> None:
+    async def _fill(self, stored: dict[str, dict[str, Any]]) -> None:
         store = SqliteStore(self.data / "edge.db")
-        store.write([("object", key, msgspec.json.encode(content)) for key, content in objects().items()])
+        store.write([("object", key, msgspec.json.encode(content)) for key, content in stored.items()])
         await store.close()
 
     def command(self) -> list[str]:
@@ -159,6 +162,14 @@ class Edgecore(BrokerProcess):
             return False
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(str(self.socket)) == 0
+
+    def tls(self) -> ssl.SSLContext:
+        """How to speak to the port."""
+        cluster = json.loads(self.kubeconfig.read_text())["clusters"][0]["cluster"]
+        authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
+        context = ssl.create_default_context(cadata=authority)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python has it since 3.13
+        return context
 
     @property
     def api_port(self) -> int:

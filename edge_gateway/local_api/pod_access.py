@@ -1,0 +1,145 @@
+"""The local API for pods: which may use it, with what rights, and what they find in their containers. A core.
+
+A pod asks with the annotation `hedgerow.dev/local-api: viewer` or `operator`, and finds the files and variables that clients of
+Kubernetes look for in any pod: their in-cluster configuration is that of the gateway. A token is good for as long as its pod is
+here, does not end, and asks; what it may do follows from the annotation as it is now.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+
+import msgspec
+from msgspec import Struct
+
+from edge_gateway.edge_core import EdgeCore
+from edge_gateway.edged.access import ANNOTATION
+from edge_gateway.edged.pods import Pod
+from edge_gateway.local_api.access import Rights, bearer
+from edge_gateway.local_api.pod_tokens import PodTokens, TokenPod
+from edgewire import resource
+from edgewire.message import UNREADABLE
+from edgewire.resource import Resource
+
+PLACE = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where clients of Kubernetes look in a container."""
+HOST, POD_NETWORK_HOST = "127.0.0.1", "host.containers.internal"
+"""Where the gateway is for a container on the machine's own network, and for one on Podman's."""
+_ROLES = ("viewer", "operator")
+_OVER = ("Succeeded", "Failed")
+
+
+class _Metadata(Struct):
+    uid: str
+    annotations: dict[str, str] | None = None
+
+
+class _Pod(Struct):
+    metadata: _Metadata
+
+
+_pod = msgspec.json.Decoder(_Pod)
+
+
+class PodAccess:
+    """An `edged.access.Access`."""
+
+    def __init__(
+        self,
+        core: EdgeCore,
+        tokens: PodTokens,
+        certificate: bytes,
+        *,
+        port: int,
+        most: str,
+        place: str,
+        apart: bool,
+        now_s: Callable[[], float],
+    ) -> None:
+        """`certificate` is what the local API's `port` shows, PEM; `most` is the role that pods may have at most; `place` is as
+        in `Access`; `apart` says that pods with a network of their own do not reach the port."""
+        self.place = place
+        self._port, self._apart = port, apart
+        self._core = core
+        self._tokens = tokens
+        self._certificate = certificate
+        self._most = most
+        self._now_s = now_s
+
+    def refusals(self, pod: Pod) -> list[str]:
+        """What a pod asks for that it cannot have."""
+        role = pod.metadata.annotations.get(ANNOTATION)
+        if role is None:
+            return []
+        if role not in _ROLES:
+            return [f"annotation {ANNOTATION}: {role!r} is none of {', '.join(_ROLES)}"]
+        if not self._allows(role):
+            return [f"annotation {ANNOTATION}: pods are {self._most} at most on this gateway (`local_api.pods`)"]
+        if self._apart and not pod.spec.host_network:
+            return [f"annotation {ANNOTATION}: the gateway is out of reach of Podman's network; say hostNetwork: true"]
+        return []
+
+    def asked(self, pod: Pod) -> bool:
+        """Whether a pod shall have it."""
+        return self._allows(pod.metadata.annotations.get(ANNOTATION, ""))
+
+    def files(self, pod: Pod) -> Mapping[str, bytes]:
+        """As a service account has them, and a kubeconfig for where they are elsewhere."""
+        namespace = pod.metadata.namespace
+        token = self._tokens.issue(TokenPod(namespace, pod.metadata.name, pod.uid), self._now_s())
+        return {
+            "token": token.encode(),
+            "ca.crt": self._certificate,
+            "namespace": namespace.encode(),
+            "kubeconfig": _kubeconfig(f"https://{HOST}:{self._port}", namespace),
+        }
+
+    def environment(self, pod: Pod, address: str, folder: str) -> Mapping[str, str]:
+        """What a client's in-cluster configuration goes by; where the files are not in their place, its KUBECONFIG."""
+        host = POD_NETWORK_HOST if address else HOST
+        found = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(self._port)}
+        return found if self.place else {**found, "KUBECONFIG": f"{folder}/kubeconfig"}
+
+    def rights(self, authorization: str) -> Rights | None:
+        """The rights of an `Authorization` header with a pod's token, or None."""
+        pod = self._tokens.read(bearer(authorization), self._now_s())
+        if pod is None:
+            return None
+        name = Resource(pod.namespace, resource.POD, pod.name)
+        role = self._role_of(name, pod.uid)
+        if role is None or not self._allows(role):
+            return None
+        return Rights(f"pod {name.id}", role == "operator", False, pod.namespace)
+
+    def _allows(self, role: str) -> bool:
+        return role in _ROLES and role in (self._most, "viewer") and self._most != "none"
+
+    def _role_of(self, name: Resource, uid: str) -> str | None:
+        """What a pod asks for now; None when there is no such pod, or it is over."""
+        content = self._core.content_of(name)
+        if content is None:
+            return None
+        try:
+            metadata = _pod.decode(content).metadata
+        except UNREADABLE:
+            return None
+        told = self._core.pods.status_of(name)
+        over = told is not None and told["uid"] == uid and told["status"].get("phase") in _OVER
+        if metadata.uid != uid or over:
+            return None
+        return (metadata.annotations or {}).get(ANNOTATION)
+
+
+def _kubeconfig(server: str, namespace: str) -> bytes:
+    """Beside the other files: it names them."""
+    cluster = {"name": "gateway", "cluster": {"server": server, "certificate-authority": "ca.crt"}}
+    user = {"name": "pod", "user": {"tokenFile": "token"}}
+    context = {"name": "gateway", "context": {"cluster": "gateway", "user": "pod", "namespace": namespace}}
+    made = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [cluster],
+        "users": [user],
+        "contexts": [context],
+        "current-context": "gateway",
+    }
+    return json.dumps(made, indent=1).encode() + b"\n"
