@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
     from edge_gateway.edge_hub import EdgeHub
     from edge_gateway.edged.assembly import Kind
+    from edge_gateway.edged.podman_garbage import PodmanGarbage
     from edge_gateway.edged.service import Edged
     from edge_gateway.external_broker import ExternalBroker
     from edge_gateway.local_api.pod_access import PodAccess
@@ -96,8 +97,9 @@ async def run(config: EdgeConfig) -> None:
         events = EventBus(core, store, broker)
         events.open()
         conditions = Conditions(Path("/"), config.data_dir)
+        watch = MachineWatch(core, events.perform, machine, conditions)
         services: list[Service] = [
-            MachineWatch(core, events.perform, machine, conditions),
+            watch,
             broker,
             MapperWatch(core, events.perform),
             FirmwareClock(core, events.perform),
@@ -112,12 +114,15 @@ async def run(config: EdgeConfig) -> None:
         if kind is not None:
             from edge_gateway.edged.pod_attach import Attachments
 
-            edged = _edged(config, kind, core, events, store, machine, hub, api, access)
+            edged, garbage = _edged(config, kind, core, events, store, machine, conditions, hub, api, access)
             sources[LOGS], sources[USAGE] = edged.logs, edged.usage
             talks[EXEC], talks[ATTACH] = edged.commands, Attachments(edged.logs)
             services.append(edged)
             if access is not None:
                 services.append(_renewal(core, access, edged))
+            if garbage is not None:
+                watch.images = garbage.status
+                services.append(garbage)
         if api is not None:
             services.append(api)
         if hub is not None:
@@ -187,10 +192,11 @@ def _edged(
     events: EventBus,
     store: Store,
     machine: dict[str, object],
+    conditions: Conditions,
     hub: "EdgeHub | None",
     api: "LocalServer | None",
     access: "PodAccess | None",
-) -> "Edged":
+) -> "tuple[Edged, PodmanGarbage | None]":
     from edge_gateway.edged.assembly import build
 
     def mark(keys: list[str]) -> None:
@@ -199,9 +205,9 @@ def _edged(
         if api is not None:
             api.marked(keys)
 
-    edged = build(config, kind, core, store, machine, mark, access)
+    edged, garbage = build(config, kind, core, store, machine, mark, conditions.folders, access)
     events.on_objects(edged.objects_changed)
-    return edged
+    return edged, garbage
 
 
 def _local_api(

@@ -80,6 +80,28 @@ class BrokerConfig(Struct):
             raise ValueError("without a `port` there must be `tls`")
 
 
+class ImagesConfig(Struct):
+    """Images of Podman that no pod needs any more; as a kubelet's settings of the same meaning, in its defaults."""
+
+    high_percent: int = 85
+    """Above this part of the image store's disk, images go (imageGCHighThresholdPercent); 100: never for that."""
+    low_percent: int = 80
+    """Until no more than this part is used (imageGCLowThresholdPercent)."""
+    min_age_s: float = 120.0
+    """Since an image came, before it may go (imageMinimumGCAge)."""
+    max_age_s: float = 0.0
+    """Unused for that long, an image goes though the disk has room (imageMaximumGCAge); 0: never for that."""
+    pinned: list[str] = []
+    """Names of images that stay, with their registry and tag; `*` stands for anything: `localhost/*`. What was loaded from a file
+    and has no registry cannot come back by itself."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low_percent < self.high_percent <= 100:
+            raise ValueError("`low_percent` is below `high_percent`, and both are from 0 to 100")
+        if self.min_age_s < 0 or self.max_age_s < 0:
+            raise ValueError("`min_age_s` and `max_age_s` are not below 0")
+
+
 class EdgedConfig(Struct):
     """The pods of this node."""
 
@@ -94,6 +116,8 @@ class EdgedConfig(Struct):
     """Folder on a tmpfs for Secrets and emptyDirs of medium Memory; by default below /run for root, else below /dev/shm."""
     log_dir: Path = Path("logs/pods")
     """Folder of containers' logs, laid out as a kubelet's /var/log/pods; relative to `data_dir`."""
+    images: ImagesConfig = field(default_factory=ImagesConfig)
+    """When images are removed."""
     key: Path = Path("pki/secrets.key")
     """The key that Secrets are encrypted with in the store, made when missing; relative to `data_dir`."""
 

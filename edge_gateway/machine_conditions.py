@@ -42,12 +42,17 @@ class Conditions:
     def __init__(self, root: Path, data_dir: Path) -> None:
         """`root` is where /proc and /sys are; `data_dir` is on the disk that counts."""
         self._root = root
-        self._data_dir = data_dir
+        self.folders = [data_dir]
+        """On the disks that count."""
         self._short_at: dict[str, float] = {}
 
     def read(self, now: float) -> list[Condition]:
         """The conditions now; `now` is any monotonic clock's, in seconds."""
-        memory, pids, disk = _short_of_memory(self._root), _short_of_pids(self._root), _short_of_disk(self._data_dir)
+        memory, pids, disk = (
+            _short_of_memory(self._root),
+            _short_of_pids(self._root),
+            any(map(short_of_disk, self.folders)),
+        )
         return [
             self._pressure("MemoryPressure", memory, "HasInsufficientMemory", "HasSufficientMemory", "memory", now),
             self._pressure("DiskPressure", disk, "HasDiskPressure", "HasNoDiskPressure", "disk space", now),
@@ -81,7 +86,8 @@ def _short_of_pids(root: Path) -> bool:
     return existing.isdigit() and int(limit) - int(existing) < int(limit) * PIDS_PART
 
 
-def _short_of_disk(folder: Path) -> bool:
+def short_of_disk(folder: Path) -> bool:
+    """Whether less is free on a folder's disk than shall be."""
     try:
         found = os.statvfs(folder)
     except OSError:

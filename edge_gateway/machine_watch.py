@@ -30,6 +30,8 @@ class MachineWatch:
         self._facts = dict(facts)
         self._conditions = conditions
         self._period_s = period_s
+        self.images: Callable[[], list[dict[str, object]]] = list
+        """What the Node shall say of the images that the machine has."""
 
     async def run(self, ready: asyncio.Event) -> None:
         """Look until cancelled; ready when it has looked once."""
@@ -41,6 +43,6 @@ class MachineWatch:
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
         conditions = [condition._asdict() for condition in self._conditions.read(now)]
-        report = {**self._facts, "addresses": addresses(), "conditions": conditions}
+        report = {**self._facts, "addresses": addresses(), "conditions": conditions, "images": self.images()}
         if (effects := self._core.machine_is(report)) is not None:
             self._perform(effects)

@@ -1,4 +1,4 @@
-"""What the cloud shall know of this node's pods: the newest status of each, and what happened to them. A core.
+"""What the cloud shall know of this node's pods: the newest status of each, and what happened to them and the node. A core.
 
 Statuses are sent anew on every connection: what somebody made of them meanwhile is put right. Events are counted here, so that a
 container that crashes a hundred times is one Event with a count; those that the cloud has not got are bounded, the oldest go.
@@ -68,7 +68,7 @@ class PodReports:
         self._statuses.pop(str(name._replace(type=resource.POD_STATUS)), None)
 
     def happened(self, subject: Subject, happened: Happened, at: str) -> list[str]:
-        """Something happened at a time (RFC 3339): what the cloud does not know."""
+        """Something happened to a pod at a time (RFC 3339): what the cloud does not know."""
         about = {
             "kind": "Pod",
             "namespace": subject.namespace,
@@ -76,9 +76,17 @@ class PodReports:
             "uid": subject.uid,
             "fieldPath": f"spec.{happened.field}{{{happened.container}}}" if happened.container else "",
         }
-        told = "\0".join((subject.uid, about["fieldPath"], happened.type, happened.reason, happened.message))
+        return self._note(subject.namespace, about, happened, at)
+
+    def happened_to_node(self, node: str, happened: Happened, at: str) -> list[str]:
+        """Something happened to the node itself, likewise."""
+        # Events of what has no namespace are in `default`, and a kubelet takes its node's name for its uid.
+        return self._note("default", {"kind": "Node", "name": node, "uid": node, "fieldPath": ""}, happened, at)
+
+    def _note(self, namespace: str, about: dict[str, str], happened: Happened, at: str) -> list[str]:
+        told = "\0".join((about["uid"], about["fieldPath"], happened.type, happened.reason, happened.message))
         digest = hashlib.sha256(told.encode()).hexdigest()[:16]
-        key = str(Resource(subject.namespace, resource.EVENT, f"{subject.name}.{digest}"))
+        key = str(Resource(namespace, resource.EVENT, f"{about['name']}.{digest}"))
         known = self._events.pop(key, None)
         self._events[key] = {
             "involvedObject": about,

@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,13 +15,17 @@ from edge_gateway.edged.access import Access
 from edge_gateway.edged.cgroups import Cgroups
 from edge_gateway.edged.environment import Facts
 from edge_gateway.edged.orders import Orders
+from edge_gateway.edged.pod_status import rfc3339
 from edge_gateway.edged.podman import PodmanRuntime
 from edge_gateway.edged.podman_cli import Podman, version
+from edge_gateway.edged.podman_garbage import PodmanGarbage
 from edge_gateway.edged.podman_images import Images
+from edge_gateway.edged.podman_store import ImageStore
 from edge_gateway.edged.process import ProcessRuntime
 from edge_gateway.edged.runtime import Runtime, RuntimeTrouble
 from edge_gateway.edged.service import Edged
 from edge_gateway.edged.volumes import Volumes
+from edge_gateway.pod_reports import Happened
 from edge_gateway.store import Store
 from edgewire import __version__
 from edgewire.config import ConfigError
@@ -65,10 +70,11 @@ def build(
     store: Store,
     machine: Mapping[str, object],
     mark: Callable[[list[str]], None],
+    disks: list[Path],
     local_api: Access | None = None,
-) -> Edged:
-    """The service; `machine` is `machine.describe`'s, `mark` is told what the cloud does not know; `local_api` is for
-    the pods that ask."""
+) -> tuple[Edged, PodmanGarbage | None]:
+    """The services; `machine` is `machine.describe`'s, `mark` is told what the cloud does not know; `disks` are folders on those
+    whose shortage counts: that of the images is added; `local_api` is for the pods that ask."""
     folder = config.data_dir.absolute()
     addresses, cpus, memory = machine["addresses"], machine["cpus"], machine["memory_bytes"]
     assert isinstance(addresses, list)
@@ -78,16 +84,23 @@ def build(
     own = f"{config.node}-{hashlib.sha256(bytes(folder)).hexdigest()[:8]}"
     in_memory = config.edged.memory_dir or _memory_dir(own)
     volumes = Volumes(folder / "pods", in_memory, facts, core.content_of, local_api)
-    runtime: Runtime
-    if kind.name == "podman":
-        podman = Podman(folder / "podman")
-        runtime = PodmanRuntime(own, podman, Images(podman, core.content_of, in_memory))
-    else:
-        runtime = ProcessRuntime(folder / "processes", Cgroups(own))
-    logs = folder / config.edged.log_dir
-    orders = Orders(facts, core.content_of, volumes, logs)
+    orders = Orders(facts, core.content_of, volumes, folder / config.edged.log_dir)
     of = config.edged
-    return Edged(core, store, runtime, volumes, orders, mark, leave_running=of.leave_running, max_pods=of.max_pods)
+
+    def edged(runtime: Runtime) -> Edged:
+        return Edged(core, store, runtime, volumes, orders, mark, leave_running=of.leave_running, max_pods=of.max_pods)
+
+    if kind.name == "process":
+        return edged(ProcessRuntime(folder / "processes", Cgroups(own))), None
+    podman = Podman(folder / "podman")
+    runtime = PodmanRuntime(own, podman, Images(podman, core.content_of, in_memory))
+    service = edged(runtime)
+
+    def tell(happened: Happened) -> None:
+        log.warning("= %s node=%s message=%s", happened.reason, config.node, happened.message)
+        mark(core.pods.happened_to_node(config.node, happened, rfc3339(time.time())))
+
+    return service, PodmanGarbage(ImageStore(podman), runtime, service.lives, tell, of.images, disks)
 
 
 def _memory_dir(own: str) -> Path:

@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,8 @@ SETTLE_S = 10.0
 """For podman to know how a container ended once its conmon is gone."""
 EXEC_BEGIN_S = 2.0
 """What podman itself may take before a command beside a container runs, on a machine that is busy."""
+QUIETLY = ("--log-level", "error")
+"""What podman warns of would be taken for what the command says."""
 OUTPUT_BYTES = 10 * 1024
 """Of what a command beside a container says, at most (kubelet's figure for probes)."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -65,6 +67,9 @@ class PodmanRuntime:
         """Of those that are watched."""
         self._killed: set[RunId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._mine = ("--filter", f"label={GATEWAY}={own}", "--format")
+        self._left: set[str] | None = None
+        """Containers that podman did not remove; None before it was looked for sandboxes that were left."""
 
     def refusals(self, pod: Pod) -> list[str]:
         """What a pod asks for that Podman cannot give."""
@@ -75,11 +80,9 @@ class PodmanRuntime:
     async def open(self, exited: Callable[[RunId, Exit], None]) -> list[Running]:
         """Find every run of this gateway. Raises RuntimeTrouble."""
         self._exited = exited
-        mine = ("--filter", f"label={GATEWAY}={self._names.own}", "--format")
-        found = (await self._podman("ps", "--all", "--no-trunc", *mine, "{{.ID}}")).split()
+        found = (await self._podman("ps", "--all", "--no-trunc", *self._mine, "{{.ID}}")).split()
         runs = [await self._take_up(container) for container in await self._podman.inspect(*found)]
-        pods = (await self._podman("pod", "ls", *mine, '{{index .Labels "' + UID + '"}}')).split()
-        for uid in pods:
+        for uid in await self._sandboxes():
             with suppress(PodmanError):  # half made, or fallen: made anew when it is needed
                 [sandbox] = await self._podman.inspect(self._names.infra(uid))
                 if sandbox.state.status in _ALIVE:
@@ -103,6 +106,10 @@ class PodmanRuntime:
                 return Running(id, at)
             return Running(id, at, await self._settled(id))
         return Running(id, at, self._exit(id, container))
+
+    async def _sandboxes(self) -> list[str]:
+        """The pods that have one, whole or not."""
+        return (await self._podman("pod", "ls", *self._mine, '{{index .Labels "' + UID + '"}}')).split()
 
     # Ends
 
@@ -262,7 +269,7 @@ class PodmanRuntime:
     async def exec(self, order: StartOrder, command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes]:
         """Run a command in a run's container: exit code and output. Raises TimeoutError, CannotStart, RuntimeTrouble."""
         mark = new_mark()
-        words = ("exec", "--env", mark, self._names.container(order.id), *command)
+        words = (*QUIETLY, "exec", "--env", mark, self._names.container(order.id), *command)
         process = await self._podman.process(*words, env={}, stderr=asyncio.subprocess.STDOUT)
         assert process.stdout is not None
         try:
@@ -284,7 +291,7 @@ class PodmanRuntime:
         """Run a command in a run's container, for somebody to talk to. Raises CannotStart, RuntimeTrouble."""
         mark = new_mark()
         options = [*(["--interactive"] if stdin else []), *(["--tty"] if tty else []), "--env", mark]
-        argv = ["podman", "exec", *options, self._names.container(order.id), *command]
+        argv = ["podman", *QUIETLY, "exec", *options, self._names.container(order.id), *command]
         env, folder = base_environment(), str(self._podman.place())
         return PodmanSession(await ProcessSession.start(argv, env, folder, stdin=stdin, tty=tty), mark)
 
@@ -303,6 +310,19 @@ class PodmanRuntime:
             await self._podman("rm", "--force", "--ignore", "--time", "0", self._names.container(id))
         except RuntimeTrouble as trouble:
             log.warning("= container is left run=%s reason=%s", id, trouble)
+            if self._left is not None:
+                self._left.add(self._names.container(id))
+
+    async def collect(self, uids: Collection[str]) -> None:
+        """Remove what is left of containers, and once sandboxes of other pods than these. Raises RuntimeTrouble."""
+        if self._left is None:
+            self._left = set()
+            for uid in set(await self._sandboxes()) - set(uids) - {id.uid for id in self._alive}:
+                log.info("= sandbox without a pod is removed uid=%s", uid)
+                await self.remove(uid)
+        for name in sorted(self._left):
+            await self._podman("rm", "--force", "--ignore", "--time", "0", name)
+            self._left.discard(name)
 
     async def close(self) -> None:
         """Leave everything running."""

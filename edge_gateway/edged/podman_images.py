@@ -20,6 +20,7 @@ from msgspec import Struct, field
 from edge_gateway.edged import identity
 from edge_gateway.edged.container_life import CONFIG_ERROR
 from edge_gateway.edged.environment import Content, Missing, files_of
+from edge_gateway.edged.image_names import full_name
 from edge_gateway.edged.podman_cli import Podman, PodmanError
 from edge_gateway.edged.pods import Container, Pod
 from edge_gateway.edged.runtime import NotYet, RuntimeTrouble, StartOrder
@@ -181,13 +182,3 @@ def pull_policy(container: Container) -> str:
         return container.image_pull_policy
     name = container.image.rpartition("/")[2]
     return "Always" if "@" not in name and name.partition(":")[2] in ("", "latest") else "IfNotPresent"
-
-
-def full_name(name: str) -> str:
-    """An image's name with its registry, and its tag: docker.io's where it says none (distribution's reference.go)."""
-    first, slash, _ = name.partition("/")
-    if not slash:
-        name = f"docker.io/library/{name}"
-    elif "." not in first and ":" not in first and first != "localhost":
-        name = f"docker.io/{name}"
-    return name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:latest"

@@ -64,7 +64,7 @@ class Edged:
         self._performer = Performer(runtime, volumes, orders, self._ledger)
         self.logs = LogSource(self._life_of, orders)
         self.commands = Commands(self._life_of, orders, runtime)
-        self.usage = UsageSource(lambda: [entry.life for entry in self._entries.values()], runtime)
+        self.usage = UsageSource(self.lives, runtime)
         self.renew_access = volumes.renew_access
         self._leave_running, self._max_pods = leave_running, max_pods
         self._boot = text(BOOT_ID)
@@ -199,6 +199,10 @@ class Edged:
         for uid in gone - runs.keys():
             self._volumes.remove(uid)
         self._orders.keep_logs_of(self._entries.keys())
+
+    def lives(self) -> list[PodLife]:
+        """Of every pod that runs here, or did."""
+        return [entry.life for entry in self._entries.values()]
 
     def _life_of(self, name: Resource) -> PodLife | None:
         entry = self._entries.get(self._by_name.get(name, ""))

@@ -18,6 +18,8 @@ async def test_only_what_changed_is_told(tmp_path: Path) -> None:
     core = EdgeCore("edge1", wanted=lambda topic: False, machine={})
     told: asyncio.Queue[Effects] = asyncio.Queue()
     watch = MachineWatch(core, told.put_nowait, {"cpus": 4}, Conditions(tmp_path, tmp_path), period_s=0.01)
+    images: list[dict[str, object]] = [{"names": ["localhost/app:1"], "size_bytes": 17}]
+    watch.images = lambda: images
     task = asyncio.create_task(watch.run(asyncio.Event()))
     try:
         async with asyncio.timeout(10):
@@ -32,4 +34,5 @@ async def test_only_what_changed_is_told(tmp_path: Path) -> None:
     assert message is not None
     content = message.read(dict[str, object])
     assert content["cpus"] == 4
+    assert content["images"] == images
     assert {c["type"]: c["status"] for c in content["conditions"]}["MemoryPressure"] == "True"  # type: ignore[attr-defined]

@@ -82,3 +82,11 @@ def test_keys_of_devices_are_not_ours() -> None:
     assert is_key("default/podstatus/web")
     assert not is_key("default/device/web")
     assert not is_key(resource.INVENTORY)
+
+
+def test_what_happens_to_the_node_is_an_event_of_its_own() -> None:
+    reports = PodReports()
+    [key] = reports.happened_to_node("edge1", Happened("Warning", "ImageGCFailed", "no room"), "2026-01-01T00:00:00Z")
+    assert key.startswith("default/event/edge1.")
+    about = {"kind": "Node", "name": "edge1", "uid": "edge1", "fieldPath": ""}
+    assert content(reports, key)["involvedObject"] == about

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.edged.podman_images import full_name, pull_policy
+from edge_gateway.edged.image_names import full_name
+from edge_gateway.edged.podman_images import pull_policy
 from edge_gateway.edged.podman_words import Names, environment, pod_create, refusals, run
 from edge_gateway.edged.pods import Pod
 from edge_gateway.edged.runtime import Mount, RunId, StartOrder

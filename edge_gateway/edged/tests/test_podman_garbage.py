@@ -1,0 +1,153 @@
+"""Images go from a real Podman, those that are in use do not; nothing is asked of it while nothing changes."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from edge_gateway.config import ImagesConfig
+from edge_gateway.edged.image_garbage import Image
+from edge_gateway.edged.podman import PodmanRuntime
+from edge_gateway.edged.podman_cli import Podman
+from edge_gateway.edged.podman_garbage import PodmanGarbage
+from edge_gateway.edged.podman_store import ImageStore
+from edge_gateway.edged.tests.bench import Bench
+from edge_gateway.edged.tests.desks import PodmanDesk, until
+from edge_gateway.pod_reports import Happened
+from hil_tests.bench.podman_storage import IMAGE, PodmanStorage
+
+ALL_OF_IT = ImagesConfig(high_percent=1, low_percent=0, min_age_s=0, pinned=[IMAGE])
+"""No disk is that empty."""
+
+
+class Node:
+    """Podman with images beside the one of all tests, and what removes them."""
+
+    def __init__(self, desk: PodmanDesk, storage: PodmanStorage) -> None:
+        assert isinstance(desk.runtime, PodmanRuntime)
+        self.desk, self.storage, self.runtime = desk, storage, desk.runtime
+        self.podman = Podman(desk.folder / "podman")
+        self.store = ImageStore(self.podman)
+        self.benches: list[Bench] = []
+        self.told: list[Happened] = []
+        self.disks: list[Path] = []
+
+    async def add(self, *names: str) -> None:
+        for name in names:
+            file = self.desk.folder / "content"
+            file.write_text(name)
+            tar = self.desk.folder / "content.tar"
+            await asyncio.to_thread(
+                subprocess.run, ["tar", "-cf", str(tar), "-C", str(file.parent), file.name], check=True
+            )
+            await asyncio.to_thread(self.storage, "import", "--quiet", str(tar), f"localhost/{name}:1")
+
+    def names(self) -> set[str]:
+        printed = self.storage("images", "--format", "{{.Repository}}").split()
+        return {name.removeprefix("localhost/") for name in printed} - {"busybox", "podman-pause"}
+
+    @contextlib.asynccontextmanager
+    async def collecting(self, settings: ImagesConfig) -> AsyncIterator[PodmanGarbage]:
+        lives = lambda: [bench.life for bench in self.benches]  # noqa: E731
+        garbage = PodmanGarbage(self.store, self.runtime, lives, self.told.append, settings, self.disks, 0.05)
+        task = asyncio.create_task(garbage.run(asyncio.Event()))
+        try:
+            yield garbage
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+async def node(tmp_path: Path, podman_storage: PodmanStorage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
+    for name, value in podman_storage.env.items():
+        monkeypatch.setenv(name, value)
+    desk = PodmanDesk(tmp_path)
+    await desk.open()
+    node = Node(desk, podman_storage)
+    yield node
+    await desk.end()
+    await asyncio.to_thread(podman_storage.clear)
+    for name in await asyncio.to_thread(node.names):
+        await asyncio.to_thread(podman_storage, "rmi", f"localhost/{name}:1")
+
+
+async def test_a_full_disk_costs_the_images_that_nobody_uses(node: Node) -> None:
+    await node.add("unused", "named", "used")
+    await asyncio.to_thread(node.storage, "tag", "localhost/unused:1", "localhost/unused:2")
+    await asyncio.to_thread(node.storage, "create", "--name", "somebodys", "localhost/used:1", "true")
+    node.benches.append(Bench(node.desk.pod("true", image="named:1")))
+    async with node.collecting(ALL_OF_IT) as garbage:
+        await until(lambda: node.told, "it was not enough")
+        assert node.names() == {"named", "used"}
+        said = {name for image in garbage.status() for name in image["names"]}  # type: ignore[attr-defined]
+        assert {"localhost/named:1", "localhost/used:1", IMAGE} <= said
+        assert "localhost/unused:1" not in said
+        assert node.storage("ps", "--all", "--format", "{{.Names}}").split() == ["somebodys"]
+    [told] = node.told
+    assert (told.type, told.reason) == ("Warning", "FreeDiskSpaceFailed")
+    assert "Failed to garbage collect required amount of images. Attempted to free " in told.message
+
+
+async def test_while_there_is_room_and_nothing_changes_podman_is_not_run(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.add("unused")
+    async with node.collecting(ImagesConfig(high_percent=100)) as garbage:
+        await until(garbage.status, "the images are known")
+        quiet = 0
+        look, ask = node.store.version, node.store.images
+
+        def looked() -> tuple[int, int]:
+            nonlocal quiet
+            quiet += 1
+            return look()
+
+        async def asked() -> list[Image]:
+            nonlocal quiet
+            quiet = 0
+            return await ask()
+
+        monkeypatch.setattr(node.store, "version", looked)
+        monkeypatch.setattr(node.store, "images", asked)
+        await node.add("another")
+        await until(
+            lambda: quiet > 6 and len(garbage.status()) > 2, "the new one is seen, and nothing is asked any more"
+        )
+        assert node.names() == {"unused", "another"}
+    assert node.told == []
+
+
+async def test_a_disk_that_is_short_costs_all_images_that_may_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    await node.add("unused")
+    monkeypatch.setattr("edge_gateway.edged.podman_garbage.short_of_disk", node.disks.__contains__)
+    async with node.collecting(ImagesConfig(min_age_s=0, pinned=[IMAGE])):
+        await until(lambda: not node.names(), "it is gone")
+        assert node.disks == [node.store.folder]
+    assert node.told == []
+
+
+async def test_sandboxes_that_an_edgecore_before_left_are_removed(node: Node) -> None:
+    pod = node.desk.pod("true")
+    await node.runtime.prepare(pod)
+    node.benches.append(Bench(pod))
+    again = PodmanDesk(node.desk.folder)
+    await again.open()
+    assert isinstance(again.runtime, PodmanRuntime)
+    await again.runtime.collect({"u1"})
+    assert node.storage("pod", "ls", "--quiet")
+    await again.end()
+    async with node.collecting(ImagesConfig()):
+        await until(lambda: node.store.folder != Path(), "it has looked")
+        assert node.storage("pod", "ls", "--quiet")
+    node.benches.clear()
+    third = PodmanDesk(node.desk.folder)
+    await third.open()
+    assert isinstance(third.runtime, PodmanRuntime)
+    node.runtime = third.runtime
+    async with node.collecting(ImagesConfig()):
+        await until(lambda: not node.storage("pod", "ls", "--quiet"), "it is gone")
+    await third.end()
