@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from cloud import node_status
-from cloud.node_status import TRUE, UNKNOWN, NodeObject, NodeReport
+from cloud.node_status import TRUE, UNKNOWN, NodeObject
 from cloud.objects import LEASES, NAMESPACES, NODES, Added, Deleted, Event, Modified, Object, Synced
 from cloud.sessions import Sender
 from cloud.writes import JSON, MERGE_PATCH, Answer, Request, Writes
 from edgewire import message as wire
 from edgewire import resource
 from edgewire.message import Message, MessageError
+from edgewire.node import EDGE_LABEL, NodeReport, Status
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,7 @@ class EdgeController:
         if named.name != sender.node:
             sender.refuse(403, f"node {sender.node} does not speak for node {named.name}")
         elif node.foreign:
-            sender.refuse(403, f"Node {node.name} is not labelled {node_status.EDGE_LABEL}")
+            sender.refuse(403, f"Node {node.name} is not labelled {EDGE_LABEL}")
         else:
             try:
                 node.report = message.read(NodeReport)
@@ -273,7 +274,7 @@ class EdgeController:
         return True
 
 
-def _ready(node: _Node) -> tuple[node_status.Status, str, str] | None:
+def _ready(node: _Node) -> tuple[Status, str, str] | None:
     """The Ready condition a Node should have: status, reason, message; None to leave it."""
     if node.linked:
         return TRUE, LINK_UP, "edgecore is connected"
