@@ -1,73 +1,116 @@
-"""Conversations of a WebSocket with a container: messages are passed to the node and back, no faster than each end takes them.
+"""Conversations with a container: what is said on either side is passed to the other, no faster than that takes it.
 
-The protocols are `v5.channel.k8s.io` and `v4.channel.k8s.io`, which lacks the message that ends an input: each message is the
-number of a channel and what goes over it.
+Over a WebSocket the protocols are `v5.channel.k8s.io` and `v4.channel.k8s.io`, which lacks the message that ends an input: each
+message is the number of a channel and what goes over it. That is what nodes speak too. `spdy_commands.py` has them over SPDY.
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 import msgspec
 from aiohttp import ClientError, WSMsgType, web
 
-from cloud.node_streams import NodeStream
-from edgewire.streams import CHUNK, STATUS, Closed, cost
+from cloud.node_streams import NodeStreams
+from edgewire.streams import CHUNK, HALF_CLOSE, STATUS, Closed, cost
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 SEND_S = 60.0
 """For a client to take what it asked for."""
 
 
-async def converse(socket: web.WebSocketResponse, stream: NodeStream, more: asyncio.Event) -> None:
-    """Pass on what both say until the node has said all, or the client goes. `more` is set when the stream has something new."""
-    room = asyncio.Event()
-    saying = asyncio.create_task(_to_node(socket, stream, room), name=f"{stream.id} to node")
-    hearing = asyncio.create_task(_from_node(socket, stream, more, room), name=f"{stream.id} from node")
-    try:
-        await asyncio.wait((saying, hearing), return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in (saying, hearing):
-            task.cancel()
-        await asyncio.gather(saying, hearing, return_exceptions=True)
+class Conversation:
+    """One with a node: opened when it is made, and to be closed."""
+
+    def __init__(self, streams: NodeStreams, node: str, kind: str, request: object) -> None:
+        """`request` is what `kind` of streams wants to know."""
+        self._streams = streams
+        self._news, self._room = asyncio.Event(), asyncio.Event()
+        self._stream = streams.open(node, kind, msgspec.to_builtins(request), self._woken)
+
+    def _woken(self) -> None:
+        self._news.set()
+        self._room.set()
+
+    @property
+    def end(self) -> Closed | None:
+        """How it ended, if it has."""
+        return self._stream.end
+
+    async def pieces(self) -> AsyncIterator[list[bytes]]:
+        """What the node says, until it has said all; there is always room for what has been taken."""
+        while True:
+            self._news.clear()
+            pieces, end = self._stream.take_each(), self._stream.end
+            if pieces:
+                yield pieces
+            elif end is not None:
+                return
+            else:
+                await self._news.wait()
+
+    async def say(self, channel: int, content: bytes) -> None:
+        """Say something over a channel, when the node takes it."""
+        prefix = bytes([channel])
+        while True:
+            piece = prefix + content[: CHUNK - 1]
+            while self._stream.room < cost(piece) and self._stream.end is None:
+                self._room.clear()
+                await self._room.wait()
+            self._stream.say(piece)
+            content = content[CHUNK - 1 :]
+            if not content:
+                return
+
+    async def half_close(self, channel: int) -> None:
+        """Nothing more is said over a channel."""
+        await self.say(HALF_CLOSE, bytes([channel]))
+
+    def close(self) -> None:
+        """It is over."""
+        self._streams.close(self._stream)
+
+
+async def converse(socket: web.WebSocketResponse, conversation: Conversation) -> None:
+    """Pass on what both say until the node has said all, or the client goes."""
+    await first_of(_to_node(socket, conversation), _from_node(socket, conversation))
     await socket.close()
 
 
-async def _from_node(
-    socket: web.WebSocketResponse, stream: NodeStream, more: asyncio.Event, room: asyncio.Event
-) -> None:
+async def first_of(*ways: Coroutine[Any, Any, None]) -> None:
+    """Go all ways until one is at its end."""
+    tasks = [asyncio.create_task(way) for way in ways]
     try:
-        while True:
-            more.clear()
-            room.set()
-            pieces, end = stream.take_each(), stream.end
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+async def _from_node(socket: web.WebSocketResponse, conversation: Conversation) -> None:
+    try:
+        async for pieces in conversation.pieces():
             async with asyncio.timeout(SEND_S):
                 for piece in pieces:
                     await socket.send_bytes(piece)
-                if end is not None and end.code:
-                    await socket.send_bytes(bytes([STATUS]) + _failure(end))
-            if end is not None:
-                return
-            await more.wait()
+        if conversation.end is not None and conversation.end.code:
+            async with asyncio.timeout(SEND_S):
+                await socket.send_bytes(bytes([STATUS]) + failure(conversation.end))
     except (ClientError, OSError, TimeoutError):
         return
 
 
-async def _to_node(socket: web.WebSocketResponse, stream: NodeStream, room: asyncio.Event) -> None:
+async def _to_node(socket: web.WebSocketResponse, conversation: Conversation) -> None:
     async for message in socket:
-        if message.type != WSMsgType.BINARY or not message.data:
-            continue
-        channel, content = message.data[:1], message.data[1:]
-        while True:
-            piece = channel + content[: CHUNK - 1]
-            while stream.room < cost(piece) and stream.end is None:
-                room.clear()
-                await room.wait()
-            stream.say(piece)
-            content = content[CHUNK - 1 :]
-            if not content:
-                break
+        if message.type == WSMsgType.BINARY and message.data:
+            await conversation.say(message.data[0], message.data[1:])
 
 
-def _failure(end: Closed) -> bytes:
+def failure(end: Closed) -> bytes:
     """What ended a conversation, as a Kubernetes Status."""
     said = {"metadata": {}, "status": "Failure", "message": end.reason, "reason": "InternalError", "code": end.code}
     return msgspec.json.encode({**said, "details": {"causes": [{"message": end.reason}]}})

@@ -1,8 +1,10 @@
 """The API of a kubelet, for all nodes: what kube-apiserver asks when somebody wants the log of a pod, or runs a command in it.
 
     GET https://<here>:10250/containerLogs/<namespace>/<pod>/<container>?follow=…&tailLines=…
-    GET https://<here>:10250/exec/<namespace>/<pod>/<container>?command=…&input=1&output=1      a WebSocket
-    GET https://<here>:10250/attach/<namespace>/<pod>/<container>?output=1                      likewise
+    GET https://<here>:10250/exec/<namespace>/<pod>/<container>?command=…&input=1&output=1
+    GET https://<here>:10250/attach/<namespace>/<pod>/<container>?output=1
+
+Both of these are upgraded to SPDY/3.1, which is what kube-apiserver speaks, or to a WebSocket.
 
 The pod says which node it is on; that is asked over its link. Whoever asks shows a certificate of `client_ca`, and is the API
 server: its organization is one of `MASTERS`, as kubeadm's `apiserver-kubelet-client` and the embedded API's are.
@@ -19,9 +21,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from cloud import spdy_commands
 from cloud.cloud_hub import HubError
-from cloud.conversations import PROTOCOLS, converse
+from cloud.conversations import PROTOCOLS, Conversation, converse
 from cloud.node_streams import NodeStream, NodeStreams
+from cloud.spdy_session import SpdySession
+from cloud.upgrades import Pipe, is_upgrade, take_over
 from edgewire.streams import ATTACH, EXEC, LOGS, ExecRequest, LogRequest
 
 log = logging.getLogger(__name__)
@@ -31,6 +36,9 @@ STOP_S = 1.0
 MESSAGE_BYTES = 1024 * 1024
 """Of one message of a client; kubectl's are 32 KiB."""
 HEARTBEAT_S = 30.0
+SPDY = "SPDY/3.1"
+STREAM_PROTOCOL = "X-Stream-Protocol-Version"
+"""What is spoken in the streams of a SPDY connection: offered, and agreed upon (k8s.io/apimachinery/pkg/util/httpstream)."""
 _FLAGS = frozenset({"follow", "previous", "timestamps"})
 _NUMBERS = frozenset({"tailLines", "sinceSeconds", "limitBytes"})
 
@@ -98,25 +106,44 @@ class KubeletApi:
             raise web.HTTPNotFound(text=f"pod {named['namespace']}/{named['pod']} is on no node\n")
         return node
 
-    async def _converse(self, kind: str, request: web.Request) -> web.StreamResponse:
+    def _connected_node(self, request: web.Request) -> str:
+        """Likewise, of one that has a link. Raises HTTPForbidden, HTTPNotFound, HTTPServiceUnavailable."""
         node = self._node(request)
         if not self._streams.is_connected(node):
-            return web.Response(status=503, text=f"node {node} is not connected\n")
-        socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
-        if not (ready := socket.can_prepare(request)) or ready.protocol not in PROTOCOLS:
-            why = f"{request.path.split('/')[1]} is done over a WebSocket of {' or '.join(PROTOCOLS)} here, and not over SPDY\n"
-            return web.Response(status=400, text=why)
+            raise web.HTTPServiceUnavailable(text=f"node {node} is not connected\n")
+        return node
+
+    async def _converse(self, kind: str, request: web.Request) -> web.StreamResponse:
+        node = self._connected_node(request)
         query, named = request.query, request.match_info
         command, stdin, tty = tuple(query.getall("command", ())), query.get("input") == "1", query.get("tty") == "1"
         asked = ExecRequest(named["namespace"], named["pod"], named["container"], command, stdin, tty)
+        if is_upgrade(request, SPDY):
+            return await self._converse_over_spdy(kind, request, node, asked)
+        socket = _web_socket(request, PROTOCOLS)
         await socket.prepare(request)
-        more = asyncio.Event()
-        stream = self._streams.open(node, kind, msgspec.to_builtins(asked), more.set)
+        conversation = Conversation(self._streams, node, kind, asked)
         try:
-            await converse(socket, stream, more)
+            await converse(socket, conversation)
         finally:
-            self._streams.close(stream)
+            conversation.close()
         return socket
+
+    async def _converse_over_spdy(
+        self, kind: str, request: web.Request, node: str, asked: ExecRequest
+    ) -> web.StreamResponse:
+        query = request.query
+        wanted = spdy_commands.wanted_by(asked, output=query.get("output") == "1", errors=query.get("error") == "1")
+        response, pipe = await _to_spdy(request, spdy_commands.PROTOCOLS)
+        async with SpdySession(pipe) as session:
+            streams = await spdy_commands.streams_of(session, wanted)
+            if streams is not None:
+                conversation = Conversation(self._streams, node, kind, asked)
+                try:
+                    await spdy_commands.converse(session, streams, conversation)
+                finally:
+                    conversation.close()
+        return response
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         node = self._node(request)
@@ -130,6 +157,26 @@ class KubeletApi:
             return await _pour(request, stream, more)
         finally:
             self._streams.close(stream)
+
+
+def _web_socket(request: web.Request, protocols: tuple[str, ...]) -> web.WebSocketResponse:
+    """The answer to a request for a WebSocket of one of these protocols. Raises HTTPBadRequest."""
+    socket = web.WebSocketResponse(protocols=protocols, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
+    if not (ready := socket.can_prepare(request)) or ready.protocol not in protocols:
+        why = f"{request.path.split('/')[1]} is done over {SPDY}, or a WebSocket of {' or '.join(protocols)}\n"
+        raise web.HTTPBadRequest(text=why)
+    return socket
+
+
+async def _to_spdy(request: web.Request, protocols: tuple[str, ...]) -> tuple[web.StreamResponse, Pipe]:
+    """Upgrade a request's connection, for the first protocol that the client offers and is known. Raises HTTPForbidden."""
+    offered = [name.strip() for value in request.headers.getall(STREAM_PROTOCOL, ()) for name in value.split(",")]
+    agreed = next((name for name in offered if name in protocols), None)
+    if agreed is None:
+        why = f"unable to upgrade: client supports {offered}, server accepts {list(protocols)}\n"
+        accepted = {"X-Accepted-Stream-Protocol-Versions": ",".join(protocols)}
+        raise web.HTTPForbidden(text=why, headers=accepted)
+    return await take_over(request, {"Upgrade": SPDY, STREAM_PROTOCOL: agreed})
 
 
 async def _pour(request: web.Request, stream: NodeStream, more: asyncio.Event) -> web.StreamResponse:

@@ -1,4 +1,5 @@
-"""What a kubelet would answer, asked of whoever stands in for it, and passed on as it comes: the logs of pods, commands in them.
+"""What a kubelet would answer, asked of whoever stands in for it, and passed on as it comes: the logs of pods, commands in them,
+connections to their ports.
 
 The server shows its client certificate of the folder's CA, and does not verify the other's, as kube-apiserver does not unless it
 is told a CA.
@@ -9,15 +10,21 @@ import ssl
 from pathlib import Path
 
 import aiohttp
+import h11
 from aiohttp import web
 
+from cloud.apiserver import kubelet_upgrades
 from cloud.apiserver.status import ApiError
 from cloud.apiserver.subresources import Upstream
+from cloud.upgrades import is_upgrade
 
 CONNECT_S = 5.0
 MESSAGE_BYTES = 1024 * 1024
 HEARTBEAT_S = 30.0
-PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+ANSWER_S = 15.0
+"""For a kubelet to agree to a conversation, or not."""
+PROTOCOLS = ("SPDY/3.1+portforward.k8s.io", "v5.channel.k8s.io", "v4.channel.k8s.io")
+"""Of WebSockets."""
 Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
@@ -28,6 +35,7 @@ class Kubelets:
         """`pki` is the folder of the client certificate."""
         self._pki = pki
         self._session: aiohttp.ClientSession | None = None
+        self._context: ssl.SSLContext | None = None
 
     async def close(self) -> None:
         """End what is under way."""
@@ -39,12 +47,14 @@ class Kubelets:
 
         An answer that breaks off has its connection cut, so that nobody takes it for whole.
         """
+        if upstream.is_conversation and is_upgrade(request, kubelet_upgrades.PROTOCOL):
+            return await self._upgrade(request, upstream)
         if upstream.is_conversation:
             socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
             if (ready := socket.can_prepare(request)) and ready.protocol is not None:
                 return await self._converse(request, upstream, socket, ready.protocol)
         response: web.StreamResponse | None = None
-        url = f"https://{upstream.address}:{upstream.port}/{upstream.path}"
+        url = _url(upstream)
         try:
             async with self._client().get(url, params=upstream.query) as answer:
                 if answer.status != 200:
@@ -60,7 +70,17 @@ class Kubelets:
                 if request.transport is not None:
                     request.transport.abort()
                 return response
-            raise ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}') from error
+            raise _unreachable(url, error) from error
+
+    async def _upgrade(self, request: web.BaseRequest, upstream: Upstream) -> web.StreamResponse:
+        """Pass on SPDY. Raises ApiError."""
+        try:
+            answer = await kubelet_upgrades.dial(request, upstream, self._tls(), CONNECT_S, ANSWER_S)
+        except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
+            raise _unreachable(_url(upstream), error) from error
+        if isinstance(answer, kubelet_upgrades.Refused):
+            raise _refusal(answer.status, answer.text)
+        return await kubelet_upgrades.join(request, answer)
 
     async def fetch(self, address: str, port: int, path: str) -> bytes:
         """What is said there, all of it. Raises ApiError."""
@@ -95,41 +115,57 @@ class Kubelets:
 
     async def _dial(self, upstream: Upstream, protocol: str) -> aiohttp.ClientWebSocketResponse:
         """A WebSocket to whoever stands in for the kubelet. Raises ApiError."""
-        url = f"https://{upstream.address}:{upstream.port}/{upstream.path}"
+        url = _url(upstream)
         client = self._client()
         try:
             try:
-                return await client.ws_connect(
-                    url,
-                    params=upstream.query,
-                    protocols=[protocol],
-                    max_msg_size=MESSAGE_BYTES,
-                    heartbeat=HEARTBEAT_S,
-                )
+                async with asyncio.timeout(ANSWER_S):
+                    return await client.ws_connect(
+                        url,
+                        params=upstream.query,
+                        protocols=[protocol],
+                        max_msg_size=MESSAGE_BYTES,
+                        heartbeat=HEARTBEAT_S,
+                    )
             except aiohttp.WSServerHandshakeError as error:
                 # A handshake that is refused does not keep the reason: ask for it, which starts nothing.
-                async with client.get(url, params=upstream.query) as answer:
+                async with asyncio.timeout(ANSWER_S), client.get(url, params=upstream.query) as answer:
                     raise await _error_of(answer) from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}') from error
+            raise _unreachable(url, error) from error
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            context.load_cert_chain(self._pki / "kubelet-client.crt", self._pki / "kubelet-client.key")
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
-            connector = aiohttp.TCPConnector(ssl=context, limit=0, force_close=True)
+            connector = aiohttp.TCPConnector(ssl=self._tls(), limit=0, force_close=True)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         return self._session
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._context is None:
+            context = self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            context.load_cert_chain(self._pki / "kubelet-client.crt", self._pki / "kubelet-client.key")
+        return self._context
 
 
 _REASONS = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 503: "ServiceUnavailable"}
 
 
+def _url(upstream: Upstream) -> str:
+    return f"https://{upstream.address}:{upstream.port}/{upstream.path}"
+
+
+def _unreachable(url: str, error: Exception) -> ApiError:
+    return ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}')
+
+
+def _refusal(status: int, why: str) -> ApiError:
+    return ApiError(status, _REASONS.get(status, "InternalError"), why)
+
+
 async def _error_of(answer: aiohttp.ClientResponse) -> ApiError:
-    why = (await answer.text()).strip()
-    return ApiError(answer.status, _REASONS.get(answer.status, "InternalError"), why)
+    return _refusal(answer.status, (await answer.text()).strip())
 
 
 async def _pass_messages(source: Socket, target: Socket) -> None:

@@ -1,7 +1,6 @@
 """The kubelets' API over real TLS: who may ask, what is asked of the node, and how its answer comes."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,85 +10,14 @@ import pytest
 
 from cloud import certificates
 from cloud.apiserver import pki
-from cloud.kubelet_api import KubeletApi
-from cloud.node_streams import NodeStreams
-from cloud.sessions import Sessions
-from edgewire import link as links
-from edgewire import message as wire
-from edgewire import streams
-from edgewire.link import Link
-from edgewire.streams import CHUNK, WINDOW, Closed, Credit, Data, Opened, Part
-
-DEADLINE_S = 20.0
-
-
-class Node:
-    """A node's end of the link, moved by its session's `wake`."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._link = Link(source="edgehub", now=0.0)
-        self._session = sessions.open("edge1", 0.0, self._woken)
-        self.parts: asyncio.Queue[Part] = asyncio.Queue()
-
-    def _woken(self) -> None:
-        for frame in self._session.link.frames(0.0) if hasattr(self, "_session") else ():
-            for event in self._link.receive(frame, 0.0):
-                if isinstance(event, links.Received) and event.message.group == streams.GROUP:
-                    self.parts.put_nowait(streams.decode(event.message))
-
-    def say(self, part: Part) -> None:
-        frame = wire.encode(streams.encode(part, "edged"))
-        self._sessions.receive(self._session, frame, 0.0)
-
-    async def next(self) -> Part:
-        async with asyncio.timeout(DEADLINE_S):
-            return await self.parts.get()
-
-    def leave(self) -> None:
-        self._sessions.close(self._session)
-
-
-class Desk:
-    """The API, served, with one node, and a client as the API server is one."""
-
-    def __init__(self, folder: Path) -> None:
-        authority = certificates.ensure_ca(folder / "link")
-        server = certificates.ensure_server(folder / "link", ["127.0.0.1"])
-        pki.make_server(folder / "kubernetes", ["localhost"])
-        self.folder, self._authority = folder, authority
-        self.sessions = Sessions()
-        node_streams = NodeStreams(self.sessions)
-        self.sessions.attach([node_streams], [])
-        self.node = Node(self.sessions)
-        clients = folder / "kubernetes" / "pki" / "ca.crt"
-        node_of = {"default/web": "edge1"}.get
-        self.api = KubeletApi(
-            node_streams, lambda id: node_of(id) or "", server.certificate, server.key, clients, "127.0.0.1", 0
-        )
-
-    def client(self, certificate: Path, key: Path) -> aiohttp.ClientSession:
-        context = ssl.create_default_context(cafile=self._authority.certificate)
-        context.load_cert_chain(certificate, key)
-        return aiohttp.ClientSession(
-            f"https://127.0.0.1:{self.api.port}", connector=aiohttp.TCPConnector(ssl=context, force_close=True)
-        )
-
-    def api_server(self) -> aiohttp.ClientSession:
-        folder = self.folder / "kubernetes" / "pki"
-        return self.client(folder / "kubelet-client.crt", folder / "kubelet-client.key")
+from cloud.tests.kubelet_desk import DEADLINE_S, Desk, served
+from edgewire.streams import CHUNK, WINDOW, Closed, Credit, Data, Opened
 
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    desk = Desk(tmp_path)
-    ready = asyncio.Event()
-    serving = asyncio.create_task(desk.api.run(ready))
-    async with asyncio.timeout(DEADLINE_S):
-        await ready.wait()
-    yield desk
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
+    async with served(tmp_path) as desk:
+        yield desk
 
 
 LOG = "/containerLogs/default/web/c"
@@ -264,11 +192,11 @@ async def test_a_client_that_goes_ends_its_command(desk: Desk) -> None:
         assert await desk.node.next() == Closed(opened.id)
 
 
-async def test_a_command_without_a_websocket_is_refused_and_starts_nothing(desk: Desk) -> None:
+async def test_a_command_without_an_upgrade_is_refused_and_starts_nothing(desk: Desk) -> None:
     async with desk.api_server() as client, asyncio.timeout(DEADLINE_S):
         async with client.post(EXEC, params={"command": "cat"}) as answer:
             assert answer.status == 400
-            assert "not over SPDY" in await answer.text()
+            assert "exec is done over SPDY/3.1, or a WebSocket of" in await answer.text()
         desk.node.leave()
         async with client.post(EXEC, params={"command": "cat"}) as answer:
             assert (answer.status, await answer.text()) == (503, "node edge1 is not connected\n")

@@ -14,7 +14,7 @@ from cloud.delegated_access import DelegatedAccess
 from cloud.kubelet_api import KubeletApi
 from cloud.node_streams import NodeStreams
 from cloud.sessions import Sessions
-from cloud.tests.test_kubelet_api import DEADLINE_S, Node
+from cloud.tests.kubelet_desk import DEADLINE_S, Node
 from cloud.usage_api import UsageApi
 from cloud.writes import Answer, Request
 from edgewire.streams import CHUNK, Closed, Data, Opened
