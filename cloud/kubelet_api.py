@@ -180,14 +180,15 @@ async def _to_spdy(request: web.Request, protocols: tuple[str, ...]) -> tuple[we
 
 
 async def _pour(request: web.Request, stream: NodeStream, more: asyncio.Event) -> web.StreamResponse:
-    """Pass a stream on as the answer to a request. An error before the first byte is its status."""
+    """Pass a stream on as the answer to a request. An error before the first byte is its status: 400 or 500, for of any other
+    kube-apiserver keeps the reason to itself."""
     response: web.StreamResponse | None = None
     while True:
         more.clear()
         content, end = stream.take(), stream.end
         if response is None and (content or end is not None):
             if not content and end is not None and end.code:
-                return web.Response(status=end.code, text=end.reason)
+                return web.Response(status=end.code if end.code == 400 else 500, text=end.reason)
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             await response.prepare(request)
         if response is not None and content:

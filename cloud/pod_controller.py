@@ -6,7 +6,7 @@ stays until its node says that it has stopped: then it is deleted for good.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -204,7 +204,8 @@ class PodController:
         report = reported.report
         if not covers(entry.status, report.status) and reported.written != report.status:
             reported.flying = report.status
-            body = {"metadata": {"uid": report.uid}, "status": _replacing(report.status)}
+            present = entry.status.keys() | (reported.written or {}).keys()
+            body = {"metadata": {"uid": report.uid}, "status": _replacing(report.status, present)}
             return Request("PATCH", PODS.path(namespace, name, "status"), msgspec.json.encode(body), STRATEGIC_PATCH)
         if report.finished:
             reported.flying = None
@@ -240,7 +241,10 @@ class PodController:
         reported.senders = []
 
 
-def _replacing(status: dict[str, Any]) -> dict[str, Any]:
-    """A strategic merge patch adds to the lists of addresses unless it is told to replace them."""
-    lists = ("podIPs", "hostIPs")
+def _replacing(status: dict[str, Any], present: Set[str]) -> dict[str, Any]:
+    """A strategic merge patch adds to the lists of addresses unless it is told to replace them.
+
+    Only what is present: where there is no list yet, API servers before 1.22 take the directive for one of its elements.
+    """
+    lists = {"podIPs", "hostIPs"} & present
     return {name: [*value, {"$patch": "replace"}] if name in lists else value for name, value in status.items()}

@@ -76,7 +76,7 @@ async def test_a_reader_that_goes_ends_the_stream_on_the_node(desk: Desk) -> Non
 async def test_a_node_that_is_away_is_said_to_be(desk: Desk) -> None:
     desk.node.leave()
     async with desk.api_server() as client, asyncio.timeout(DEADLINE_S), client.get(LOG) as answer:
-        assert (answer.status, await answer.text()) == (503, "node edge1 is not connected")
+        assert (answer.status, await answer.text()) == (500, "node edge1 is not connected")
 
 
 @pytest.mark.parametrize(

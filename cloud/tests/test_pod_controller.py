@@ -158,6 +158,17 @@ def test_a_status_that_kubernetes_has_is_not_written_again(desk: Desk) -> None:
     assert [r for r in fresh.requests if "/pods/" in r.path] == []
 
 
+def test_the_addresses_of_a_pod_replace_those_that_are_there_and_only_those(desk: Desk) -> None:
+    edge = desk.connect()
+    desk.put(pod("web"))
+    desk.settle()
+    for address in ("10.88.0.2", "10.88.0.3"):
+        report(desk, edge, status={"phase": "Running", "podIPs": [{"ip": address}]})
+    written = [msgspec.json.decode(r.body)["status"]["podIPs"] for r in desk.requests if r.path.endswith("/web/status")]
+    # An API server before 1.22 takes the directive for an address where there is no list yet.
+    assert written == [[{"ip": "10.88.0.2"}], [{"ip": "10.88.0.3"}, {"$patch": "replace"}]]
+
+
 def test_a_node_speaks_for_its_own_pods_only(desk: Desk) -> None:
     desk.connect()
     other = desk.connect("edge2")
