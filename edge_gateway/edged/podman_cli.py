@@ -168,9 +168,10 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 def _why(said: str) -> str:
     """The last of what it said: before it come warnings and attempts."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("Error: ")]
-    return (errors or lines or ["podman failed without a word"])[-1].removeprefix("Error: ")[:1024]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    errors = [number for number, line in enumerate(lines) if line.startswith("Error: ")]
+    last = lines[errors[-1] if errors else -1 :]  # an error may have several lines
+    return (" ".join(last) or "podman failed without a word").removeprefix("Error: ")[:1024]
 
 
 def version() -> str:

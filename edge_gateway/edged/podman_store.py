@@ -77,18 +77,14 @@ class ImageStore:
         """Every image. Raises RuntimeTrouble."""
         printed = await self._podman("images", "--no-trunc", "--format", "json")
         try:
-            return [
-                Image(
-                    one.id.removeprefix("sha256:"),
-                    tuple(one.names or ()),
-                    tuple(one.repo_digests or ()),
-                    one.size,
-                    one.containers,
-                )
-                for one in _listed.decode(printed or "[]")
-            ]
+            # One with several names is told once for each.
+            listed = {one.id.removeprefix("sha256:"): one for one in _listed.decode(printed or "[]")}
         except msgspec.DecodeError as error:
             raise RuntimeTrouble(f"podman images does not make sense: {error}") from error
+        return [
+            Image(id, tuple(one.names or ()), tuple(one.repo_digests or ()), one.size, one.containers)
+            for id, one in listed.items()
+        ]
 
     async def remove(self, image: Image) -> bool:
         """Remove an image by all its names, unless a container has come to use it: whether it went. Raises RuntimeTrouble."""
