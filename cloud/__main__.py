@@ -72,7 +72,7 @@ class CloudCore:
         firmware = FirmwareController(sessions, firmware_writes)
         pod_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         event_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
-        pods = PodController(sessions, pod_writes)
+        pods = PodController(sessions, pod_writes, nodes.owner)
         events = EventController(event_writes, pods.node_of)
         streams = NodeStreams(sessions)
         sessions.attach([nodes, devices, firmware, pods, events, streams], [devices, firmware, pods])

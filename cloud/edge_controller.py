@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -224,10 +225,16 @@ class EdgeController:
         metadata: dict[str, object] = {"name": node.name, "namespace": LEASE_NAMESPACE}
         if node.object is not None:
             # So that the Lease goes when its Node goes.
-            owner = {"apiVersion": "v1", "kind": "Node", "name": node.name, "uid": node.object.metadata.uid}
-            metadata["ownerReferences"] = [owner]
+            metadata["ownerReferences"] = [self.owner(node.name)]
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
         return Request("POST", LEASES.path(LEASE_NAMESPACE), msgspec.json.encode(lease), JSON)
+
+    def owner(self, name: str) -> dict[str, Any] | None:
+        """A Node as the owner of what goes with it; None when there is none."""
+        node = self._nodes.get(name)
+        if node is None or node.object is None:
+            return None
+        return {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.object.metadata.uid}
 
     def answered(self, key: str, answer: Answer) -> bool:
         """The answer to that step."""

@@ -17,6 +17,8 @@ from edgewire.message import UNREADABLE
 
 FINAL = ("Succeeded", "Failed")
 """The phases of pods that have ended."""
+MIRROR = "kubernetes.io/config.mirror"
+"""The annotation of a pod that shows a static one, and its value that one's uid."""
 _METADATA = (
     "name",
     "namespace",
@@ -52,6 +54,9 @@ class PodEntry:
     needs: frozenset[str] = frozenset()
     """The keys of the ConfigMaps and Secrets it names."""
     status: dict[str, Any] = field(default_factory=dict)
+    mirrors: str = ""
+    """The uid of the static pod that it shows."""
+    deleting: bool = False
 
     @property
     def id(self) -> str:
@@ -89,7 +94,10 @@ class PodCatalogue:
             return entry, False
         if entry is not None:
             self._unindex(entry)
-        entry = PodEntry(sent, object.version, node, frozenset(_needs(object.namespace, pod.get("spec"))), status)
+        entry = PodEntry(sent, object.version, node, frozenset(needs(object.namespace, pod.get("spec"))), status)
+        metadata = pod["metadata"]
+        entry.mirrors = (metadata.get("annotations") or {}).get(MIRROR) or ""
+        entry.deleting = bool(metadata.get("deletionTimestamp"))
         self.pods[object.id] = entry
         self._of_node.setdefault(node, {})[object.id] = None
         for key in entry.needs:
@@ -176,11 +184,11 @@ def _content(object: Object) -> bytes:
     return object.raw.replace(b'"resourceVersion":' + version, b"", 1)
 
 
-def _needs(namespace: str, part: Any) -> Iterator[str]:
+def needs(namespace: str, part: Any) -> Iterator[str]:
     """Every ConfigMap and Secret that a part of a pod's spec names."""
     if isinstance(part, list):
         for item in part:
-            yield from _needs(namespace, item)
+            yield from needs(namespace, item)
     elif isinstance(part, dict):
         for key, value in part.items():
             if key in _NAMED_AT and isinstance(value, dict):
@@ -194,7 +202,7 @@ def _needs(namespace: str, part: Any) -> Iterator[str]:
                     str(resource.Resource(namespace, resource.SECRET, name)) for name in names if _is_name(name)
                 )
             else:
-                yield from _needs(namespace, value)
+                yield from needs(namespace, value)
 
 
 def _is_name(name: Any) -> TypeGuard[str]:

@@ -2,19 +2,20 @@
 
 It is told of every Pod, ConfigMap and Secret, says what each node should have of them (a `sessions.Controller`), takes what
 nodes report of their pods, and writes each Pod's status (a `writes.Writer`; keys are pod ids). A pod that is being deleted
-stays until its node says that it has stopped: then it is deleted for good.
+stays until its node says that it has stopped: then it is deleted for good. Static pods of a node are mirrored (`mirror_pods.py`).
 """
 
 import logging
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Struct
 
+from cloud import mirror_pods
 from cloud.objects import CONFIGMAPS, PODS, SECRETS, Added, Deleted, Event, Modified, Object, ResourceType, Synced
-from cloud.pod_catalogue import PodCatalogue, covers
+from cloud.pod_catalogue import PodCatalogue, PodEntry, covers
 from cloud.sessions import Sender, Sessions, Want
 from cloud.writes import JSON, STRATEGIC_PATCH, Answer, Request, Writes
 from edgewire import message as wire
@@ -24,6 +25,8 @@ from edgewire.message import Message, MessageError
 log = logging.getLogger(__name__)
 
 _SENDERS_LIMIT = 16
+_TRIES = 25
+"""To create a mirror under a name that is taken: by a mirror before it, of whose end we have not heard, or by another pod."""
 _FILES = {CONFIGMAPS: resource.CONFIGMAP, SECRETS: resource.SECRET}
 
 
@@ -34,7 +37,14 @@ class PodReport(Struct, frozen=True):
     status: dict[str, Any]
     """A PodStatus, its conditions those that are a kubelet's."""
     finished: bool = False
-    """The pod is being deleted, and all of it has stopped."""
+    """The pod is being deleted, or a static pod's file is gone, and all of it has stopped."""
+    manifest: dict[str, Any] | None = None
+    """Of a static pod, whose uid is the node's."""
+
+    @property
+    def node(self) -> str:
+        """The node of a static pod."""
+        return self.manifest["spec"]["nodeName"] if self.manifest is not None else ""
 
 
 @dataclass(slots=True)
@@ -44,8 +54,15 @@ class _Reported:
     report: PodReport
     senders: list[Sender] = field(default_factory=list)
     written: dict[str, Any] | None = None
-    """What was written last, and what is on its way."""
-    flying: dict[str, Any] | None = None
+    """What was written last, or is on its way."""
+    flying: Literal["", "status", "create", "replace", "delete"] = ""
+    tries: int = 0
+    """To create a mirror, since there was one last."""
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether there shall be a mirror of a static pod."""
+        return self.report.manifest is not None and not self.report.finished
 
 
 class PodController:
@@ -54,7 +71,11 @@ class PodController:
     types = frozenset({resource.POD, resource.CONFIGMAP, resource.SECRET})
     source = "edgecontroller"
 
-    def __init__(self, sessions: Sessions, writes: Writes) -> None:
+    def __init__(
+        self, sessions: Sessions, writes: Writes, node: Callable[[str], dict[str, Any] | None] = lambda name: None
+    ) -> None:
+        """`node` gives a Node as the owner of what goes with it."""
+        self._node = node
         self._sessions = sessions
         self._writes = writes
         self._catalogue = PodCatalogue()
@@ -119,15 +140,21 @@ class PodController:
         entry, changed = self._catalogue.put_pod(object)
         if entry is not None and changed:
             self._sessions.sync(entry.node, *sorted(entry.needs | needed), entry.key)
-        if entry is not None and object.id in self._reported:
+        if entry is not None and (reported := self._reported.get(object.id)) is not None:
+            reported.tries = 0
             self._writes.mark(object.id)
 
     def _pod_gone(self, object: Object) -> None:
         entry = self._catalogue.remove_pod(object.id)
-        reported = self._reported.pop(object.id, None)
-        self._writes.forget(object.id)
-        if reported is not None:
-            self._answer(reported)
+        reported = self._reported.get(object.id)
+        if reported is not None and reported.mirrored:
+            reported.written = None
+            self._writes.mark(object.id)
+        else:
+            self._reported.pop(object.id, None)
+            self._writes.forget(object.id)
+            if reported is not None:
+                self._answer(reported)
         if entry is not None:
             self._sessions.sync(entry.node, entry.key, *sorted(entry.needs))
 
@@ -166,7 +193,11 @@ class PodController:
         """A node has a link."""
 
     def disconnected(self, node: str) -> None:
-        """A node has lost its link: its pods run on."""
+        """A node has lost its link: its pods run on. What of its static pods is deleted meanwhile, it tells again."""
+        lost = [id for id, r in self._reported.items() if r.mirrored and r.report.node == node]
+        for id in lost:
+            del self._reported[id]
+            self._writes.forget(id)
 
     def received(self, sender: Sender, message: Message) -> bool:
         """Take the status of a pod."""
@@ -182,15 +213,23 @@ class PodController:
             sender.refuse(400, error.reason)
             return True
         entry = self._catalogue.pods.get(named.id)
-        if entry is None or entry.object.uid != report.uid:
+        if report.manifest is not None:
+            why = mirror_pods.problem(sender.node, named, report.manifest)
+            if not why and entry is not None and not (entry.mirrors and entry.node == sender.node):
+                why = f"there is another Pod {named.id}, which is no mirror of this node's"
+            if why:
+                sender.refuse(403, why)
+                return True
+        elif entry is None or report.uid not in (entry.object.uid, entry.mirrors):
             sender.refuse(404, f"there is no Pod {named.id} with uid {report.uid}")
+            return True
         elif entry.node != sender.node:
             sender.refuse(403, f"Pod {named.id} is not on node {sender.node}")
-        else:
-            reported = self._reported.setdefault(named.id, _Reported(report))
-            reported.report = report
-            reported.senders = [*reported.senders, sender][-_SENDERS_LIMIT:]
-            self._writes.mark(named.id)
+            return True
+        reported = self._reported.setdefault(named.id, _Reported(report))
+        reported.report = report
+        reported.senders = [*reported.senders, sender][-_SENDERS_LIMIT:]
+        self._writes.mark(named.id)
         return True
 
     # What is written to Kubernetes (writes.Writer)
@@ -198,35 +237,56 @@ class PodController:
     def request(self, key: str) -> Request | None:
         """The patch of a pod's status, or its deletion once its node has stopped it."""
         reported, entry = self._reported.get(key), self._catalogue.pods.get(key)
-        if reported is None or entry is None:
+        if reported is None:
             return None
-        namespace, name = entry.object.namespace, entry.object.name
         report = reported.report
+        if reported.mirrored and (entry is None or entry.mirrors != report.uid or entry.deleting):
+            return self._mirror(reported, entry)
+        if entry is None or (report.manifest is not None and entry.mirrors != report.uid):
+            self._answer(self._reported.pop(key))
+            return None
         if not covers(entry.status, report.status) and reported.written != report.status:
-            reported.flying = report.status
             present = entry.status.keys() | (reported.written or {}).keys()
-            body = {"metadata": {"uid": report.uid}, "status": _replacing(report.status, present)}
-            return Request("PATCH", PODS.path(namespace, name, "status"), msgspec.json.encode(body), STRATEGIC_PATCH)
+            reported.flying, reported.written = "status", report.status
+            body = {"metadata": {"uid": entry.object.uid}, "status": _replacing(report.status, present)}
+            path = PODS.path(entry.object.namespace, entry.object.name, "status")
+            return Request("PATCH", path, msgspec.json.encode(body), STRATEGIC_PATCH)
         if report.finished:
-            reported.flying = None
-            options = {"gracePeriodSeconds": 0, "preconditions": {"uid": report.uid}}
-            return Request("DELETE", PODS.path(namespace, name), msgspec.json.encode(options), JSON)
+            reported.flying = "delete"
+            return _deletion(entry)
         self._answer(reported)
         return None
+
+    def _mirror(self, reported: _Reported, entry: PodEntry | None) -> Request:
+        """Make the mirror of a static pod, or make room for it."""
+        manifest = reported.report.manifest
+        assert manifest is not None
+        if entry is not None:
+            reported.flying = "replace"
+            return _deletion(entry)
+        reported.flying = "create"
+        reported.tries += 1
+        made = mirror_pods.mirror(manifest, reported.report.uid, self._node(reported.report.node))
+        return Request("POST", PODS.path(manifest["metadata"]["namespace"]), made, JSON)
 
     def answered(self, key: str, answer: Answer) -> bool:
         """The answer to that step."""
         reported = self._reported.get(key)
         if reported is None:
             return False
-        flying, reported.flying = reported.flying, None
+        flying, reported.flying = reported.flying, ""
+        if not answer.ok and flying == "status":
+            reported.written = None
+        if answer.ok and flying == "delete":
+            self._answer(reported)  # it is gone; the list-watch says so too
+            return False
+        if flying in ("create", "replace") and answer.ok:
+            return False  # the list-watch says when it has come about
+        if reported.mirrored and flying != "create" and answer.status == 404:
+            return False  # likewise
         if answer.ok:
-            if flying is None:
-                self._answer(reported)  # it is gone; the list-watch says so too
-                return False
-            reported.written = flying
             return True
-        if answer.transient and answer.status != 409:
+        if answer.transient and (answer.status != 409 or (reported.mirrored and reported.tries < _TRIES)):
             return True
         if answer.status not in (404, 409):
             log.warning("> pod rejected id=%s status=%d reason=%r", key, answer.status, answer.reason)
@@ -239,6 +299,12 @@ class PodController:
         for sender in reported.senders:
             sender.acknowledge()
         reported.senders = []
+
+
+def _deletion(entry: PodEntry) -> Request:
+    options = {"gracePeriodSeconds": 0, "preconditions": {"uid": entry.object.uid}}
+    path = PODS.path(entry.object.namespace, entry.object.name)
+    return Request("DELETE", path, msgspec.json.encode(options), JSON)
 
 
 def _replacing(status: dict[str, Any], present: Set[str]) -> dict[str, Any]:

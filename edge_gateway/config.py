@@ -112,6 +112,8 @@ class EdgedConfig(Struct):
     """How many pods the node takes (kubelet's default)."""
     leave_running: bool = True
     """Whether pods go on when edgecore stops, as they do under a kubelet."""
+    static_pods: Path | None = None
+    """Folder of manifests of pods that run here whatever the cloud says, or without one; relative to `data_dir`."""
     memory_dir: Path | None = None
     """Folder on a tmpfs for Secrets and emptyDirs of medium Memory; by default below /run for root, else below /dev/shm."""
     log_dir: Path = Path("logs/pods")

@@ -19,12 +19,11 @@ EVENTS_LIMIT = 512
 
 
 class Subject(NamedTuple):
-    """Which pod, and which container of it or none, an event is about."""
+    """Which pod an event is about."""
 
     namespace: str
     name: str
     uid: str
-    field_path: str = ""
 
 
 class Happened(NamedTuple):
@@ -45,11 +44,17 @@ class PodReports:
         self._events: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._untold: OrderedDict[str, None] = OrderedDict()
         self._flying: dict[str, int] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+        """The last report of static pods that are gone, on its way: nothing else says when it can be forgotten."""
 
-    def status(self, name: Resource, uid: str, status: dict[str, Any], finished: bool) -> list[str]:
-        """A pod is so now: what the cloud does not know."""
+    def status(
+        self, name: Resource, uid: str, status: dict[str, Any], finished: bool, manifest: dict[str, Any] | None = None
+    ) -> list[str]:
+        """A pod is so now, one with a `manifest` a static one: what the cloud does not know."""
         key = str(name._replace(type=resource.POD_STATUS))
         content = {"uid": uid, "status": status, "finished": finished}
+        if manifest is not None:
+            content["manifest"] = manifest
         if self._statuses.get(key) == content:
             return []
         self._statuses[key] = content
@@ -115,6 +120,8 @@ class PodReports:
     def message_for(self, key: str) -> Message | None:
         """The newest message about a key; None when there is nothing to tell."""
         if key in self._statuses:
+            if self._statuses[key]["finished"] and "manifest" in self._statuses[key]:
+                self._last[key] = self._statuses[key]
             return wire.build(wire.UPDATE, key, self._statuses[key], source="edged")
         event = self._events.get(key)
         if event is None:
@@ -124,6 +131,9 @@ class PodReports:
 
     def delivered(self, key: str) -> None:
         """The cloud has what `message_for(key)` last said."""
+        last = self._last.pop(key, None)
+        if last is not None and self._statuses.get(key) is last:
+            del self._statuses[key]
         told = self._flying.pop(key, None)
         event = self._events.get(key)
         if event is None or event["count"] == told:

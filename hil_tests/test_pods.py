@@ -29,9 +29,8 @@ class Gateway:
     def __init__(self, folder: Path, storage: PodmanStorage | None = None) -> None:
         self.runtime = "process" if storage is None else "podman"
         self.image = IMAGE if storage is not None else "none"
-        self.stack = Stack(
-            folder, node=NODE, ports=Ports.any(), edge={"edged": {"runtime": self.runtime, "leave_running": False}}
-        )
+        edged = {"runtime": self.runtime, "leave_running": False, "static_pods": "static"}
+        self.stack = Stack(folder, node=NODE, ports=Ports.any(), edge={"edged": edged})
         self.folder = self.stack.folder
         self._storage = storage
 

@@ -149,7 +149,7 @@ class Desk:
         self.firmware = FirmwareController(self.sessions, self.firmware_writes, lambda: self.wall)
         self.pod_writes = Writes(qps=qps, burst=burst, now=self.now)
         self.event_writes = Writes(qps=qps, burst=burst, now=self.now)
-        self.pods = PodController(self.sessions, self.pod_writes)
+        self.pods = PodController(self.sessions, self.pod_writes, self.nodes.owner)
         self.events = EventController(self.event_writes, self.pods.node_of)
         self.sessions.attach(
             [self.nodes, self.devices, self.firmware, self.pods, self.events],

@@ -1,6 +1,7 @@
 """Edged: runs the pods of this node. `docs/pods.md` says what of a pod it honours.
 
 pods.py              a pod as the cloud sends it: read, with pod_volumes.py;  pod_refusals.py  refused for what cannot be given
+static_pods.py       pods from a folder of this node (shell)
 container_life.py    cores: what a container, and a pod, does next, told the time and what happened; stopping.py is its end
 pod_life.py          members.py  in which order containers run;  records.py  what is known of them and outlives edgecore
 probing.py           probes: when they are due, and what their results mean (core); probe_calls.py makes them (shell)

@@ -24,6 +24,7 @@ from edge_gateway.edged.podman_store import ImageStore
 from edge_gateway.edged.process import ProcessRuntime
 from edge_gateway.edged.runtime import Runtime, RuntimeTrouble
 from edge_gateway.edged.service import Edged
+from edge_gateway.edged.static_pods import StaticPods
 from edge_gateway.edged.volumes import Volumes
 from edge_gateway.pod_reports import Happened
 from edge_gateway.store import Store
@@ -86,9 +87,13 @@ def build(
     volumes = Volumes(folder / "pods", in_memory, facts, core.content_of, local_api)
     orders = Orders(facts, core.content_of, volumes, folder / config.edged.log_dir)
     of = config.edged
+    static = StaticPods(folder / of.static_pods, config.node) if of.static_pods is not None else None
 
     def edged(runtime: Runtime) -> Edged:
-        return Edged(core, store, runtime, volumes, orders, mark, leave_running=of.leave_running, max_pods=of.max_pods)
+        keeps = of.leave_running
+        return Edged(
+            core, store, runtime, volumes, orders, mark, leave_running=keeps, max_pods=of.max_pods, static=static
+        )
 
     if kind.name == "process":
         return edged(ProcessRuntime(folder / "processes", Cgroups(own))), None

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -21,7 +22,7 @@ from edgewire.resource import Resource
 
 log = logging.getLogger(__name__)
 
-INVALID = "InvalidPod"
+INVALID, INVALID_FILE = "InvalidPod", "InvalidStaticPod"
 TABLE = "pod"
 
 _record = msgspec.json.Decoder(PodRecord)
@@ -34,6 +35,8 @@ class Entry:
 
     life: PodLife
     name: Resource
+    manifest: dict[str, Any] | None = None
+    """Of a static pod."""
     wanted: bool = True
     saved: bytes = b""
     orders: dict[str, StartOrder] = field(default_factory=dict)
@@ -67,10 +70,10 @@ class Ledger:
         """A pod has gone on, and this happened to it on the way."""
         life = entry.life
         keys = self._happened(life, happened, now)
-        if entry.wanted:
+        if entry.wanted or entry.manifest is not None:
             address = self._runtime.address(life.pod.uid)
             status = status_of(life, self._facts, self._runtime.name, now, address)
-            keys += self._core.pods.status(entry.name, life.pod.uid, status, life.finished)
+            keys += self._core.pods.status(entry.name, life.pod.uid, status, life.finished, entry.manifest)
         saved = _encoder.encode(life.record)
         changes = [(TABLE, life.pod.uid, saved)] if saved != entry.saved else []
         entry.saved = saved
@@ -107,3 +110,13 @@ class Ledger:
         subject = Subject(name.namespace, name.name, uid)
         keys += self._core.pods.happened(subject, Happened("Warning", INVALID, why), rfc3339(time.time()))
         self._mark(keys)
+
+    def invalid_file(self, file: str, why: str) -> None:
+        """A file of a static pod that cannot be used."""
+        log.warning("= static pod cannot be used file=%s reason=%s", file, why)
+        happened = Happened("Warning", INVALID_FILE, f"{file}: {why}")
+        self._mark(self._core.pods.happened_to_node(self._facts.node, happened, rfc3339(time.time())))
+
+    def mirrors_nothing(self, name: Resource, uid: str) -> None:
+        """The cloud shows a static pod that there is not any more."""
+        self._mark(self._core.pods.status(name, uid, {}, finished=True))

@@ -12,6 +12,9 @@ from edge_gateway.edged import EdgedError
 from edge_gateway.edged.pod_volumes import Camel, FieldRef, ResourceFieldRef, Volume
 from edgewire.message import UNREADABLE
 
+MIRROR = "kubernetes.io/config.mirror"
+"""The annotation of a pod that only shows a static one, and its value that one's uid."""
+
 
 class PodError(EdgedError):
     """A pod that cannot be read; the text names the field."""
@@ -261,6 +264,11 @@ class Pod(Camel, frozen=True):
     def uid(self) -> str:
         """Which of all pods that ever had its name."""
         return self.metadata.uid
+
+    @property
+    def mirrors(self) -> str:
+        """The uid of the static pod that it shows; such a pod is not run. Empty in others."""
+        return self.metadata.annotations.get(MIRROR, "")
 
     def volumes(self) -> list[Volume]:
         """Its volumes. Raises PodError for a kind that is not known here."""

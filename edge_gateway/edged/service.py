@@ -24,6 +24,7 @@ from edge_gateway.edged.pod_life import PodLife
 from edge_gateway.edged.pods import Pod, PodError
 from edge_gateway.edged.records import PodRecord
 from edge_gateway.edged.runtime import Exit, RunId, Running, Runtime, RuntimeTrouble
+from edge_gateway.edged.static_pods import StaticPod, StaticPods
 from edge_gateway.edged.usage_source import UsageSource
 from edge_gateway.edged.volumes import Volumes
 from edge_gateway.kernel_files import text
@@ -54,8 +55,10 @@ class Edged:
         *,
         leave_running: bool = True,
         max_pods: int = 110,
+        static: StaticPods | None = None,
     ) -> None:
         """`mark` is told what the cloud does not know; `leave_running` says whether pods go on when edgecore stops."""
+        self._static = static
         self._core = core
         self._runtime = runtime
         self._volumes = volumes
@@ -82,6 +85,7 @@ class Edged:
             runs.setdefault(run.id.uid, []).append(run)
         self._open = True
         try:
+            await self._look_at_folder(records, runs, first=True)
             for name in self._core.names_of(resource.POD):
                 self._pod_changed(name, records, runs)
             self._drop_what_nobody_wants(records, runs)
@@ -89,7 +93,9 @@ class Edged:
                 self._forget(run.id)
             log.info("= pods restored pods=%d runs=%d", len(self._entries), sum(map(len, runs.values())))
             ready.set()
-            await asyncio.get_running_loop().create_future()
+            while True:
+                await asyncio.sleep(self._static.period_s if self._static is not None else 3600.0)
+                await self._look_at_folder({}, {})
         finally:
             self._open = False
             await self._end()
@@ -142,23 +148,46 @@ class Edged:
                 self._do(self._performer.refresh(entry))
             self._go_on(entry)
 
+    async def _look_at_folder(
+        self, records: dict[str, PodRecord], runs: dict[str, list[Running]], *, first: bool = False
+    ) -> None:
+        """Have the static pods that there are."""
+        if self._static is None:
+            return
+        look = await asyncio.to_thread(self._static.look, first=first)
+        for file, why in look.problems:
+            self._ledger.invalid_file(file, why)
+        for name in self._static.take(look):
+            self._pod_changed(name, records, runs)
+
+    def _static_pod(self, name: Resource) -> StaticPod | None:
+        return self._static.pods.get(name) if self._static is not None else None
+
     def _pod_changed(self, name: Resource, records: dict[str, PodRecord], runs: dict[str, list[Running]]) -> None:
-        content = self._core.content_of(name)
-        before = self._by_name.get(name)
+        static, content = self._static_pod(name), self._core.content_of(name)
+        before = self._entries.get(self._by_name.get(name, ""))
         try:
-            pod = pods.parse(content) if content is not None else None
+            pod = static.pod if static is not None else pods.parse(content) if content is not None else None
         except PodError as error:
             self._ledger.invalid(name, content or b"", str(error))
             return
-        if before is not None and (pod is None or pod.uid != before):
-            self._unwanted(self._entries[before])
+        if pod is not None and pod.mirrors:
+            if before is None:
+                self._ledger.mirrors_nothing(name, pod.mirrors)
+            pod = None
+        if before is not None and (pod is None or pod.uid != before.life.pod.uid):
+            self._unwanted(before)
+        if before is not None and before.manifest is not None and not before.wanted:
+            return  # it tells its end itself, and what has its name begins then
         if pod is None:
             self._by_name.pop(name, None)
-            self._core.pods.gone(name)
+            if content is None:
+                self._core.pods.gone(name)
             return
         entry = self._entries.get(pod.uid)
         if entry is None:
             entry = self._begin(name, pod, records.get(pod.uid), runs.get(pod.uid, []))
+            entry.manifest = static.manifest if static is not None else None
         labels = entry.life.pod.metadata != pod.metadata
         entry.life.pod = pod
         if labels and entry.life.prepared:
@@ -184,7 +213,7 @@ class Edged:
         return entry
 
     def _unwanted(self, entry: Entry) -> None:
-        """The cloud has no such pod any more."""
+        """There is no such pod any more."""
         entry.wanted = False
         entry.life.stop(entry.life.pod.spec.termination_grace_period_seconds, now())
         self._go_on(entry)
@@ -225,11 +254,10 @@ class Edged:
                     self._do(self._act(entry, action))
         if timer := self._timers.pop(uid, None):
             timer.cancel()
+        self._ledger.save(entry, happened, at)
         if entry.life.finished and not entry.wanted:
-            self._ledger.tell(entry.life, happened, at)
             self._dispose(entry)
             return
-        self._ledger.save(entry, happened, at)
         due = entry.life.due(at)
         if due is not None:
             loop = asyncio.get_running_loop()
@@ -270,7 +298,13 @@ class Edged:
         if self._by_name.get(entry.name) == uid:
             del self._by_name[entry.name]
         self._ledger.drop([uid])
-        self._do(self._performer.clean(entry))
+        self._do(self._clean(entry))
+
+    async def _clean(self, entry: Entry) -> None:
+        await self._performer.clean(entry)
+        waits = self._static_pod(entry.name) is not None or self._core.content_of(entry.name) is not None
+        if entry.manifest is not None and waits:
+            self._pod_changed(entry.name, {}, {})
 
 
 def _takes_room(entry: Entry) -> bool:

@@ -15,6 +15,7 @@ from edge_gateway.edged.cgroups import Cgroups
 from edge_gateway.edged.orders import Orders
 from edge_gateway.edged.process import ProcessRuntime
 from edge_gateway.edged.service import Edged
+from edge_gateway.edged.static_pods import StaticPods
 from edge_gateway.edged.tests.bench import FACTS
 from edge_gateway.edged.volumes import Volumes
 from edge_gateway.sealing import KEY_BYTES, Seal
@@ -37,7 +38,9 @@ def manifest(name: str = "web", uid: str = "u1", *scripts: str, **spec: Any) -> 
 class Node:
     """What is on disk stays when it is restarted; what is in memory does not."""
 
-    def __init__(self, folder: Path, store: MemoryStore | None = None, max_pods: int = 110) -> None:
+    def __init__(
+        self, folder: Path, store: MemoryStore | None = None, max_pods: int = 110, static: Path | None = None
+    ) -> None:
         self.folder = folder
         self.store = store or MemoryStore()
         self.core = EdgeCore("edge1", wanted=lambda topic: False, machine={}, seal=Seal(bytes(KEY_BYTES)))
@@ -48,7 +51,9 @@ class Node:
         runtime = ProcessRuntime(folder / "processes", Cgroups("test", Path("/nonexistent")))
         volumes = Volumes(folder / "disk", folder / "memory", FACTS, self.core.content_of)
         orders = Orders(FACTS, self.core.content_of, volumes, self.logs)
-        self.edged = Edged(self.core, self.store, runtime, volumes, orders, self._mark, max_pods=max_pods)
+        self.static = static
+        found = StaticPods(static, "edge1", period_s=0.1) if static is not None else None
+        self.edged = Edged(self.core, self.store, runtime, volumes, orders, self._mark, max_pods=max_pods, static=found)
         self._task: asyncio.Task[None] | None = None
 
     def _mark(self, keys: list[str]) -> None:
@@ -73,7 +78,7 @@ class Node:
     async def restarted(self) -> "Node":
         """edgecore comes back, from the store."""
         await self.stop()
-        return await Node(self.folder, self.store).start()
+        return await Node(self.folder, self.store, static=self.static).start()
 
     async def end(self) -> None:
         """Everything ends, the keeper too."""
@@ -120,15 +125,15 @@ class Node:
         found: dict[str, Any] = self.told(name).get("status", {})
         return found
 
-    def events(self) -> list[tuple[str, str]]:
-        """Reason and message of every event so far."""
+    def events(self, reason: str = "") -> list[tuple[str, str]]:
+        """Reason and message of every event so far, or of those with this reason."""
         found = []
         for key in self.core.pods.dirty_keys():
             message = self.core.pods.message_for(key)
             if "/event/" in key and message is not None:
                 event = message.read(dict[str, Any])
                 found.append((event["reason"], event["message"]))
-        return found
+        return [event for event in found if reason in ("", event[0])]
 
     async def until(self, condition: Callable[[], object], what: str) -> None:
         try:
