@@ -123,6 +123,8 @@ async def run(config: EdgeConfig) -> None:
             if garbage is not None:
                 watch.images = garbage.status
                 services.append(garbage)
+            if api is not None:
+                api.logs = edged.logs
         if api is not None:
             services.append(api)
         if hub is not None:

@@ -68,6 +68,10 @@ class PodReports:
         """What happened to pods, as far as it is still known, the oldest first."""
         return ((resource.parse(key), event) for key, event in self._events.items())
 
+    def event(self, name: Resource) -> dict[str, Any] | None:
+        """One of them."""
+        return self._events.get(str(name))
+
     def gone(self, name: Resource) -> None:
         """There is no such pod any more."""
         self._statuses.pop(str(name._replace(type=resource.POD_STATUS)), None)

@@ -18,6 +18,8 @@ MERGE, STRATEGIC, JSON = (
     "application/json-patch+json",
 )
 _NOT_OURS = ("resourceVersion", "managedFields", "generation")
+_KUBECTLS_OWN = "kubectl.kubernetes.io/last-applied-configuration"
+"""What `kubectl apply` notes for itself; the gateway does without."""
 
 
 def decoded(body: bytes) -> Any:
@@ -151,6 +153,9 @@ def _without_wishes(obj: Object) -> Object:
     properties = ({k: v for k, v in prop.items() if k != "desired"} for prop in spec.get("properties") or ())
     kept = {prop["name"]: prop for prop in properties if prop.keys() != {"name"}}
     metadata = {k: v for k, v in obj["metadata"].items() if k not in _NOT_OURS}
+    annotations = {k: v for k, v in (metadata.pop("annotations", None) or {}).items() if k != _KUBECTLS_OWN}
+    if annotations:
+        metadata["annotations"] = annotations
     rest = {k: v for k, v in obj.items() if k not in ("status", "metadata", "spec")}
     return {**rest, "metadata": metadata, "spec": {**spec, "properties": kept}}
 

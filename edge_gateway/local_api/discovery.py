@@ -1,6 +1,6 @@
 """What the local API says that it has: kinds, groups and verbs, and its version. A core.
 
-The plain way only: clients that ask for the aggregated form take it too, and ask twice more.
+kubectl asks for the aggregated form (apidiscovery.k8s.io, v2 and v2beta1), and falls back to the other.
 """
 
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ class Kind(NamedTuple):
     namespaced: bool = True
     short: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ("get", "list", "watch")
+    categories: tuple[str, ...] = ()
 
     @property
     def api_version(self) -> str:
@@ -33,7 +34,7 @@ KINDS = (
     Kind(resource.CONFIGMAP, "", "v1", "configmaps", "ConfigMap", short=("cm",)),
     Kind(resource.EVENT, "", "v1", "events", "Event", short=("ev",)),
     Kind(NODE, "", "v1", "nodes", "Node", namespaced=False, short=("no",)),
-    Kind(resource.POD, "", "v1", "pods", "Pod", short=("po",)),
+    Kind(resource.POD, "", "v1", "pods", "Pod", short=("po",), categories=("all",)),
     Kind(resource.SECRET, "", "v1", "secrets", "Secret"),
     Kind(resource.DEVICE_MODEL, device.GROUP, device.VERSION, "devicemodels", "DeviceModel"),
     Kind(
@@ -43,6 +44,7 @@ KINDS = (
         "devices",
         "Device",
         verbs=("get", "list", "patch", "update", "watch"),
+        categories=("all",),
     ),
 )
 
@@ -64,8 +66,47 @@ def find(group: str, version: str, plural: str) -> Kind | None:
     return next((k for k in KINDS if (k.group, k.version, k.plural) == (group, version, plural)), None)
 
 
-def answer(parts: list[str]) -> Object | None:
-    """What is said below `/api`, `/apis` and `/version`; None when it is no path of discovery."""
+def answer(parts: list[str], accept: str = "") -> tuple[Object, int, str] | None:
+    """What is said below `/api`, `/apis` and `/version`, with code and media type; None when it is no path of discovery."""
+    form = next((form for form in ("v2", "v2beta1") if _aggregated_form(form) in accept.replace(" ", "")), "")
+    if form and parts in (["api"], ["apis"]):
+        return _aggregated(form, core=parts == ["api"]), 200, _aggregated_form(form)
+    found = _plain(parts)
+    return (found, 200, "application/json") if found is not None else None
+
+
+def _aggregated_form(version: str) -> str:
+    return f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
+
+
+def _aggregated(form: str, *, core: bool) -> Object:
+    group, version = ("", "v1") if core else (device.GROUP, device.VERSION)
+    resources = []
+    for kind in (kind for kind in KINDS if kind.group == group):
+        made: Object = {
+            "resource": kind.plural,
+            "responseKind": {"group": group, "version": version, "kind": kind.kind},
+            "scope": "Namespaced" if kind.namespaced else "Cluster",
+            "singularResource": kind.kind.lower(),
+            "verbs": list(kind.verbs),
+            "shortNames": list(kind.short),
+            "categories": list(kind.categories),
+        }
+        if kind.type == resource.POD:
+            log = {"group": "", "version": "v1", "kind": kind.kind}
+            made["subresources"] = [{"subresource": "log", "responseKind": log, "verbs": ["get"]}]
+        resources.append(made)
+    versions = [{"version": version, "resources": resources, "freshness": "Current"}]
+    items = [{"metadata": {"name": group} if group else {}, "versions": versions}]
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": f"apidiscovery.k8s.io/{form}",
+        "metadata": {},
+        "items": items,
+    }
+
+
+def _plain(parts: list[str]) -> Object | None:
     match parts:
         case ["version"]:
             return VERSION
@@ -96,9 +137,13 @@ def _resources(group: str, version: str) -> Object:
             "kind": k.kind,
             "verbs": list(k.verbs),
             "shortNames": list(k.short),
+            "categories": list(k.categories),
         }
         for k in KINDS
         if k.group == group
     ]
+    if not group:
+        log = {"name": "pods/log", "singularName": "", "namespaced": True, "kind": "Pod", "verbs": ["get"]}
+        found.append(log)
     group_version = f"{group}/{version}" if group else version
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": found}

@@ -47,6 +47,12 @@ class Objects:
             return [name for name, _ in self._core.pods.events()]
         return self._core.names_of(type)
 
+    def has(self, name: Resource) -> bool:
+        """Whether there is such an object now."""
+        if name.type == resource.EVENT:
+            return self._core.pods.event(name) is not None
+        return name.type == NODE or self._core.content_of(name) is not None
+
     def get(self, name: Resource) -> Object | None:
         """An object with its version, or None."""
         found = self._makers.get(name.type, self._as_it_came)(name)
@@ -78,7 +84,7 @@ class Objects:
         return node_object(name.name, dict(self._core.machine), self._started)
 
     def _event(self, name: Resource) -> Object | None:
-        event = next((event for known, event in self._core.pods.events() if known == name), None)
+        event = self._core.pods.event(name)
         if event is None:
             return None
         metadata = {

@@ -30,7 +30,7 @@ class Refusal(LocalApiError):
 
     def status(self) -> dict[str, Any]:
         """The body of the answer."""
-        return {
+        made = {
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
@@ -39,6 +39,14 @@ class Refusal(LocalApiError):
             "reason": _REASONS.get(self.code, "InternalError"),
             "code": self.code,
         }
+        return made if self.code != 422 else {**made, "details": {"causes": [self._cause()]}}
+
+    def _cause(self) -> dict[str, str]:
+        """Of an invalid object; older kubectls show nothing else."""
+        field, _, message = str(self).partition(": ")
+        if " " in field or not message:
+            field, message = "spec", str(self)
+        return {"reason": "FieldValueInvalid", "field": field, "message": message}
 
 
 def not_found(plural: str, group: str, name: str) -> Refusal:

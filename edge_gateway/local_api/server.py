@@ -10,9 +10,10 @@ import logging
 import os
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import h11
@@ -23,8 +24,11 @@ from edge_gateway.effects import Effects
 from edge_gateway.local_api import LocalApiError
 from edge_gateway.local_api.access import Rights
 from edge_gateway.local_api.refusals import Refusal
-from edge_gateway.local_api.resources import Answer, LocalApi, Request, Watch, Write
+from edge_gateway.local_api.requests import Answer, Log, Request, Write
+from edge_gateway.local_api.resources import LocalApi
+from edge_gateway.local_api.views import Watch
 from edge_gateway.local_api.wire import Wire
+from edge_gateway.stream_server import Source, StreamError
 from edgewire.message import now_ms
 
 log = logging.getLogger(__name__)
@@ -52,6 +56,8 @@ class LocalServer:
 
     def __init__(self, api: Callable[[], LocalApi], perform: Perform) -> None:
         """`api` makes the core once the gateway's state is restored; `perform` is EventBus'."""
+        self.logs: Source | None = None
+        """Gives containers' logs, where pods run."""
         self._make = api
         self._perform = perform
         self._listeners: list[tuple[socket.socket, Who, ssl.SSLContext | None]] = []
@@ -131,7 +137,7 @@ class LocalServer:
                 writer.transport.abort()
                 return
             wire = Wire(reader, writer, tls)
-            task = asyncio.create_task(_Connection(wire, api, self._perform, who).serve())
+            task = asyncio.create_task(_Connection(wire, api, self._perform, who, self.logs).serve())
             for tasks in (active, self._tasks):
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
@@ -142,11 +148,12 @@ class LocalServer:
 
 
 class _Connection:
-    def __init__(self, wire: Wire, api: LocalApi, perform: Perform, who: Who) -> None:
+    def __init__(self, wire: Wire, api: LocalApi, perform: Perform, who: Who, logs: Source | None) -> None:
         self._wire = wire
         self._api = api
         self._perform = perform
         self._who = who
+        self._logs = logs
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
 
     async def serve(self) -> None:
@@ -173,6 +180,9 @@ class _Connection:
             outcome = self._api.handle(request, now_ms())
             if isinstance(outcome, Watch):
                 await self._watch(outcome)
+                return False
+            if isinstance(outcome, Log):
+                await self._while_there(self._log(outcome))
                 return False
             await self._answer(await self._written(outcome) if isinstance(outcome, Write) else outcome)
         except Refusal as refusal:
@@ -227,7 +237,7 @@ class _Connection:
         text = isinstance(answer.body, str)
         body = answer.body.encode() if isinstance(answer.body, str) else msgspec.json.encode(answer.body)
         headers = [
-            ("Content-Type", "text/plain" if text else "application/json"),
+            ("Content-Type", "text/plain" if text else answer.media_type),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
         ]
@@ -238,6 +248,36 @@ class _Connection:
         await self._send(
             h11.Response(status_code=answer.code, headers=headers), h11.Data(data=body), h11.EndOfMessage()
         )
+
+    async def _log(self, log: Log) -> None:
+        """Send a log as it comes. Raises Refusal while nothing was sent."""
+        if self._logs is None:
+            raise Refusal(404, "this gateway runs no pods")
+        begun = False
+        try:
+            async with aclosing(self._logs(log.request)) as pieces:
+                async for piece in pieces:
+                    if not begun:
+                        await self._send(h11.Response(status_code=200, headers=[("Content-Type", "text/plain")]))
+                        begun = True
+                    await self._send(h11.Data(data=piece))
+        except StreamError as error:
+            raise Refusal(error.code, error.reason) from error
+        if not begun:
+            await self._send(h11.Response(status_code=200, headers=[("Content-Type", "text/plain")]))
+        await self._send(h11.EndOfMessage())
+
+    async def _while_there(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something until it is done or the client goes."""
+        gone, doing = asyncio.create_task(self._wire.read()), asyncio.create_task(work)
+        try:
+            await asyncio.wait({gone, doing}, return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                doing.result()
+        finally:
+            for task in (gone, doing):
+                task.cancel()
+            await asyncio.gather(gone, doing, return_exceptions=True)
 
     async def _watch(self, watch: Watch) -> None:
         """Tell a client what changes, until it goes or its time is over."""

@@ -49,6 +49,10 @@ class Versions:
         """The version of an object; one that nobody told of yet is as old as this process."""
         return self._known[name].version if name in self._known else self._oldest
 
+    def names(self, type: str) -> list[Resource]:
+        """What is known of a type."""
+        return [name for name in self._known if name.type == type]
+
     def begin(self, names: Iterable[Resource]) -> None:
         """These are there from the start."""
         for name in names:

@@ -15,7 +15,9 @@ from edge_gateway.broker.tests.brokers import BrokerProcess
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.effects import Effects
 from edge_gateway.local_api.access import Rights
-from edge_gateway.local_api.resources import Answer, LocalApi, Request, Watch, Write
+from edge_gateway.local_api.requests import Answer, Request, Write
+from edge_gateway.local_api.resources import LocalApi
+from edge_gateway.local_api.views import Watch
 from edge_gateway.meta_manager import FOR_ALL
 from edge_gateway.store.memory import MemoryStore
 from edge_gateway.store.sqlite import SqliteStore

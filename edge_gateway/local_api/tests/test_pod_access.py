@@ -13,7 +13,7 @@ from edge_gateway.local_api.access import Rights
 from edge_gateway.local_api.pod_access import PLACE, PodAccess
 from edge_gateway.local_api.pod_tokens import PodTokens
 from edge_gateway.local_api.refusals import Refusal
-from edge_gateway.local_api.resources import Request
+from edge_gateway.local_api.requests import Request
 from edge_gateway.local_api.tests.gateway import DEVICE, Gateway
 from edgewire.resource import Resource
 

@@ -92,7 +92,7 @@ def test_a_table_has_the_columns_of_the_cloud(gateway: Gateway) -> None:
 def test_discovery_names_every_kind_with_its_verbs(gateway: Gateway) -> None:
     core = {r["name"]: r["verbs"] for r in gateway.ask("/api/v1")["resources"]}
     devices = {r["name"]: r["verbs"] for r in gateway.ask("/apis/devices.kubeedge.io/v1beta1")["resources"]}
-    assert core.keys() == {"configmaps", "events", "nodes", "pods", "secrets"}
+    assert core.keys() == {"configmaps", "events", "nodes", "pods", "pods/log", "secrets"}
     assert "patch" in devices["devices"]
     assert "patch" not in devices["devicemodels"]
     assert gateway.ask("/healthz") == "ok"
@@ -104,7 +104,8 @@ def test_discovery_names_every_kind_with_its_verbs(gateway: Gateway) -> None:
         ("/api/v1/namespaces/default/pods/nobody", 404),
         ("/api/v1/services", 404),
         ("/api/v1/pods/web", 404),
-        ("/api/v1/namespaces/default/pods/web/log", 404),
+        ("/api/v1/namespaces/default/pods/web/exec", 404),
+        ("/api/v1/namespaces/default/configmaps/settings/log", 404),
         ("/api", None),
         ("/nothing", 404),
         ("/api/v1/secrets", 403),
