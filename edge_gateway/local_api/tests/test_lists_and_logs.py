@@ -36,10 +36,17 @@ def refused(gateway: Gateway, path: str, **query: str) -> tuple[int, str]:
 # Pages
 
 
+def asked(gateway: Gateway, path: str, **query: str) -> dict[str, Any]:
+    outcome = gateway.api.handle(Request("GET", path, query, VIEWER), gateway.now)
+    assert isinstance(outcome, Answer)
+    assert isinstance(outcome.body, dict)
+    return outcome.body
+
+
 def pages(gateway: Gateway, path: str, limit: int, **query: str) -> list[list[str]]:
     found, more = [], ""
     while True:
-        listed = gateway.ask(path, limit=str(limit), **query, **{"continue": more})
+        listed = asked(gateway, path, limit=str(limit), **query, **{"continue": more})
         found.append([item["metadata"]["name"] for item in listed["items"]])
         more = listed["metadata"].get("continue", "")
         if not more:
@@ -175,7 +182,7 @@ def test_there_is_no_log_of_what_is_not_there(gateway: Gateway) -> None:
 @pytest.mark.parametrize("form", ["v2", "v2beta1"])
 def test_discovery_is_one_answer_each_for_those_who_understand_it(gateway: Gateway, form: str) -> None:
     media_type = f"application/json;g=apidiscovery.k8s.io;v={form};as=APIGroupDiscoveryList"
-    found = {}
+    found: dict[str, list[str]] = {}
     for path in ("/api", "/apis"):
         answer = gateway.api.handle(Request("GET", path, {}, VIEWER, f"{media_type},application/json"), gateway.now)
         assert isinstance(answer, Answer)
