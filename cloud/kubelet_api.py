@@ -3,8 +3,9 @@
     GET https://<here>:10250/containerLogs/<namespace>/<pod>/<container>?follow=…&tailLines=…
     GET https://<here>:10250/exec/<namespace>/<pod>/<container>?command=…&input=1&output=1
     GET https://<here>:10250/attach/<namespace>/<pod>/<container>?output=1
+    GET https://<here>:10250/portForward/<namespace>/<pod>?port=…
 
-Both of these are upgraded to SPDY/3.1, which is what kube-apiserver speaks, or to a WebSocket.
+All but the first are upgraded to SPDY/3.1, which is what kube-apiserver speaks, or to a WebSocket.
 
 The pod says which node it is on; that is asked over its link. Whoever asks shows a certificate of `client_ca`, and is the API
 server: its organization is one of `MASTERS`, as kubeadm's `apiserver-kubelet-client` and the embedded API's are.
@@ -21,13 +22,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from cloud import spdy_commands
+from cloud import port_forwards, spdy_commands
 from cloud.cloud_hub import HubError
 from cloud.conversations import PROTOCOLS, Conversation, converse
 from cloud.node_streams import NodeStream, NodeStreams
 from cloud.spdy_session import SpdySession
-from cloud.upgrades import Pipe, is_upgrade, take_over
-from edgewire.streams import ATTACH, EXEC, LOGS, ExecRequest, LogRequest
+from cloud.upgrades import Pipe, SocketPipe, is_upgrade, take_over
+from edgewire.streams import ATTACH, EXEC, FORWARD, LOGS, ExecRequest, ForwardRequest, LogRequest
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,8 @@ class KubeletApi:
             web.get(f"/containerLogs/{container}", self._logs),
             web.route("*", f"/exec/{container}", partial(self._converse, EXEC)),
             web.route("*", f"/attach/{container}", partial(self._converse, ATTACH)),
+            web.route("*", "/portForward/{namespace}/{pod}", self._forward),
+            web.route("*", "/portForward/{namespace}/{pod}/{uid}", self._forward),
         ]
 
     def _node(self, request: web.Request) -> str:
@@ -120,7 +123,7 @@ class KubeletApi:
         asked = ExecRequest(named["namespace"], named["pod"], named["container"], command, stdin, tty)
         if is_upgrade(request, SPDY):
             return await self._converse_over_spdy(kind, request, node, asked)
-        socket = _web_socket(request, PROTOCOLS)
+        socket, _ = _web_socket(request, PROTOCOLS)
         await socket.prepare(request)
         conversation = Conversation(self._streams, node, kind, asked)
         try:
@@ -145,6 +148,32 @@ class KubeletApi:
                     conversation.close()
         return response
 
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        node, named = self._connected_node(request), request.match_info
+
+        def begin(port: int) -> Conversation:
+            asked = ForwardRequest(named["namespace"], named["pod"], port)
+            return Conversation(self._streams, node, FORWARD, asked)
+
+        if is_upgrade(request, SPDY):
+            response, pipe = await _to_spdy(request, port_forwards.PROTOCOLS)
+            async with SpdySession(pipe) as session:
+                await port_forwards.forward(session, begin)
+            return response
+        socket, protocol = _web_socket(request, (port_forwards.TUNNEL, port_forwards.CHANNELS))
+        if protocol == port_forwards.TUNNEL:
+            await socket.prepare(request)
+            async with SpdySession(SocketPipe(socket)) as session:
+                await port_forwards.forward(session, begin)
+            return socket
+        try:
+            ports = port_forwards.ports(request.query.getall("port", []))
+        except port_forwards.PortError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        await socket.prepare(request)
+        await port_forwards.forward_over_socket(socket, ports, begin)
+        return socket
+
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         node = self._node(request)
         try:
@@ -159,13 +188,13 @@ class KubeletApi:
             self._streams.close(stream)
 
 
-def _web_socket(request: web.Request, protocols: tuple[str, ...]) -> web.WebSocketResponse:
-    """The answer to a request for a WebSocket of one of these protocols. Raises HTTPBadRequest."""
+def _web_socket(request: web.Request, protocols: tuple[str, ...]) -> tuple[web.WebSocketResponse, str]:
+    """The answer to a request for a WebSocket of one of these protocols, and which. Raises HTTPBadRequest."""
     socket = web.WebSocketResponse(protocols=protocols, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
     if not (ready := socket.can_prepare(request)) or ready.protocol not in protocols:
         why = f"{request.path.split('/')[1]} is done over {SPDY}, or a WebSocket of {' or '.join(protocols)}\n"
         raise web.HTTPBadRequest(text=why)
-    return socket
+    return socket, ready.protocol
 
 
 async def _to_spdy(request: web.Request, protocols: tuple[str, ...]) -> tuple[web.StreamResponse, Pipe]:

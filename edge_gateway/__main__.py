@@ -29,7 +29,7 @@ from edge_gateway.store.sqlite import SqliteStore
 from edge_gateway.stream_server import Source, StreamServer, Talk
 from edgewire.config import ConfigError, load
 from edgewire.service import Service, serve_until_signalled
-from edgewire.streams import ATTACH, EXEC, LOGS, USAGE
+from edgewire.streams import ATTACH, EXEC, FORWARD, LOGS, USAGE
 
 if TYPE_CHECKING:
     from edge_gateway.broker.server import Broker
@@ -116,7 +116,7 @@ async def run(config: EdgeConfig) -> None:
 
             edged, garbage = _edged(config, kind, core, events, store, machine, conditions, hub, api, access)
             sources[LOGS], sources[USAGE] = edged.logs, edged.usage
-            talks[EXEC], talks[ATTACH] = edged.commands, Attachments(edged.logs)
+            talks[EXEC], talks[ATTACH], talks[FORWARD] = edged.commands, Attachments(edged.logs), edged.forwards
             services.append(edged)
             if access is not None:
                 services.append(_renewal(core, access, edged))

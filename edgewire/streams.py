@@ -24,13 +24,16 @@ OPEN, DATA, CREDIT, CLOSE = "open", "data", "credit", "close"
 WINDOW, CHUNK = 16 * 1024, 4 * 1024
 LEAST = 256
 """What a piece of fewer bytes counts as, so that tiny ones fill no queue."""
-STREAMS_LIMIT = 32
-"""Streams of one node at a time."""
+STREAMS_LIMIT = 48
+"""Streams of one node at a time. What they may have under way together, in the smallest pieces, a link can hold."""
+FORWARDS_LIMIT = 24
+"""Connections at a time that one user has forwarded to a pod; further ones wait."""
 _PREFIX = "stream/"
 
 LOGS: Literal["logs"] = "logs"
 EXEC: Literal["exec"] = "exec"
 ATTACH: Literal["attach"] = "attach"
+FORWARD: Literal["forward"] = "forward"
 USAGE: Literal["usage"] = "usage"
 """What the node and its containers use: an `edgewire.usage.NodeUsage`, and that is all of the stream."""
 
@@ -63,6 +66,14 @@ class ExecRequest(Struct, frozen=True, rename="camel"):
     command: tuple[str, ...] = ()
     stdin: bool = False
     tty: bool = False
+
+
+class ForwardRequest(Struct, frozen=True, rename="camel"):
+    """To which port of which pod a connection is wanted: what STDIN carries goes there, and STDOUT has what comes."""
+
+    namespace: str
+    pod: str
+    port: int
 
 
 class Opened(Struct, frozen=True):

@@ -108,7 +108,7 @@ async def test_who_attaches_hears_a_pod_until_it_ends(gateway: Gateway) -> None:
 
 @pytest.mark.usefixtures("spdy")
 async def test_a_command_runs_over_spdy_as_it_does_over_websockets(gateway: Gateway) -> None:
-    await gateway.apply(pod("web", WAITS), pod("ends", "sleep 3600"))
+    await gateway.apply(pod("web", WAITS))
     await gateway.wait_ready("web")
     code, out, err = await run(gateway, "-v=7", "web", "--", "echo", "said")
     assert (code, out) == (0, b"said\n")
@@ -121,12 +121,10 @@ async def test_a_command_runs_over_spdy_as_it_does_over_websockets(gateway: Gate
     # More than anything holds on the way, given to a command that reads none of it.
     code, out, _ = await run(gateway, "-i", "web", "--", "echo", "over", give=bytes(4_000_000))
     assert (code, out) == (0, b"over\n")
+    await a_terminal_has_the_size_of_its_users(gateway)
 
 
-@pytest.mark.usefixtures("spdy")
-async def test_a_terminal_over_spdy_has_the_size_of_its_users(gateway: Gateway) -> None:
-    await gateway.apply(pod("web", WAITS))
-    await gateway.wait_ready("web")
+async def a_terminal_has_the_size_of_its_users(gateway: Gateway) -> None:
     script = (
         'until [ "$(stty size)" = "33 77" ]; do sleep 0.05; done; echo it fits; read word; echo "heard $word"; exit 4'
     )

@@ -23,7 +23,7 @@ PARTS = frozenset({"status", "finalize"})
 _STREAMS = frozenset({"exec", "attach", "portforward"})
 _EXEC_WORDS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 """Options of PodExecOptions as kubelets call them; there a flag that is set is 1."""
-_CONVERSATIONS = frozenset({"exec", "attach"})
+_CONVERSATIONS = frozenset({"exec", "attach", "portforward"})
 KUBELET_PORT = 10250
 
 
@@ -35,7 +35,7 @@ class Upstream(NamedTuple):
     path: str
     query: tuple[tuple[str, str], ...]
     is_conversation: bool = False
-    """Whether it is a WebSocket."""
+    """Whether it is a WebSocket, or SPDY."""
 
 
 class Call(NamedTuple):
@@ -107,16 +107,20 @@ def _answer_scale(objects: Objects, resource: Resource, target: Target, call: Ca
 
 
 def upstream(objects: Objects, resource: Resource, target: Target, call: Call) -> Upstream | None:
-    """Where the log of a pod is to be asked for, or a command run; None where there is nobody to ask. Raises ApiError."""
+    """Where to ask for a pod's log, a command or a connection in it; None where there is nobody to ask. Raises ApiError."""
     conversation = target.subresource in _CONVERSATIONS
     if call.method not in (("GET", "POST") if conversation else ("GET",) if target.subresource == "log" else ()):
         return None
     pod: Object = msgspec.json.decode(objects.get(resource, target.namespace, target.name).body)
-    container, node_name = _container(pod, target.name, call), pod["spec"].get("nodeName")
+    of_pod, node_name = target.subresource == "portforward", pod["spec"].get("nodeName")
+    container = "" if of_pod else _container(pod, target.name, call)
     kubelet = kubelet_of(objects, node_name) if node_name else None
     if kubelet is None:
         return None
     address, port = kubelet
+    if of_pod:
+        ports = tuple(("port", value) for name, value in call.query.items() if name == "ports")
+        return Upstream(address, port, f"portForward/{target.namespace}/{target.name}", ports, is_conversation=True)
     where = f"{target.namespace}/{target.name}/{container}"
     if target.subresource == "log":
         query = tuple((name, value) for name, value in call.query.items() if name != "container")

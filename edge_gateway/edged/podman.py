@@ -19,7 +19,6 @@ from datetime import datetime
 from pathlib import Path
 
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
-from edge_gateway.edged.isolation import Resolver, resolver
 from edge_gateway.edged.podman_cli import Inspected, Podman, PodmanError, base_environment
 from edge_gateway.edged.podman_images import Images
 from edge_gateway.edged.podman_session import PodmanSession, kill_marked, new_mark
@@ -40,8 +39,6 @@ QUIETLY = ("--log-level", "error")
 OUTPUT_BYTES = 10 * 1024
 """Of what a command beside a container says, at most (kubelet's figure for probes)."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_APP_ARMOR = Path("/sys/module/apparmor/parameters/enabled")
-_RESOLV_CONF, _RESOLVED_CONF = Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")
 _ALIVE = ("running", "paused", "stopping")
 _NEVER_STARTED = ("created", "configured", "initialized")
 _NO_SUCH = ("no such container", "no such pod", "no container with", "no pod with")
@@ -54,17 +51,18 @@ class PodmanRuntime:
 
     name = "podman"
 
-    def __init__(self, own: str, podman: Podman, images: Images, profiles: Path, proc: Path = Path("/proc")) -> None:
-        """`own` tells gateways of one machine apart; `profiles` is the folder of seccomp's."""
+    def __init__(self, own: str, podman: Podman, images: Images, proc: Path = Path("/proc")) -> None:
+        """`own` tells gateways of one machine apart."""
         self._names = Names(own)
         self._podman = podman
         self._images = images
-        self._profiles = profiles
         self._proc = proc
         self._boot = text(_BOOT_ID)
         self._exited: Callable[[RunId, Exit], None] = lambda id, exit: None
         self._addresses: dict[str, str] = {}
         """Pods with a sandbox -> their address."""
+        self._networks: dict[str, str] = {}
+        """Likewise -> the file of their network."""
         self._alive: dict[RunId, float] = {}
         self._watched: dict[RunId, int] = {}
         self._processes: dict[RunId, Processes] = {}
@@ -77,7 +75,7 @@ class PodmanRuntime:
 
     def refusals(self, pod: Pod) -> list[str]:
         """What a pod asks for that Podman cannot give."""
-        return refusals(pod, app_armor=text(_APP_ARMOR).startswith("Y"))
+        return refusals(pod)
 
     # What was there before
 
@@ -90,7 +88,7 @@ class PodmanRuntime:
             with suppress(PodmanError):  # half made, or fallen: made anew when it is needed
                 [sandbox] = await self._podman.inspect(self._names.infra(uid))
                 if sandbox.state.status in _ALIVE:
-                    self._addresses[uid] = sandbox.address
+                    self._addresses[uid], self._networks[uid] = sandbox.address, sandbox.network
         return [run for run in runs if run is not None]
 
     async def _take_up(self, container: Inspected) -> Running | None:
@@ -195,7 +193,7 @@ class PodmanRuntime:
         if await self._find_sandbox(pod.uid):
             return
         await self._podman("pod", "rm", "--force", "--ignore", "--time", "0", self._names.pod(pod.uid))
-        await self._podman(*pod_create(pod, self._names, _machine_resolver(pod.spec.host_network)))
+        await self._podman(*pod_create(pod, self._names))
         await self._podman("pod", "start", self._names.pod(pod.uid))
         if not await self._find_sandbox(pod.uid):
             raise RuntimeTrouble("the pod's sandbox ended at once")
@@ -210,16 +208,25 @@ class PodmanRuntime:
             return False
         if sandbox.state.status != "running":
             return False
-        self._addresses[uid] = sandbox.address
+        self._addresses[uid], self._networks[uid] = sandbox.address, sandbox.network
         return True
 
     def address(self, uid: str) -> str:
         """A pod's own address; empty on the machine's network."""
         return self._addresses.get(uid, "")
 
+    async def network(self, pod: Pod) -> str:
+        """The file of a pod's network; empty for the machine's. Raises RuntimeTrouble."""
+        if pod.spec.host_network:
+            return ""
+        if network := self._networks.get(pod.uid, ""):
+            return network
+        raise RuntimeTrouble("podman does not say which network the pod has")
+
     async def remove(self, uid: str) -> None:
         """Drop a pod and what is left in it. Raises RuntimeTrouble."""
         self._addresses.pop(uid, None)
+        self._networks.pop(uid, None)
         await self._podman("pod", "rm", "--force", "--ignore", "--time", "0", self._names.pod(uid))
 
     # Runs
@@ -234,7 +241,7 @@ class PodmanRuntime:
             await self.prepare(order.pod)
         order.log.parent.mkdir(parents=True, exist_ok=True)
         devices = {str(m.source) for m in order.mounts if m.source.is_char_device() or m.source.is_block_device()}
-        words, env = run(order, self._names, image, self._boot, devices, self._profiles)
+        words, env = run(order, self._names, image, self._boot, devices)
         try:
             await self._podman(*words, env=env)
         except PodmanError as error:
@@ -335,17 +342,6 @@ class PodmanRuntime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-def _machine_resolver(host_network: bool) -> Resolver:
-    """What the machine resolves names by, as far as a pod can: its own addresses say nothing on another network."""
-    found = resolver(text(_RESOLV_CONF))
-    if host_network:
-        return found
-    if "127.0.0.53" in found.nameservers:  # systemd-resolved, which notes elsewhere whom it asks
-        found = resolver(text(_RESOLVED_CONF))
-    servers = [address for address in found.nameservers if not address.startswith(("127.", "::1"))]
-    return found._replace(nameservers=tuple(servers))
 
 
 def _is_gone(trouble: RuntimeTrouble) -> bool:

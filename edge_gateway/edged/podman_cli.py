@@ -53,6 +53,7 @@ class _Network(Struct):
 
 class _Networks(Struct, rename="pascal"):
     networks: dict[str, _Network] | None = None
+    sandbox_key: str = ""
 
 
 class _Config(Struct, rename="pascal"):
@@ -83,6 +84,11 @@ class Inspected(Struct, rename="pascal"):
         """Its address on its network; empty on the machine's own."""
         networks = (self.network_settings.networks or {}).values()
         return next((network.address for network in networks if network.address), "")
+
+    @property
+    def network(self) -> str:
+        """The file of its network; empty on the machine's own."""
+        return self.network_settings.sandbox_key
 
 
 _inspected = msgspec.json.Decoder(list[Inspected])

@@ -153,6 +153,10 @@ class Runtime(Protocol):
         """A pod's own address once it is prepared; empty where it has the machine's."""
         ...
 
+    async def network(self, pod: Pod) -> str:
+        """The file of the network that a prepared pod has; empty for the machine's. Raises RuntimeTrouble."""
+        ...
+
     async def start(self, order: StartOrder) -> float:
         """Start a run: when it was started, seconds since 1970. Raises CannotStart, NotYet, RuntimeTrouble."""
         ...

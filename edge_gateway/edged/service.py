@@ -20,6 +20,7 @@ from edge_gateway.edged.log_source import LogSource
 from edge_gateway.edged.orders import Orders
 from edge_gateway.edged.performer import Performer, now
 from edge_gateway.edged.pod_exec import Commands
+from edge_gateway.edged.pod_forward import Forwards
 from edge_gateway.edged.pod_life import PodLife
 from edge_gateway.edged.pods import Pod, PodError
 from edge_gateway.edged.records import PodRecord
@@ -67,6 +68,7 @@ class Edged:
         self._performer = Performer(runtime, volumes, orders, self._ledger)
         self.logs = LogSource(self._life_of, orders)
         self.commands = Commands(self._life_of, orders, runtime)
+        self.forwards = Forwards(self._life_of, runtime)
         self.usage = UsageSource(self.lives, runtime)
         self.renew_access = volumes.renew_access
         self._leave_running, self._max_pods = leave_running, max_pods

@@ -1,5 +1,6 @@
 """The three roles: what each may do, and in which words it is refused."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -94,6 +95,8 @@ def test_a_viewer_reads_everything_but_secrets(core: Core) -> None:
         assert not may(core, VIEWER, "GET", url), url
     for method in ("POST", "PUT", "PATCH", "DELETE"):
         assert not may(core, VIEWER, method, f"{PODS}/on-gw"), method
+    for method, subresource in itertools.product(("GET", "POST"), ("exec", "attach", "portforward")):
+        assert not may(core, VIEWER, method, f"{PODS}/on-gw/{subresource}"), (method, subresource)
     assert not may(core, VIEWER, "POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews")
 
 
