@@ -1,8 +1,9 @@
 """Pods that have to leave: those that do not bear a NoExecute taint of their node, at once or when their patience ends
-(`tolerationSeconds`), and those that are being deleted on a node that is no more, which nobody else would finish.
+(`tolerationSeconds`), and those on a node that is no more: those that are being deleted, which nobody else would finish, and the
+others when the node has not come back.
 
 The first is Kubernetes' taint eviction controller, the second a part of its pod garbage collector. The patience is counted from
-when this process saw the taint.
+when this process saw the taint, or that there is no node.
 """
 
 import logging
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 NODES, PODS = "nodes", "pods"
 BATCH = 16
 RETRY_AFTER = timedelta(seconds=0.5)
+NODELESS_S = 40.0
+"""What a pod may stay without its node (pod garbage collector's quarantine)."""
 PATIENCE_LIMIT_S = 10 * 365 * 86_400.0
 """Patience beyond is without end."""
 
@@ -145,7 +148,9 @@ class Evictor:
             else:
                 self._leaving.pop(key, None)
             return
-        seconds = None if pod.ended else patience(pod, taints or ())
+        seconds: float | None = NODELESS_S
+        if taints is not None:
+            seconds = None if pod.ended else patience(pod, taints)
         if seconds is None:
             self._leaving.pop(key, None)
         else:
@@ -157,7 +162,8 @@ class Evictor:
         pod = self._pods.get(key)
         if stored is None or pod is None:
             return []
-        if pod.metadata.deletion_timestamp:
+        nodeless = pod.spec.node_name not in self._taints
+        if pod.metadata.deletion_timestamp or nodeless:
             log.info("> removed pod=%s/%s reason=node-gone node=%s", key.namespace, key.name, pod.spec.node_name)
             options = DeleteOptions(grace_period_seconds=0, preconditions=Preconditions(uid=pod.metadata.uid))
             return _changes(self._objects.delete(self._resource(), key.namespace, key.name, options))

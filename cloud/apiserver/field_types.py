@@ -170,6 +170,10 @@ _KEYS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "CustomResourceDefinition": {"status.conditions": ("type",)},
 }
+_KEYS |= {
+    kind: {strategic.TEMPLATE + path: keys for path, keys in _KEYS["Pod"].items() if path.startswith("spec.")}
+    for kind in strategic.WORKLOADS
+}
 """Kind -> list -> keys, where these are not those of a strategic merge patch; () for an atomic list after all."""
 _SELECTED = ("configMapKeyRef", "fieldRef", "resourceFieldRef", "secretKeyRef")
 _ATOMIC: dict[str, tuple[str, ...]] = {
@@ -180,6 +184,9 @@ _ATOMIC: dict[str, tuple[str, ...]] = {
     ),
     "ServiceAccount": ("secrets.*",),
     "Event": ("involvedObject", "related"),
+}
+_ATOMIC |= {
+    kind: ("spec.selector", *(strategic.TEMPLATE + path for path in _ATOMIC["Pod"])) for kind in strategic.WORKLOADS
 }
 """Kind -> maps that are one value; `*` is an item of a list."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from cloud.apiserver import fields, pod_defaults, pod_validation
+from cloud.apiserver import fields, pod_defaults, pod_validation, workload_rules
 from cloud.apiserver.status import Cause
 
 Object = dict[str, Any]
@@ -131,6 +131,23 @@ def _lease_validate(obj: Object, old: Object | None) -> list[Cause]:
     return causes
 
 
+def _workload_on_create(fill: Callable[[Object], None]) -> Callable[[Object], None]:
+    def on_create(obj: Object) -> None:
+        workload_rules.check_quantities(obj)
+        fill(obj)
+        obj["status"] = {}
+
+    return on_create
+
+
+def _workload_on_update(fill: Callable[[Object], None]) -> Callable[[Object, Object], None]:
+    def on_update(obj: Object, old: Object) -> None:
+        workload_rules.check_quantities(obj)
+        fill(obj)
+
+    return on_update
+
+
 PLAIN = Rules()
 NAMESPACE = Rules(on_create=_namespace_on_create, on_update=_namespace_on_update, label_name=True)
 NODE = Rules(on_create=_node_on_create)
@@ -146,4 +163,25 @@ SECRET = Rules(on_create=_secret_on_create, on_update=_secret_on_update, validat
 EVENT = Rules(create_on_update=True, expires_after_s=3600)
 SERVICE_ACCOUNT = Rules()
 LEASE = Rules(validate=_lease_validate, create_on_update=True, unconditional_update=False)
+DEPLOYMENT = Rules(
+    on_create=_workload_on_create(workload_rules.deployment_defaults),
+    on_update=_workload_on_update(workload_rules.deployment_defaults),
+    validate=workload_rules.validate_deployment,
+    validate_update=workload_rules.same_selector,
+    counts_generations=True,
+)
+REPLICA_SET = Rules(
+    on_create=_workload_on_create(workload_rules.replica_set_defaults),
+    on_update=_workload_on_update(workload_rules.replica_set_defaults),
+    validate=workload_rules.validate_replica_set,
+    validate_update=workload_rules.same_selector,
+    counts_generations=True,
+)
+DAEMON_SET = Rules(
+    on_create=_workload_on_create(workload_rules.daemon_set_defaults),
+    on_update=_workload_on_update(workload_rules.daemon_set_defaults),
+    validate=workload_rules.validate_daemon_set,
+    validate_update=workload_rules.same_selector,
+    counts_generations=True,
+)
 CUSTOM = Rules(unconditional_update=False, counts_generations=True)

@@ -29,6 +29,9 @@ _NEW: Mapping[str, Object] = {
     "Namespace": {"spec": {}, "status": {}},
     "Lease": {"spec": {}},
     "Event": {"involvedObject": {}, "source": {}},
+    "Deployment": {"spec": {"strategy": {}, "template": {"metadata": {}, "spec": {}}}, "status": {}},
+    "ReplicaSet": {"spec": {"template": {"metadata": {}, "spec": {}}}, "status": {}},
+    "DaemonSet": {"spec": {"updateStrategy": {}, "template": {"metadata": {}, "spec": {}}}, "status": {}},
     "CustomResourceDefinition": {"spec": {"names": {}, "versions": None}, "status": {}},
 }
 """Kind -> what a new object of it has before anybody sets a field: parts that are never absent are never added either."""

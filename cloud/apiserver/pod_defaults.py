@@ -18,6 +18,8 @@ _POD: Object = {
     "terminationGracePeriodSeconds": 30,
     "dnsPolicy": "ClusterFirst",
     "schedulerName": "default-scheduler",
+}
+_ADMITTED: Object = {
     "enableServiceLinks": True,
     "serviceAccountName": "default",
     "priority": 0,
@@ -33,16 +35,23 @@ _MODES = ("secret", "configMap", "downwardAPI", "projected")
 
 def complete(pod: Object) -> None:
     """Fill in a pod's spec."""
-    spec = pod["spec"] = pod.get("spec") or {}
-    _fill(spec, _POD)
+    complete_template(pod)
+    spec = pod["spec"]
+    _fill(spec, _ADMITTED)
     spec.setdefault("serviceAccount", spec["serviceAccountName"])
+    _tolerate_absence(spec)
+
+
+def complete_template(template: Object) -> None:
+    """Fill in the spec of a template of pods: what admission adds is left to each pod."""
+    spec = template["spec"] = template.get("spec") or {}
+    _fill(spec, _POD)
     if spec.get("securityContext") is None:
         spec["securityContext"] = {}
     for container in containers(spec):
         _complete_container(container, bool(spec.get("hostNetwork")))
     for volume in spec.get("volumes") or ():
         _complete_volume(volume)
-    _tolerate_absence(spec)
 
 
 def containers(spec: Object) -> Iterator[Object]:

@@ -160,6 +160,14 @@ def read_pod(stored: Stored) -> Pod | None:
     return _read(stored, Pod)
 
 
+def pod_of(obj: Any) -> Pod | None:
+    """A pod that nobody has stored yet, or None for one that is written in a way nobody understands."""
+    try:
+        return msgspec.convert(_without_nulls(obj), Pod)
+    except msgspec.ValidationError:
+        return None
+
+
 def read_node(stored: Stored) -> Node | None:
     """A node, or None for one that is written in a way nobody understands."""
     return _read(stored, Node)

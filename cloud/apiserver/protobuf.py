@@ -21,8 +21,12 @@ Message = dict[int, tuple[str, Read, bool]]
 """Field number -> (JSON name, reader, whether it repeats)."""
 
 
+class _UnknownField(Exception):
+    """A field that says something and is not known here, of a kind of which not all are."""
+
+
 def decode(body: bytes) -> Any:
-    """The object in a protobuf body. Raises ApiError 400 for a body that cannot be read, 415 for a kind not known here."""
+    """The object in a protobuf body. Raises ApiError 400 for one that cannot be read, 415 for a kind or field not known here."""
     if not body.startswith(_MAGIC):
         raise status.bad_request("the object provided is not a Kubernetes protobuf message")
     try:
@@ -32,6 +36,8 @@ def decode(body: bytes) -> Any:
         if message is None:
             raise status.unsupported_media_type(("application/json",))
         return type_meta | _read(message, envelope.get("raw", b""))
+    except _UnknownField as error:
+        raise status.unsupported_media_type(("application/json",)) from error
     except (IndexError, ValueError, OverflowError, OSError) as error:
         raise status.bad_request(f"the object provided cannot be read as protobuf: {error}") from error
 
@@ -71,11 +77,13 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
             raise ValueError("number too long")
 
 
-def _read(message: Message, data: bytes) -> dict[str, Any]:
+def _read(message: Message, data: bytes, *, strict: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number, value in _fields(data):
         known = message.get(number)
         if known is None:
+            if strict and value:
+                raise _UnknownField(f"field {number}")
             continue
         name, read, repeated = known
         if isinstance(value, bytes) is (read in _OF_NUMBERS):
@@ -127,6 +135,11 @@ _OF_NUMBERS: tuple[Read, ...] = (_number, bool)
 
 def _message(message: Message) -> Read:
     return lambda value: _read(message, value)
+
+
+def _strict(message: Message) -> Read:
+    """Likewise, where nothing that a client says may be passed over; what is empty says nothing."""
+    return lambda value: _read(message, value, strict=True)
 
 
 def _one(name: str, read: Read = _text) -> tuple[str, Read, bool]:
@@ -197,7 +210,42 @@ _ACCESS: Message = {
     2: _one("nonResourceAttributes", _message({1: _one("path"), 2: _one("verb")})),
 }
 _OTHERS_ACCESS: Message = _ACCESS | {3: _one("user"), 4: _many("groups")}
+_PORT: Message = {
+    1: _one("name"),
+    2: _one("hostPort", _number),
+    3: _one("containerPort", _number),
+    4: _one("protocol"),
+    5: _one("hostIP"),
+}
+_CONTAINER: Message = {
+    1: _one("name"),
+    2: _one("image"),
+    3: _many("command"),
+    4: _many("args"),
+    5: _one("workingDir"),
+    6: _many("ports", _strict(_PORT)),
+    7: _many("env", _strict({1: _one("name"), 2: _one("value")})),
+    8: _one("resources", _strict({})),
+    14: _one("imagePullPolicy"),
+}
+_POD_TEMPLATE: Message = {
+    1: _metadata,
+    2: _one("spec", _strict({2: _many("containers", _strict(_CONTAINER)), 3: _one("restartPolicy")})),
+}
+_SELECTOR: Message = {1: _many("matchLabels", _text_map), 2: _many("matchExpressions", _message(_REQUIREMENT))}
+_DEPLOYMENT: Message = {
+    1: _one("replicas", _number),
+    2: _one("selector", _strict(_SELECTOR)),
+    3: _one("template", _strict(_POD_TEMPLATE)),
+    4: _one("strategy", _strict({1: _one("type")})),
+    5: _one("minReadySeconds", _number),
+    6: _one("revisionHistoryLimit", _number),
+    7: _one("paused", bool),
+    9: _one("progressDeadlineSeconds", _number),
+}
+"""What `kubectl create deployment` says."""
 _KINDS: dict[str, Message] = {
+    "Deployment": {1: _metadata, 2: _one("spec", _strict(_DEPLOYMENT))},
     "Namespace": {1: _metadata, 2: _one("spec", _message({1: _many("finalizers")}))},
     "ConfigMap": {
         1: _metadata,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from cloud.apiserver import columns, field_types, kinds
+from cloud.apiserver import columns, field_types, kinds, workload_columns
 from cloud.apiserver.field_types import FieldType
 from cloud.apiserver.jsonpath import Path, compile_path
 from cloud.apiserver.kinds import Rules
@@ -187,6 +187,7 @@ _NEW_EVENTS = Translation(
     ),
 )
 _STATUS = frozenset({"status"})
+_REPLICAS = ScalePaths(("spec", "replicas"), ("status", "replicas"), ("spec", "selector"))
 DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 """The storage name of CustomResourceDefinitions."""
 NAMESPACES = "namespaces"
@@ -285,6 +286,44 @@ _BUILT_IN = (
         fields=_NEW_EVENT_FIELDS,
         rules=kinds.EVENT,
         translate=_NEW_EVENTS,
+    ),
+    Resource(
+        "apps",
+        "v1",
+        "deployments",
+        "Deployment",
+        "deployment",
+        short_names=("deploy",),
+        categories=("all",),
+        subresources=_STATUS | {"scale"},
+        columns=workload_columns.DEPLOYMENTS,
+        rules=kinds.DEPLOYMENT,
+        scale=_REPLICAS,
+    ),
+    Resource(
+        "apps",
+        "v1",
+        "replicasets",
+        "ReplicaSet",
+        "replicaset",
+        short_names=("rs",),
+        categories=("all",),
+        subresources=_STATUS | {"scale"},
+        columns=workload_columns.REPLICA_SETS,
+        rules=kinds.REPLICA_SET,
+        scale=_REPLICAS,
+    ),
+    Resource(
+        "apps",
+        "v1",
+        "daemonsets",
+        "DaemonSet",
+        "daemonset",
+        short_names=("ds",),
+        categories=("all",),
+        subresources=_STATUS,
+        columns=workload_columns.DAEMON_SETS,
+        rules=kinds.DAEMON_SET,
     ),
     Resource("coordination.k8s.io", "v1", "leases", "Lease", "lease", columns=columns.LEASES, rules=kinds.LEASE),
     Resource(

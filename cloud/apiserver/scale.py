@@ -1,4 +1,4 @@
-"""The scale subresource of custom resources: autoscaling/v1 Scale, read from and written to the paths that a definition names.
+"""The scale subresource: autoscaling/v1 Scale: read from and written to where a definition, or a built-in kind, has its numbers.
 
 As k8s.io/apiextensions-apiserver/pkg/registry/customresource/etcd.go has it.
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from cloud.apiserver import bodies, fields, patches, status
+from cloud.apiserver import bodies, fields, label_selectors, patches, status
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.resources import Resource
 from cloud.apiserver.scale_paths import Names, ScalePaths
@@ -110,6 +110,8 @@ def _scale(resource: Resource, stored: Stored) -> Object:
         scale["spec"] = {"replicas": wanted}
     scale["status"] = {"replicas": there if isinstance(there, int) else 0}
     selector = _at(obj, paths.selector) if paths.selector else None
+    if isinstance(selector, dict):
+        selector = label_selectors.text(selector)
     if isinstance(selector, str) and selector:
         scale["status"]["selector"] = selector
     return scale

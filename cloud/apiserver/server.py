@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from aiohttp import web
 from cloud.apiserver import credentials, identity, roles
 from cloud.apiserver.access import Access
 from cloud.apiserver.collector import Collector
-from cloud.apiserver.controllers import Controllers
+from cloud.apiserver.controllers import Controller, Controllers
 from cloud.apiserver.credentials import Credentials
+from cloud.apiserver.daemon_sets import DaemonSets
+from cloud.apiserver.deployments import Deployments
 from cloud.apiserver.evictions import Evictor
 from cloud.apiserver.expiry import Expiry
 from cloud.apiserver.handler import Handler
@@ -21,11 +24,13 @@ from cloud.apiserver.listing import Lister
 from cloud.apiserver.metrics_source import MetricsSource
 from cloud.apiserver.node_lifecycle import NodeLifecycle
 from cloud.apiserver.objects import Objects
+from cloud.apiserver.replica_sets import ReplicaSets
 from cloud.apiserver.requests import BODY_LIMIT
 from cloud.apiserver.scheduler import Scheduler
 from cloud.apiserver.schema_files import SchemaFiles
 from cloud.apiserver.storage import Storage
 from cloud.apiserver.streams import BOOKMARK_S, Streams
+from cloud.apiserver.workload_controller import WorkloadController
 from cloud.apiserver.writes import WriteOptions
 
 log = logging.getLogger(__name__)
@@ -141,8 +146,14 @@ async def _create_namespaces(objects: Objects, storage: Storage) -> None:
 
 def _controllers(objects: Objects, storage: Storage) -> Controllers:
     """What the server does besides storing."""
-    parts = Collector(objects), NodeLifecycle(objects), Scheduler(objects), Evictor(objects), Expiry(objects)
-    return Controllers(objects, storage, parts)
+    workloads: list[Controller] = [
+        WorkloadController(objects, DaemonSets(partial(objects.state.current_all, "nodes"))),
+        WorkloadController(objects, Deployments()),
+        WorkloadController(objects, ReplicaSets()),
+    ]
+    first: list[Controller] = [Collector(objects), NodeLifecycle(objects)]
+    last: list[Controller] = [Scheduler(objects), Evictor(objects), Expiry(objects)]
+    return Controllers(objects, storage, [*first, *workloads, *last])
 
 
 def _url(host: str, port: int) -> str:

@@ -66,26 +66,27 @@ _CONTAINER_STATUS = _object(
     state=_object(waiting=_object(reason=_TEXT), running=_object(), terminated=_object(reason=_TEXT, exitCode=_WHOLE)),
 )
 
+_POD_SPEC = _object(
+    nodeName=_TEXT,
+    restartPolicy=_TEXT,
+    schedulerName=_TEXT,
+    serviceAccountName=_TEXT,
+    hostNetwork=_FLAG,
+    terminationGracePeriodSeconds=_WHOLE,
+    containers=_list(_CONTAINER),
+    initContainers=_list(_CONTAINER),
+    volumes=_list(_VOLUME),
+    activeDeadlineSeconds=_WHOLE,
+    dnsPolicy=_TEXT,
+    affinity=_object(nodeAffinity=_NODE_AFFINITY),
+    overhead=_object(),
+    schedulingGates=_list(_object(name=_TEXT)),
+    readinessGates=_list(_object(conditionType=_TEXT)),
+    nodeSelector=_map(_TEXT),
+    tolerations=_list(_TOLERATION),
+)
 _POD = _object(
-    spec=_object(
-        nodeName=_TEXT,
-        restartPolicy=_TEXT,
-        schedulerName=_TEXT,
-        serviceAccountName=_TEXT,
-        hostNetwork=_FLAG,
-        terminationGracePeriodSeconds=_WHOLE,
-        containers=_list(_CONTAINER),
-        initContainers=_list(_CONTAINER),
-        volumes=_list(_VOLUME),
-        activeDeadlineSeconds=_WHOLE,
-        dnsPolicy=_TEXT,
-        affinity=_object(nodeAffinity=_NODE_AFFINITY),
-        overhead=_object(),
-        schedulingGates=_list(_object(name=_TEXT)),
-        readinessGates=_list(_object(conditionType=_TEXT)),
-        nodeSelector=_map(_TEXT),
-        tolerations=_list(_TOLERATION),
-    ),
+    spec=_POD_SPEC,
     status=_object(
         phase=_TEXT,
         reason=_TEXT,
@@ -105,6 +106,33 @@ _NODE = _object(
         capacity=_object(),
         allocatable=_object(),
     ),
+)
+_SELECTOR = _object(matchLabels=_map(_TEXT), matchExpressions=_list(_REQUIREMENT))
+_AMOUNT = {"x-kubernetes-int-or-string": True, "nullable": True}
+_ROLLING = _object(maxSurge=_AMOUNT, maxUnavailable=_AMOUNT)
+_TEMPLATE = _object(metadata=_object(labels=_map(_TEXT), annotations=_map(_TEXT)), spec=_POD_SPEC)
+_CONDITIONS = {"observedGeneration": _WHOLE, "conditions": _list(_CONDITION)}
+_SETS = {"selector": _SELECTOR, "template": _TEMPLATE, "minReadySeconds": _WHOLE}
+_DEPLOYMENT = _object(
+    spec=_object(
+        **_SETS,
+        replicas=_WHOLE,
+        revisionHistoryLimit=_WHOLE,
+        progressDeadlineSeconds=_WHOLE,
+        paused=_FLAG,
+        strategy=_object(type=_TEXT, rollingUpdate=_ROLLING),
+    ),
+    status=_object(
+        **_CONDITIONS, replicas=_WHOLE, readyReplicas=_WHOLE, availableReplicas=_WHOLE, updatedReplicas=_WHOLE
+    ),
+)
+_REPLICA_SET = _object(
+    spec=_object(**_SETS, replicas=_WHOLE),
+    status=_object(**_CONDITIONS, replicas=_WHOLE, readyReplicas=_WHOLE, availableReplicas=_WHOLE),
+)
+_DAEMON_SET = _object(
+    spec=_object(**_SETS, revisionHistoryLimit=_WHOLE, updateStrategy=_object(type=_TEXT, rollingUpdate=_ROLLING)),
+    status=_object(**_CONDITIONS),
 )
 _CONFIG_MAP = _object(data=_map(_TEXT), binaryData=_map(_TEXT), immutable=_FLAG)
 _SECRET = _object(data=_map(_TEXT), stringData=_map(_TEXT), type=_TEXT, immutable=_FLAG)
@@ -176,6 +204,9 @@ SHAPES: dict[str, Schema] = {
         "Lease": _LEASE,
         "Event": _EVENT,
         "CustomResourceDefinition": _DEFINITION,
+        "Deployment": _DEPLOYMENT,
+        "ReplicaSet": _REPLICA_SET,
+        "DaemonSet": _DAEMON_SET,
     }.items()
 }
 """Kind -> the shape its stored version must have."""

@@ -30,10 +30,15 @@ _POD = {
     **{f"spec.{name}.{sub}": key for name in _CONTAINER_LISTS for sub, key in _CONTAINER.items()},
 }
 
+WORKLOADS = ("Deployment", "ReplicaSet", "DaemonSet")
+"""Kinds with a template of pods."""
+TEMPLATE = "spec.template."
+_TEMPLATE = {TEMPLATE + path: key for path, key in _POD.items() if path.startswith("spec.")}
 KEYS: dict[str, dict[str, str]] = {
     "Pod": _POD,
     "Node": {"status.conditions": "type", "status.addresses": "type", "spec.podCIDRs": ""},
     "Namespace": {"status.conditions": "type"},
+    **{kind: {**_TEMPLATE, "status.conditions": "type"} for kind in WORKLOADS},
     "ServiceAccount": {"secrets": "name", "imagePullSecrets": "name"},
 }
 """Kind -> path of a list -> the key its items merge by; "" for a list of primitives that merges as a set."""

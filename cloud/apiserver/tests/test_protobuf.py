@@ -76,7 +76,30 @@ def test_times_are_read_as_rfc_3339() -> None:
 
 def test_a_kind_that_is_not_known_is_an_unsupported_media_type() -> None:
     with pytest.raises(ApiError) as caught:
-        protobuf.decode(envelope(b"Deployment", b""))
+        protobuf.decode(envelope(b"Job", b""))
+    assert caught.value.code == 415
+
+
+def deployment(container: bytes) -> bytes:
+    """As `kubectl create deployment` writes it, with what it says of nothing."""
+    template = field(1, field(11, entry(b"app", b"web"))) + field(2, field(2, container) + field(3, b"") + field(11, 0))
+    labels = field(1, entry(b"app", b"web"))
+    spec = field(1, 2) + field(2, labels) + field(3, template) + field(4, field(1, b"")) + field(5, 0)
+    return envelope(b"Deployment", field(1, field(1, b"web")) + field(2, spec) + field(3, field(1, 0)), b"apps/v1")
+
+
+def test_a_deployment_is_read_as_far_as_kubectl_makes_one() -> None:
+    container = field(1, b"c") + field(2, b"nginx") + field(6, field(3, 80)) + field(8, b"") + field(13, b"")
+    found = protobuf.decode(deployment(container))
+    assert (found["apiVersion"], found["metadata"], found["spec"]["replicas"]) == ("apps/v1", {"name": "web"}, 2)
+    assert found["spec"]["selector"] == {"matchLabels": {"app": "web"}}
+    [read] = found["spec"]["template"]["spec"]["containers"]
+    assert read == {"name": "c", "image": "nginx", "ports": [{"containerPort": 80}], "resources": {}}
+
+
+def test_of_a_deployment_nothing_is_passed_over() -> None:
+    with pytest.raises(ApiError) as caught:
+        protobuf.decode(deployment(field(1, b"c") + field(9, field(1, b"volume"))))
     assert caught.value.code == 415
 
 
