@@ -24,6 +24,11 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """Nothing of the pod will run any more: drop its volumes."""
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Start an attempt at a container: then `started`, `not_started`, or `failed_to_start`."""
 
@@ -69,4 +74,4 @@ class Tell:
     happened: Happened
 
 
-Action = Prepare | Start | Signal | Hook | Call | Tell
+Action = Prepare | Release | Start | Signal | Hook | Call | Tell

@@ -34,7 +34,7 @@ class Orders:
 
     def log_file(self, pod: Pod, container: str, attempt: int) -> Path:
         """Where an attempt's log is."""
-        return self._folder(pod) / container / f"{attempt}.log"
+        return self.log_folder(pod) / container / f"{attempt}.log"
 
     def forget_log(self, pod: Pod, container: str, attempt: int) -> None:
         """An attempt's log is too old."""
@@ -45,7 +45,7 @@ class Orders:
 
     def remove_logs(self, pod: Pod) -> None:
         """The pod is gone: so are its logs."""
-        shutil.rmtree(self._folder(pod), ignore_errors=True)
+        shutil.rmtree(self.log_folder(pod), ignore_errors=True)
 
     def keep_logs_of(self, uids: Collection[str]) -> None:
         """Remove the logs of all other pods."""
@@ -54,5 +54,6 @@ class Orders:
                 if folder.name.rpartition("_")[2] not in uids:
                     shutil.rmtree(folder, ignore_errors=True)
 
-    def _folder(self, pod: Pod) -> Path:
+    def log_folder(self, pod: Pod) -> Path:
+        """Where a pod's logs are."""
         return self._logs / f"{pod.metadata.namespace}_{pod.metadata.name}_{pod.uid}"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from edge_gateway.edged import EdgedError
-from edge_gateway.edged.actions import Action, Call, Hook, Now, Prepare, Signal, Start
+from edge_gateway.edged.actions import Action, Call, Hook, Now, Prepare, Release, Signal, Start
 from edge_gateway.edged.container_life import START_ERROR
 from edge_gateway.edged.ending import remove
 from edge_gateway.edged.environment import Missing
@@ -42,6 +42,8 @@ class Performer:
         match action:
             case Prepare():
                 await self._prepare(entry)
+            case Release():
+                await asyncio.to_thread(self._volumes.remove, life.pod.uid)
             case Start(container, attempt):
                 await self._start(entry, container, attempt)
             case Signal(name, attempt, number, everything):

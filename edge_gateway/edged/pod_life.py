@@ -6,7 +6,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from edge_gateway.edged.actions import Action, Now, Prepare, Tell
+from edge_gateway.edged.actions import Action, Now, Prepare, Release, Tell
 from edge_gateway.edged.container_life import CONFIG_ERROR, ContainerLife
 from edge_gateway.edged.members import Members
 from edge_gateway.edged.pods import Pod
@@ -16,6 +16,7 @@ from edge_gateway.edged.runtime import Exit, Running
 from edge_gateway.pod_reports import Happened
 
 PREPARE_RETRY_S = 10.0
+EVICTED, EVICTED_GRACE_S = "Evicted", 1.0
 
 
 class PodLife:
@@ -34,7 +35,10 @@ class PodLife:
         self._prepare_at = 0.0
         self._grace_s: float | None = None
         """Set once the pod is to stop."""
+        self._grace_at_end_s = float(pod.spec.termination_grace_period_seconds)
+        """For what still runs when its end is decided here."""
         self._stop_asked_at = 0.0
+        self._released = False
         self._told: list[Action] = []
         if self.record.final is None and pod.status.phase in ("Succeeded", "Failed"):
             self.record.final = Final(pod.status.phase)
@@ -75,10 +79,15 @@ class PodLife:
         self._grace_s = min(grace_s, self._grace_s if self._grace_s is not None else grace_s)
 
     def reject(self, reason: str, message: str) -> None:
-        """It cannot run here."""
+        """It cannot run here, or not any longer."""
         if self.record.final is None:
             self.record.final = Final("Failed", reason, message)
             self._tell("Warning", reason, message)
+
+    def evict(self, message: str) -> None:
+        """It uses what this node has not got."""
+        self._grace_at_end_s = EVICTED_GRACE_S
+        self.reject(EVICTED, message)
 
     def prepare_done(self) -> None:
         """Its volumes are there."""
@@ -175,9 +184,12 @@ class PodLife:
             self.record.final = Final(outcome)
 
     def _stop_all(self, now: Now) -> None:
-        whole_s = self._grace_s if self._grace_s is not None else self.pod.spec.termination_grace_period_seconds
+        whole_s = self._grace_s if self._grace_s is not None else self._grace_at_end_s
         asked_at = self._stop_asked_at or now.mono
         self._stop_asked_at = asked_at
         self._take(self.containers.stop(max(0.0, asked_at + whole_s - now.mono), now))
         if self.stopping and self.record.final is None and not self.containers.alive:
             self.record.final = Final("Succeeded" if self.containers.succeeded else "Failed")
+        if self.record.final is not None and not self.containers.alive and not (self._released or self._preparing):
+            self._released = True
+            self._told.append(Release())

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from edge_gateway.edged import quantities
 from edge_gateway.edged.pod_volumes import Volume, is_token_volume
 from edge_gateway.edged.pods import Container, Handler, Pod
 
@@ -28,6 +29,8 @@ def _volume_refusals(pod: Pod) -> Iterator[str]:
         except msgspec.ValidationError as error:
             yield f"volume {name!r}: this node has no such kind of volume ({error})"
             continue
+        if volume.empty_dir is not None and volume.empty_dir.size_limit is not None:
+            yield from (f"volume {name!r}: sizeLimit: {why}" for why in _no_quantity(volume.empty_dir.size_limit))
         sources = volume.projected.sources if volume.projected is not None else ()
         if any(source.service_account_token is not None for source in sources) and not is_token_volume(volume):
             yield f"volume {name!r}: this node has no service account tokens"
@@ -36,6 +39,9 @@ def _volume_refusals(pod: Pod) -> Iterator[str]:
 def _container_refusals(pod: Pod, container: Container) -> Iterator[str]:
     where = f"container {container.name!r}:"
     names = {volume.get("name") for volume in pod.spec.volumes}
+    for kind, amounts in (("requests", container.resources.requests), ("limits", container.resources.limits)):
+        for resource, amount in amounts.items():
+            yield from (f"{where} resources.{kind}.{resource}: {why}" for why in _no_quantity(amount))
     if container.volume_devices:
         yield f"{where} volumeDevices: this node has no block volumes"
     if container.tty:
@@ -61,3 +67,10 @@ def _handler_refusals(container: Container, handler: Handler) -> Iterator[str]:
     for action in (handler.http_get, handler.tcp_socket):
         if action is not None and container.port(action.port) is None:
             yield f"there is no port named {action.port!r}"
+
+
+def _no_quantity(amount: str | int | float) -> Iterator[str]:
+    try:
+        quantities.parse(amount)
+    except quantities.QuantityError as error:
+        yield str(error)

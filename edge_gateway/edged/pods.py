@@ -223,6 +223,7 @@ class PodSpec(Camel, frozen=True):
     termination_grace_period_seconds: int = 30
     active_deadline_seconds: int | None = None
     node_name: str = ""
+    priority: int = 0
     service_account_name: str = ""
     hostname: str = ""
     host_network: bool = False

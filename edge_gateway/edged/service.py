@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_gateway.edge_core import EdgeCore
-from edge_gateway.edged import pod_refusals, pods
+from edge_gateway.edged import evictions, pod_refusals, pods
 from edge_gateway.edged.actions import Action, Tell
 from edge_gateway.edged.ending import end_orphan, remove, stop_all
+from edge_gateway.edged.evictions import Eviction, Evictions
 from edge_gateway.edged.ledger import Entry, Ledger
 from edge_gateway.edged.log_source import LogSource
 from edge_gateway.edged.orders import Orders
@@ -57,6 +58,7 @@ class Edged:
         leave_running: bool = True,
         max_pods: int = 110,
         static: StaticPods | None = None,
+        look_at_disk_s: float = evictions.PERIOD_S,
     ) -> None:
         """`mark` is told what the cloud does not know; `leave_running` says whether pods go on when edgecore stops."""
         self._static = static
@@ -71,6 +73,7 @@ class Edged:
         self.forwards = Forwards(self._life_of, runtime)
         self.usage = UsageSource(self.lives, runtime)
         self.renew_access = volumes.renew_access
+        self._evictions = Evictions(self._evictable, self._evict, volumes, orders, look_at_disk_s)
         self._leave_running, self._max_pods = leave_running, max_pods
         self._boot = text(BOOT_ID)
         self._entries: dict[str, Entry] = {}
@@ -95,6 +98,7 @@ class Edged:
                 self._forget(run.id)
             log.info("= pods restored pods=%d runs=%d", len(self._entries), sum(map(len, runs.values())))
             ready.set()
+            self._do(self._evictions.run())
             while True:
                 await asyncio.sleep(self._static.period_s if self._static is not None else 3600.0)
                 await self._look_at_folder({}, {})
@@ -219,6 +223,16 @@ class Edged:
         entry.wanted = False
         entry.life.stop(entry.life.pod.spec.termination_grace_period_seconds, now())
         self._go_on(entry)
+
+    def _evictable(self) -> list[PodLife]:
+        return [entry.life for entry in self._entries.values() if entry.manifest is None]
+
+    def _evict(self, eviction: Eviction) -> None:
+        """A pod is to go for what it uses."""
+        entry = self._entries.get(eviction.uid)
+        if entry is not None:
+            entry.life.evict(eviction.message)
+            self._go_on(entry)
 
     def _drop_what_nobody_wants(self, records: dict[str, PodRecord], runs: dict[str, list[Running]]) -> None:
         """What was deleted while edgecore was away."""

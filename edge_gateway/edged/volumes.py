@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from edge_gateway.edged import EdgedError, access
+from edge_gateway.edged import EdgedError, access, memory_disks, quantities
 from edge_gateway.edged.access import Access, NoAccess
 from edge_gateway.edged.environment import Content, Facts, Missing, expand, field_of, files_of, resource_of
 from edge_gateway.edged.pod_volumes import DownwardFiles, HostPath, KeyToPath, Source, Volume, is_token_volume
@@ -51,9 +51,9 @@ class Volumes:
     def __init__(
         self, disk: Path, memory: Path, facts: Facts, content: Content, local_api: Access | None = None
     ) -> None:
-        """`content` gives ConfigMaps and Secrets; `local_api` is what pods that ask get of it."""
+        """Two folders; `content` gives ConfigMaps and Secrets; `local_api` is what pods that ask get of it."""
         self.local_api: Access = local_api or NoAccess()
-        self._disk, self._memory = disk, memory
+        self.disk, self._memory = disk, memory
         self._facts = facts
         self._content = content
 
@@ -61,7 +61,7 @@ class Volumes:
         """Make the volumes of a pod, or bring their files up to date. Raises VolumeError naming the first that cannot be."""
         for volume in pod.volumes():
             try:
-                for folder in (self._disk, self._memory):
+                for folder in (self.disk, self._memory):
                     _make_own(folder)
                 self._make(pod, volume)
             except (Missing, VolumeError) as error:
@@ -103,7 +103,7 @@ class Volumes:
             if asked and is_token_volume(volume):
                 continue  # the gateway's own stands in its place
             taken.add(mount.mount_path)
-            source = self._source(pod, volume)
+            source = self.source(pod, volume)
             within = expand(mount.sub_path_expr, env) if mount.sub_path_expr else mount.sub_path
             if within:
                 source = _inside(source, _below(source, within))
@@ -118,22 +118,24 @@ class Volumes:
 
     def remove(self, uid: str) -> None:
         """The pod is gone: so is what it kept."""
-        for folder in (self._disk, self._memory):
+        memory_disks.unmount_all(self._memory / uid)
+        for folder in (self.disk, self._memory):
             shutil.rmtree(folder / uid, ignore_errors=True)
 
     def uids(self) -> set[str]:
         """The pods that something is kept of."""
-        folders = [self._disk, self._memory]
+        folders = [self.disk, self._memory]
         return {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir()}
 
-    def _source(self, pod: Pod, volume: Volume) -> Path:
+    def source(self, pod: Pod, volume: Volume) -> Path:
+        """Where a volume is."""
         if volume.host_path is not None:
             return Path(volume.host_path.path)
         on_disk = volume.empty_dir is not None and volume.empty_dir.medium != "Memory"
-        return (self._disk if on_disk else self._memory) / pod.uid / volume.name
+        return (self.disk if on_disk else self._memory) / pod.uid / volume.name
 
     def _make(self, pod: Pod, volume: Volume) -> None:
-        folder = self._source(pod, volume)
+        folder = self.source(pod, volume)
         if volume.host_path is not None:
             _check_host_path(volume.host_path)
             return
@@ -141,6 +143,9 @@ class Volumes:
         if volume.empty_dir is not None:
             if not folder.exists():
                 folder.mkdir(parents=True)
+                size = int(quantities.parse(volume.empty_dir.size_limit or 0))
+                if volume.empty_dir.medium == "Memory" and size > 0:
+                    memory_disks.mount(folder, size)
                 folder.chmod(0o777 if group is None else 0o2777)
                 _give_to(folder, group)
             return

@@ -53,7 +53,12 @@ class Node:
         orders = Orders(FACTS, self.core.content_of, volumes, self.logs)
         self.static = static
         found = StaticPods(static, "edge1", period_s=0.1) if static is not None else None
-        self.edged = Edged(self.core, self.store, runtime, volumes, orders, self._mark, max_pods=max_pods, static=found)
+        self.edged = Edged(
+            *(self.core, self.store, runtime, volumes, orders, self._mark),
+            max_pods=max_pods,
+            static=found,
+            look_at_disk_s=0.1,
+        )
         self._task: asyncio.Task[None] | None = None
 
     def _mark(self, keys: list[str]) -> None:

@@ -102,8 +102,9 @@ async def test_edgecore_comes_back_and_finds_its_pods_running(node: Node) -> Non
 
 async def test_a_pod_that_crashed_while_edgecore_was_away_is_restarted_with_its_exit_code(node: Node) -> None:
     flag = node.folder / "flag"
-    node.pod(f"[ -e {flag} ] && exec sleep 1000; until [ -e {flag} ]; do sleep 0.01; done; exit 9")
+    node.pod(f"[ -e {flag} ] && exec sleep 1000; echo up; until [ -e {flag} ]; do sleep 0.01; done; exit 9")
     await node.until_phase("Running")
+    await node.until(lambda: node.says() == ["up"], "it has looked for the flag")
     await node.stop()
     flag.touch()
     await node.until(lambda: node.alive() == 0, "it crashed")
