@@ -4,13 +4,16 @@ BIN    := $(VENV)/bin
 ENGINE ?= $(or $(shell command -v podman),docker)
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' edgewire/__init__.py)
 
-.PHONY: demo test check bench image test-deps format clean
+.PHONY: demo test test-podman5 check bench image test-deps format clean
 
 demo: $(VENV)/.demo                ## the whole stack on this machine, with a live table; Ctrl-C ends it
 	$(BIN)/hedgerow up --demo
 
 test: $(VENV)/.dev                 ## every test
 	$(BIN)/pytest
+
+test-podman5:                      ## Podman's tests with Debian 13's Podman, in a folder (as root; needs debootstrap)
+	hil_tests/bench/podman5.sh build/debian13
 
 check: $(VENV)/.dev                ## style, types, layers
 	$(BIN)/ruff check .

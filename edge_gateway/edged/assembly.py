@@ -98,7 +98,7 @@ def build(
     if kind.name == "process":
         return edged(ProcessRuntime(folder / "processes", Cgroups(own))), None
     podman = Podman(folder / "podman")
-    runtime = PodmanRuntime(own, podman, Images(podman, core.content_of, in_memory))
+    runtime = PodmanRuntime(own, podman, Images(podman, core.content_of, in_memory), folder / "seccomp")
     service = edged(runtime)
 
     def tell(happened: Happened) -> None:

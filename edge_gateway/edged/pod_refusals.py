@@ -20,8 +20,6 @@ def _all(pod: Pod) -> Iterator[Container]:
 
 
 def _volume_refusals(pod: Pod) -> Iterator[str]:
-    if pod.spec.security_context.sysctls:
-        yield "spec.securityContext.sysctls: containers share the machine's kernel settings"
     for raw in pod.spec.volumes:
         name = raw.get("name", "")
         try:

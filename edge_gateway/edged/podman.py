@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
+from edge_gateway.edged.isolation import Resolver, resolver
 from edge_gateway.edged.podman_cli import Inspected, Podman, PodmanError, base_environment
 from edge_gateway.edged.podman_images import Images
 from edge_gateway.edged.podman_session import PodmanSession, kill_marked, new_mark
@@ -39,6 +40,8 @@ QUIETLY = ("--log-level", "error")
 OUTPUT_BYTES = 10 * 1024
 """Of what a command beside a container says, at most (kubelet's figure for probes)."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_APP_ARMOR = Path("/sys/module/apparmor/parameters/enabled")
+_RESOLV_CONF, _RESOLVED_CONF = Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")
 _ALIVE = ("running", "paused", "stopping")
 _NEVER_STARTED = ("created", "configured", "initialized")
 _NO_SUCH = ("no such container", "no such pod", "no container with", "no pod with")
@@ -51,11 +54,12 @@ class PodmanRuntime:
 
     name = "podman"
 
-    def __init__(self, own: str, podman: Podman, images: Images, proc: Path = Path("/proc")) -> None:
-        """`own` tells gateways of one machine apart."""
+    def __init__(self, own: str, podman: Podman, images: Images, profiles: Path, proc: Path = Path("/proc")) -> None:
+        """`own` tells gateways of one machine apart; `profiles` is the folder of seccomp's."""
         self._names = Names(own)
         self._podman = podman
         self._images = images
+        self._profiles = profiles
         self._proc = proc
         self._boot = text(_BOOT_ID)
         self._exited: Callable[[RunId, Exit], None] = lambda id, exit: None
@@ -75,7 +79,7 @@ class PodmanRuntime:
 
     def refusals(self, pod: Pod) -> list[str]:
         """What a pod asks for that Podman cannot give."""
-        return refusals(pod)
+        return refusals(pod, app_armor=text(_APP_ARMOR).startswith("Y"))
 
     # What was there before
 
@@ -193,7 +197,7 @@ class PodmanRuntime:
         if await self._find_sandbox(pod.uid):
             return
         await self._podman("pod", "rm", "--force", "--ignore", "--time", "0", self._names.pod(pod.uid))
-        await self._podman(*pod_create(pod, self._names))
+        await self._podman(*pod_create(pod, self._names, _machine_resolver(pod.spec.host_network)))
         await self._podman("pod", "start", self._names.pod(pod.uid))
         if not await self._find_sandbox(pod.uid):
             raise RuntimeTrouble("the pod's sandbox ended at once")
@@ -241,7 +245,7 @@ class PodmanRuntime:
             await self.prepare(order.pod)
         order.log.parent.mkdir(parents=True, exist_ok=True)
         devices = {str(m.source) for m in order.mounts if m.source.is_char_device() or m.source.is_block_device()}
-        words, env = run(order, self._names, image, self._boot, devices)
+        words, env = run(order, self._names, image, self._boot, devices, self._profiles)
         try:
             await self._podman(*words, env=env)
         except PodmanError as error:
@@ -342,6 +346,17 @@ class PodmanRuntime:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _machine_resolver(host_network: bool) -> Resolver:
+    """What the machine resolves names by, as far as a pod can: its own addresses say nothing on another network."""
+    found = resolver(text(_RESOLV_CONF))
+    if host_network:
+        return found
+    if "127.0.0.53" in found.nameservers:  # systemd-resolved, which notes elsewhere whom it asks
+        found = resolver(text(_RESOLVED_CONF))
+    servers = [address for address in found.nameservers if not address.startswith(("127.", "::1"))]
+    return found._replace(nameservers=tuple(servers))
 
 
 def _is_gone(trouble: RuntimeTrouble) -> bool:

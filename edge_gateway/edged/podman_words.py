@@ -6,8 +6,10 @@ takes the value from its own environment. Names that podman reads itself are the
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
-from edge_gateway.edged import identity, quantities
+from edge_gateway.edged import identity, podman_isolation, quantities
+from edge_gateway.edged.isolation import NO_RESOLVER, Resolver
 from edge_gateway.edged.pods import Container, Pod
 from edge_gateway.edged.runtime import RunId, StartOrder
 
@@ -46,10 +48,11 @@ class Names:
         return f"{self.own}_{id.uid}_{id.container}_{id.attempt}"
 
 
-def pod_create(pod: Pod, names: Names) -> list[str]:
-    """Make a pod's sandbox: what its containers share."""
+def pod_create(pod: Pod, names: Names, machine: Resolver = NO_RESOLVER) -> list[str]:
+    """Make a pod's sandbox: what its containers share; `machine` is what the machine resolves names by."""
     words = ["pod", "create", "--name", names.pod(pod.uid), "--infra", "--infra-name", names.infra(pod.uid)]
-    words += ["--share", "net,ipc,uts", "--label", f"{GATEWAY}={names.own}", "--label", f"{UID}={pod.uid}"]
+    words += ["--label", f"{GATEWAY}={names.own}", "--label", f"{UID}={pod.uid}"]
+    words += podman_isolation.sandbox_options(pod, machine)
     if pod.spec.host_network:
         return [*words, "--network", "host"]
     words += ["--hostname", (pod.spec.hostname or pod.metadata.name)[:63]]
@@ -62,9 +65,10 @@ def pod_create(pod: Pod, names: Names) -> list[str]:
 
 
 def run(
-    order: StartOrder, names: Names, image: str, boot: str, devices: Collection[str]
+    order: StartOrder, names: Names, image: str, boot: str, devices: Collection[str], profiles: Path = Path()
 ) -> tuple[list[str], dict[str, str]]:
-    """Start a container: the command line, and what podman finds in its environment. `devices` are what of mounts are some."""
+    """Start a container: the command line, and what podman finds in its environment. `devices` are what of mounts are some,
+    `profiles` is the folder of seccomp's."""
     container = order.container
     on_line, by_name = environment(order.env)
     words = ["run", "--detach", "--pull", "never", "--pod", names.pod(order.id.uid)]
@@ -75,6 +79,7 @@ def run(
     if container.working_dir:
         words += ["--workdir", container.working_dir]
     words += [*_mounts(order, devices), *_security(order.pod, container, order.groups), *_limits(container)]
+    words += podman_isolation.container_options(order.pod, container, profiles)
     own, arguments = _command(order)
     return [*words, *own, image, *arguments], by_name
 
@@ -143,13 +148,14 @@ def _limits(container: Container) -> Iterator[str]:
         yield from ("--cpu-shares", str(max(2, int(quantities.parse(requests["cpu"]) * 1024))))
 
 
-def refusals(pod: Pod) -> list[str]:
-    """What a pod asks for that Podman cannot give."""
-    return [
+def refusals(pod: Pod, *, app_armor: bool = False) -> list[str]:
+    """What a pod asks for that Podman cannot give; `app_armor` says whether the machine's kernel has AppArmor on."""
+    of_containers = [
         f"container {container.name!r}: {why}"
         for container in (*pod.spec.init_containers, *pod.spec.containers)
         for why in _container_refusals(pod, container)
     ]
+    return [*podman_isolation.refusals(pod, app_armor=app_armor), *of_containers]
 
 
 def _container_refusals(pod: Pod, container: Container) -> Iterator[str]:

@@ -142,6 +142,22 @@ class Capabilities(Camel, frozen=True):
     drop: tuple[str, ...] = ()
 
 
+class Profile(Camel, frozen=True):
+    """A profile of seccomp or AppArmor: RuntimeDefault, Unconfined, or Localhost, which names one."""
+
+    type: str
+    localhost_profile: str = ""
+
+
+class SELinuxOptions(Camel, frozen=True):
+    """The label of a container's processes."""
+
+    user: str = ""
+    role: str = ""
+    type: str = ""
+    level: str = ""
+
+
 class SecurityContext(Camel, frozen=True):
     """Whom a container runs as, and what it may do."""
 
@@ -152,6 +168,17 @@ class SecurityContext(Camel, frozen=True):
     read_only_root_filesystem: bool = False
     allow_privilege_escalation: bool = True
     capabilities: Capabilities = Capabilities()
+    seccomp_profile: Profile | None = None
+    app_armor_profile: Profile | None = None
+    se_linux_options: SELinuxOptions | None = None
+    proc_mount: str = "Default"
+
+
+class Sysctl(Camel, frozen=True):
+    """A setting of the kernel."""
+
+    name: str
+    value: str
 
 
 class PodSecurityContext(Camel, frozen=True):
@@ -162,7 +189,11 @@ class PodSecurityContext(Camel, frozen=True):
     run_as_non_root: bool | None = None
     fs_group: int | None = None
     supplemental_groups: tuple[int, ...] = ()
-    sysctls: tuple[dict[str, Any], ...] = ()
+    supplemental_groups_policy: str = "Merge"
+    sysctls: tuple[Sysctl, ...] = ()
+    seccomp_profile: Profile | None = None
+    app_armor_profile: Profile | None = None
+    se_linux_options: SELinuxOptions | None = None
 
 
 class Port(Camel, frozen=True):
@@ -213,6 +244,28 @@ class Container(Camel, frozen=True):
         return next((port.container_port for port in self.ports if port.name == named), None)
 
 
+class HostAlias(Camel, frozen=True):
+    """Names of an address, for /etc/hosts."""
+
+    ip: str
+    hostnames: tuple[str, ...] = ()
+
+
+class DnsOption(Camel, frozen=True):
+    """An option of resolv.conf."""
+
+    name: str
+    value: str = ""
+
+
+class DnsConfig(Camel, frozen=True):
+    """What is added to resolv.conf, or all of it where `dnsPolicy` is None."""
+
+    nameservers: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
+    options: tuple[DnsOption, ...] = ()
+
+
 class PodSpec(Camel, frozen=True):
     """What is to run."""
 
@@ -227,6 +280,13 @@ class PodSpec(Camel, frozen=True):
     service_account_name: str = ""
     hostname: str = ""
     host_network: bool = False
+    host_pid: bool = field(name="hostPID", default=False)
+    host_ipc: bool = field(name="hostIPC", default=False)
+    host_users: bool = True
+    share_process_namespace: bool = False
+    host_aliases: tuple[HostAlias, ...] = ()
+    dns_policy: str = "ClusterFirst"
+    dns_config: DnsConfig = DnsConfig()
     image_pull_secrets: tuple[Named, ...] = ()
     security_context: PodSecurityContext = PodSecurityContext()
 

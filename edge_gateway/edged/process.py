@@ -25,6 +25,7 @@ from typing import Any
 from edge_gateway.edged import identity, keeper
 from edge_gateway.edged.cgroups import PIDS, Cgroups
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
+from edge_gateway.edged.isolation import process_refusals
 from edge_gateway.edged.pods import Container, Pod
 from edge_gateway.edged.process_session import ProcessSession
 from edge_gateway.edged.runtime import CannotStart, Exit, Processes, RunId, Running, RuntimeTrouble, StartOrder
@@ -86,7 +87,7 @@ class ProcessRuntime:
 
     def refusals(self, pod: Pod) -> list[str]:
         """What a pod asks for that plain processes cannot have."""
-        found = []
+        found = [*process_refusals(pod)]
         for container in (*pod.spec.init_containers, *pod.spec.containers):
             found += [f"container {container.name!r}: {why}" for why in self._container_refusals(pod, container)]
         return found

@@ -20,7 +20,7 @@ from edgewire.resource import Resource
 from hil_tests.bench.podman_storage import IMAGE
 
 DEADLINE_S = 40.0
-NO_CGROUPS = Path("/nonexistent")
+NO_CGROUPS = PROFILES = Path("/nonexistent")
 
 
 async def until(condition: Callable[[], object], what: str) -> None:
@@ -119,7 +119,7 @@ class PodmanDesk(Desk):
         self.secrets: dict[Resource, bytes] = {}
         podman = Podman(folder / "podman")
         images = Images(podman, self.secrets.get, folder / "memory")
-        super().__init__(folder, PodmanRuntime("test", podman, images))
+        super().__init__(folder, PodmanRuntime("test", podman, images, PROFILES))
 
     async def end(self) -> None:
         """Edgecore stops."""

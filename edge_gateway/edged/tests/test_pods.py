@@ -49,7 +49,6 @@ def test_what_is_no_pod_is_refused_with_the_field(content: bytes, names: str) ->
         ({"livenessProbe": {"grpc": {"port": 1}}}, {}, "livenessProbe: gRPC is not known here"),
         ({"readinessProbe": {"httpGet": {"port": "web"}}}, {}, "there is no port named 'web'"),
         ({"lifecycle": {"preStop": {"tcpSocket": {"port": "x"}}}}, {}, "lifecycle.preStop: there is no port named 'x'"),
-        ({}, {"securityContext": {"sysctls": [{"name": "a", "value": "b"}]}}, "sysctls"),
         (
             {},
             {"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]},
