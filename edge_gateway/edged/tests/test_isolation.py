@@ -114,15 +114,16 @@ def test_profiles_of_app_armor_are_given_where_the_kernel_has_it() -> None:
 
 def test_plain_processes_refuse_what_needs_files_or_profiles_of_their_own() -> None:
     given = {"shareProcessNamespace": True, "hostPID": True, "hostIPC": True, "dnsPolicy": "Default"}
-    unconfined = {"seccompProfile": {"type": "Unconfined"}}
-    assert list(process_refusals(a_pod(a_container(securityContext=unconfined), **given))) == []
+    for type in ("Unconfined", "RuntimeDefault"):
+        nothing = {"seccompProfile": {"type": type}}
+        assert list(process_refusals(a_pod(a_container(securityContext=nothing), **given))) == []
     refused = {
         "hostAliases": [{"ip": "10.1.2.3", "hostnames": ["plc"]}],
         "dnsPolicy": "None",
         "hostUsers": False,
         "securityContext": {
             "sysctls": [{"name": "net.ipv4.tcp_syncookies", "value": "1"}],
-            "seccompProfile": {"type": "RuntimeDefault"},
+            "seccompProfile": {"type": "Localhost", "localhostProfile": "mine.json"},
             "seLinuxOptions": {"type": "spc_t"},
         },
     }
