@@ -9,7 +9,8 @@ pod_status.py        a pod's status as a kubelet reports it (core)
 environment.py       a container's environment from the pod, ConfigMaps and Secrets (core)
 volumes.py           what a container finds on its disk (shell)
 evictions.py         pods that use more of the disk than they may go;  memory_disks.py  volumes in memory with a size (shells)
-runtime.py           what runs containers: the protocol;  process.py  plain processes;  keeper.py  their parent
+last_words.py        what containers say of their end (shell)
+runtime.py           what runs containers: the protocol;  process.py  plain processes;  keeper.py, keeper_mounts.py  their parent
 podman.py            Podman as a runtime (shell), with podman_words.py (core), podman_cli.py and podman_images.py (shells)
 service.py           the shell around all of it; performer.py  does what lives want;  ledger.py  saves and tells what they come to
 """

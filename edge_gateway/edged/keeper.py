@@ -264,6 +264,8 @@ def _become(asked: dict[str, Any], out: int, err: int, telling: int) -> None:
     """In the child: become what was asked for, or say why not."""
     try:
         os.setsid()
+        if asked.get("mounts"):
+            _see(asked["mounts"], telling)
         if asked.get("cgroup"):
             with open(os.path.join(asked["cgroup"], "cgroup.procs"), "w") as procs:
                 procs.write("0")
@@ -283,6 +285,18 @@ def _become(asked: dict[str, Any], out: int, err: int, telling: int) -> None:
     except ValueError as error:  # such as a zero byte, which no argument or variable can have
         os.write(telling, json.dumps({"error": f"exec: {error}", "code": CANNOT}).encode())
     finally:
+        os._exit(CANNOT)
+
+
+def _see(mounts: list[list[str]], telling: int) -> None:
+    """In the child: have its mounts, or say why not."""
+    from edge_gateway.edged.keeper_mounts import see
+
+    try:
+        see(mounts)
+    except OSError as error:
+        why = f"mount: {error.strerror}: {error.filename}"
+        os.write(telling, json.dumps({"error": why, "code": CANNOT}).encode())
         os._exit(CANNOT)
 
 

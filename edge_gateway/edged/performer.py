@@ -11,11 +11,13 @@ from edge_gateway.edged.actions import Action, Call, Hook, Now, Prepare, Release
 from edge_gateway.edged.container_life import START_ERROR
 from edge_gateway.edged.ending import remove
 from edge_gateway.edged.environment import Missing
+from edge_gateway.edged.last_words import LastWords
 from edge_gateway.edged.ledger import Entry, Ledger
 from edge_gateway.edged.orders import Orders
+from edge_gateway.edged.pod_life import PodLife
 from edge_gateway.edged.pods import Container, PodError
 from edge_gateway.edged.probe_calls import HOST, call
-from edge_gateway.edged.runtime import CannotStart, Exit, NotYet, RunId, Runtime, RuntimeTrouble
+from edge_gateway.edged.runtime import CannotStart, Exit, NotYet, RunId, Running, Runtime, RuntimeTrouble
 from edge_gateway.edged.volumes import VolumeError, Volumes
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Performer:
         self._volumes = volumes
         self._orders = orders
         self._ledger = ledger
+        self._last_words = LastWords(volumes.disk)
 
     async def perform(self, entry: Entry, action: Action) -> None:
         """Do it, and tell the pod's life what came of it."""
@@ -59,6 +62,18 @@ class Performer:
                 limit_s = float(probe.timeout_seconds)
                 error = await call(probe, container, partial(self._exec, entry, container, attempt), limit_s, host)
                 life.probed(container.name, kind, not error, error, now())
+
+    def ended(self, life: PodLife, id: RunId, exit: Exit) -> Exit:
+        """The end of a run, with what it said of it."""
+        container = life.of(id.container)
+        if container is None:
+            return exit
+        log_file = self._orders.log_file(life.pod, id.container, id.attempt)
+        return self._last_words.with_message(id, container.spec, exit, log_file)
+
+    def found(self, life: PodLife, run: Running) -> Running:
+        """A run of before likewise, if it has ended."""
+        return run if run.exit is None else replace(run, exit=self.ended(life, run.id, run.exit))
 
     async def refresh(self, entry: Entry) -> None:
         """Bring the files of a pod's volumes up to date."""
@@ -92,6 +107,7 @@ class Performer:
         life, id = entry.life, RunId(entry.life.pod.uid, container.name, attempt)
         try:
             order = self._orders.order(entry.life.pod, container, attempt, self._runtime.address(id.uid))
+            order = self._last_words.make(order)
             at = await self._runtime.start(replace(order, tell=partial(self._told_of_start, entry, container.name)))
         except CannotStart as error:
             life.exited(container.name, attempt, Exit(error.code, time.time(), START_ERROR, str(error)), now())

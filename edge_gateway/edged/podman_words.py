@@ -11,7 +11,7 @@ from pathlib import Path
 from edge_gateway.edged import identity, podman_isolation, quantities
 from edge_gateway.edged.isolation import NO_RESOLVER, Resolver
 from edge_gateway.edged.pods import Container, Pod
-from edge_gateway.edged.runtime import RunId, StartOrder
+from edge_gateway.edged.runtime import Mount, RunId, StartOrder
 
 GATEWAY, RUN, BOOT, UID = "hedgerow.dev/gateway", "hedgerow.dev/run", "hedgerow.dev/boot", "hedgerow.dev/uid"
 """Labels: whose a container is, which run of which pod, and in which of the machine's starts it was started."""
@@ -105,7 +105,10 @@ def environment(env: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _mounts(order: StartOrder, devices: Collection[str]) -> Iterator[str]:
-    for mount in order.mounts:
+    mounts, where = order.mounts, order.container.termination_message_path
+    if order.message is not None and where not in [mount.path for mount in mounts]:
+        mounts = (*mounts, Mount(order.message, where))
+    for mount in mounts:
         if str(mount.source) in devices:
             yield from ("--device", f"{mount.source}:{mount.path}:{'r' if mount.read_only else 'rwm'}")
         elif ":" in f"{mount.source}{mount.path}":

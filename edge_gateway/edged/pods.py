@@ -16,6 +16,9 @@ MIRROR = "kubernetes.io/config.mirror"
 """The annotation of a pod that only shows a static one, and its value that one's uid."""
 
 
+MESSAGE_PATH = "/dev/termination-log"
+
+
 class PodError(EdgedError):
     """A pod that cannot be read; the text names the field."""
 
@@ -236,6 +239,8 @@ class Container(Camel, frozen=True):
     restart_policy: str = ""
     """`Always` makes a sidecar of an init container."""
     tty: bool = False
+    termination_message_path: str = MESSAGE_PATH
+    termination_message_policy: str = "File"
 
     def port(self, named: int | str) -> int | None:
         """A port's number, or None for a name that no port has."""

@@ -10,6 +10,7 @@ number and time of their start, and ended, for nobody would hear them any more.
 """
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -26,7 +27,7 @@ from edge_gateway.edged import identity, keeper
 from edge_gateway.edged.cgroups import PIDS, Cgroups
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
 from edge_gateway.edged.isolation import process_refusals
-from edge_gateway.edged.pods import Container, Pod
+from edge_gateway.edged.pods import MESSAGE_PATH, Container, Pod
 from edge_gateway.edged.process_session import ProcessSession
 from edge_gateway.edged.runtime import CannotStart, Exit, Processes, RunId, Running, RuntimeTrouble, StartOrder
 
@@ -45,21 +46,6 @@ LIMITS = {
 }
 PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{Path(sys.executable).parent}"
 """The machine's, and last the folder of the gateway's own commands: a mapper's pod says `command: [mapper]` on any gateway."""
-
-# Mounts first, as root; then the container's user. The words are: number of mounts; source, path, ro or rw of each; the rest.
-_MOUNTING = """
-n=$1; shift
-while [ "$n" -gt 0 ]; do
-  if [ -d "$1" ]; then mkdir -p "$2"; else mkdir -p "$(dirname "$2")" && { [ -e "$2" ] || : > "$2"; }; fi || exit 128
-  mount --bind "$1" "$2" || exit 128
-  [ "$3" = rw ] || mount -o remount,bind,ro "$2" || exit 128
-  shift 3; n=$((n - 1))
-done
-cd "$1" || exit 128
-shift
-exec "$@"
-"""
-
 
 _ROOT = Path(keeper.__file__).parents[2]
 # Without site: the keeper needs nothing that is installed, and takes half the memory so.
@@ -109,6 +95,8 @@ class ProcessRuntime:
                 found.append("privileged: edgecore is not root")
             mounts = identity.to_mount(pod, container)
             found += [f"volumeMounts: {where}: edgecore is not root and cannot mount" for where in mounts]
+            if container.termination_message_path != MESSAGE_PATH:
+                found.append("terminationMessagePath: edgecore is not root and cannot mount")
         if identity.must_not_be_root(pod, container) and (user == 0 or (user is None and self._root)):
             found.append("runAsNonRoot: it would run as root; say runAsUser")
         return found
@@ -281,6 +269,7 @@ class ProcessRuntime:
             "log_bytes": LOG_BYTES,
             "cgroup": cgroup,
             **self._process_of(order, order.command),
+            "mounts": self._mounts_of(order),
         }
         if (size := len(json.dumps(request))) >= keeper.REQUEST_LIMIT:
             self._cgroups.remove(str(order.id))
@@ -301,18 +290,40 @@ class ProcessRuntime:
         folder = container.working_dir or "/"
         host = pod.spec.hostname or pod.metadata.name
         env = {"PATH": PATH, "HOSTNAME": host, "HOME": identity.home_of(user), **order.env}
-        mounts = [mount for mount in order.mounts if str(mount.source) != mount.path]
+        made: dict[str, Any] = {"argv": [*command], "env": env, "cwd": folder, "limits": LIMITS}
         if not self._root:
-            return {"argv": [*command], "env": env, "cwd": folder, "limits": LIMITS}
+            return made
         groups = sorted({*order.groups, *([group] if group is not None else [])})
         becoming, drops = identity.becoming(user, group, groups), identity.drops(container)
         # One setpriv for both: another user has no right to drop anything.
-        argv = [*becoming, *(drops[1:] if becoming else drops), *command]
-        if not mounts:
-            return {"argv": argv, "env": env, "cwd": folder, "limits": LIMITS}
-        words = [word for m in mounts for word in (str(m.source), m.path, "ro" if m.read_only else "rw")]
-        within = ["unshare", "--mount", "--propagation", "private", "sh", "-c", _MOUNTING, "mounts", str(len(mounts))]
-        return {"argv": [*within, *words, folder, *argv], "env": env, "cwd": "/", "limits": LIMITS}
+        made["argv"] = [*becoming, *(drops[1:] if becoming else drops), *command]
+        return made
+
+    def _mounts_of(self, order: StartOrder) -> list[list[str]]:
+        """What is mounted for a run alone: source, path and how (`keeper_mounts.see`)."""
+        if not self._root:
+            return []
+        mounts = [[str(m.source), m.path, "ro" if m.read_only else "rw"] for m in order.mounts]
+        mounts = [mount for mount in mounts if mount[0] != mount[1]]
+        where = order.container.termination_message_path
+        if order.message is not None and where not in [path for _, path, _ in mounts]:
+            mounts.append([str(order.message), where, "try"])
+        return mounts
+
+    def _beside(self, order: StartOrder, command: tuple[str, ...]) -> dict[str, Any]:
+        """The process of a command that sees what a run sees. Raises CannotStart."""
+        made, run = self._process_of(order, command), self._alive.get(order.id)
+        if not self._root:
+            return made
+        try:
+            if run is None:
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+            if os.stat(f"/proc/{run['pid']}/ns/mnt").st_ino == os.stat("/proc/self/ns/mnt").st_ino:
+                return made
+        except OSError as error:
+            raise CannotStart(f"exec: {order.container.name} does not run: {error.strerror}") from error
+        within = ["nsenter", "--target", str(run["pid"]), "--mount", f"--wdns={made['cwd']}"]
+        return {**made, "argv": [*within, *made["argv"]], "cwd": "/"}
 
     async def signal(self, id: RunId, number: int, *, everything: bool = False) -> None:
         """Send a signal to a run's first process, or to all of them."""
@@ -335,7 +346,7 @@ class ProcessRuntime:
 
     async def exec(self, order: StartOrder, command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes]:
         """Run a command with a container's surroundings: exit code and output. Raises TimeoutError, CannotStart."""
-        made = self._process_of(order, command)
+        made = self._beside(order, command)
         try:
             process = await asyncio.create_subprocess_exec(
                 *made["argv"],
@@ -362,7 +373,7 @@ class ProcessRuntime:
 
     async def talk(self, order: StartOrder, command: tuple[str, ...], *, stdin: bool, tty: bool) -> ProcessSession:
         """Run a command with a container's surroundings, for somebody to talk to. Raises CannotStart."""
-        made = self._process_of(order, command)
+        made = self._beside(order, command)
         return await ProcessSession.start(made["argv"], made["env"], made["cwd"], stdin=stdin, tty=tty)
 
     def processes(self) -> dict[RunId, Processes]:

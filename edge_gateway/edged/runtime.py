@@ -94,6 +94,8 @@ class StartOrder:
     mounts: tuple[Mount, ...] = ()
     groups: tuple[int, ...] = ()
     log: Path = field(default_factory=Path)
+    message: Path | None = None
+    """The file that it sees at its terminationMessagePath; None where it can have none."""
     tell: Callable[[str, str], None] = lambda reason, message: None
     """Told of what happens on the way, as Events have it; `Failed` and `BackOff` are warnings."""
 

@@ -208,7 +208,8 @@ class Edged:
         self._entries[pod.uid] = entry
         self._by_name[name] = pod.uid
         if record is not None or runs:
-            life.adopt(runs, bool(record is not None and record.boot != self._boot), now())
+            rebooted = record is not None and record.boot != self._boot
+            life.adopt([self._performer.found(life, run) for run in runs], rebooted, now())
         life.record.boot = self._boot
         refused = [*pod_refusals.refusals(pod), *self._runtime.refusals(pod), *self._volumes.local_api.refusals(pod)]
         if refused:
@@ -296,7 +297,7 @@ class Edged:
     def _exited(self, id: RunId, exit: Exit) -> None:
         entry = self._entries.get(id.uid)
         if entry is not None:
-            entry.life.exited(id.container, id.attempt, exit, now())
+            entry.life.exited(id.container, id.attempt, self._performer.ended(entry.life, id, exit), now())
         if entry is None or not self._open:  # while edgecore stops, or of a pod that is gone
             return
         log.info("= ended run=%s code=%d", id, exit.code)

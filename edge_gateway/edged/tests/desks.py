@@ -53,7 +53,14 @@ class Desk:
     def order(self, script: str, attempt: int = 0, container: str = "c", **more: Any) -> StartOrder:
         spec = {
             name: more.pop(name)
-            for name in ("securityContext", "workingDir", "resources", "image", "imagePullPolicy")
+            for name in (
+                "securityContext",
+                "workingDir",
+                "resources",
+                "image",
+                "imagePullPolicy",
+                "terminationMessagePath",
+            )
             if name in more
         }
         command = tuple(more.pop("command", ("sh", "-c", script)))

@@ -159,6 +159,20 @@ async def test_volumes_are_at_their_paths(desk: Desk, tmp_path: Path) -> None:
 
 
 @root
+@pytest.mark.parametrize("path", ["/dev/termination-log", ""])
+async def test_what_a_container_says_of_its_end_is_in_its_file(desk: Desk, tmp_path: Path, path: str) -> None:
+    who = {"runAsUser": 65534, "runAsGroup": 65534} if path else {}  # who sees nothing of tmp_path
+    path = path or str(tmp_path / "said")
+    file = tmp_path / "message"
+    file.touch()
+    file.chmod(0o666)
+    more = {"securityContext": who, "terminationMessagePath": path, "message": file}
+    order = await desk.start(f"echo begun; printf 'no valve' > {path}; exit 3", **more)
+    assert (await desk.exit(order)).code == 3
+    assert file.read_text() == "no valve"
+
+
+@root
 async def test_a_container_runs_as_the_user_it_asks_for_and_without_what_it_drops(desk: Desk) -> None:
     who = {"runAsUser": 65534, "runAsGroup": 65534, "capabilities": {"drop": ["ALL"]}}
     context = {**who, "allowPrivilegeEscalation": False}
