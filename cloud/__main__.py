@@ -40,6 +40,9 @@ from edgewire.service import Service, serve_until_signalled
 
 log = logging.getLogger("cloud")
 
+READS_QPS, READS_BURST = 500.0, 1000
+"""Of ConfigMaps and Secrets that pods name: a restart reads all of them."""
+
 
 class _Ready:
     """The last service: says that the others are ready."""
@@ -72,7 +75,8 @@ class CloudCore:
         firmware = FirmwareController(sessions, firmware_writes)
         pod_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
         event_writes = Writes(qps=settings.qps, burst=settings.burst, now=now)
-        pods = PodController(sessions, pod_writes, nodes.owner)
+        pod_reads = Writes(qps=READS_QPS, burst=READS_BURST, now=now)
+        pods = PodController(sessions, pod_writes, pod_reads, nodes.owner)
         events = EventController(event_writes, pods.node_of)
         streams = NodeStreams(sessions)
         sessions.attach([nodes, devices, firmware, pods, events, streams], [devices, firmware, pods])
@@ -84,13 +88,14 @@ class CloudCore:
             Follower(kube, DEVICES, devices.device_event, firmware.device_event),
             Follower(kube, CONFIGMAPS, firmware.part_event, selector=PART_LABEL),
             Follower(kube, DEVICE_FIRMWARES, firmware.firmware_event),
-            Follower(kube, CONFIGMAPS, pods.config_map_event, selector=f"!{PART_LABEL}"),
-            Follower(kube, SECRETS, pods.secret_event),
+            Follower(kube, CONFIGMAPS, pods.config_map_event, selector=f"!{PART_LABEL}", metadata_only=True),
+            Follower(kube, SECRETS, pods.secret_event, metadata_only=True),
             Follower(kube, PODS, pods.pod_event),
             WriteService("write nodes", kube, node_writes, nodes),
             WriteService("write devices", kube, device_writes, devices),
             WriteService("write rollouts", kube, firmware_writes, firmware),
             WriteService("write pods", kube, pod_writes, pods),
+            WriteService("read what pods name", kube, pod_reads, pods.files),
             WriteService("write events", kube, event_writes, events),
             Ticker("heartbeats", nodes.tick),
             Ticker("rollouts", firmware.tick),

@@ -50,6 +50,9 @@ MAX_EVENT = 16 * 1024 * 1024
 SETTLED_S = 5.0
 """After a watch that lasted so long, the delays between attempts begin anew."""
 RETRY_LIMIT_S = 10.0
+_METADATA_ONLY = ",".join(
+    [f"application/json;as=PartialObjectMetadata{suffix};v=v1;g=meta.k8s.io" for suffix in ("", "List")] + [JSON]
+)
 CLOSE_S = 1.0
 """For the sockets to be closed in the end."""
 
@@ -127,11 +130,14 @@ class Kube:
         """Read an object."""
         return await self.send(Request("GET", path, b"", ""))
 
-    async def follow(self, type: ResourceType, selector: str = "") -> AsyncGenerator[Event]:
+    async def follow(
+        self, type: ResourceType, selector: str = "", *, metadata_only: bool = False
+    ) -> AsyncGenerator[Event]:
         """Every object of a type in all namespaces: those that exist, `Synced`, then every change, without end.
 
-        With a `selector` only those whose labels fit.
+        With a `selector` only those whose labels fit; with `metadata_only` nothing else of them, as far as the API server can.
         """
+        accept = _METADATA_ONLY if metadata_only else JSON
         reflection = Reflection()
         delays = backoff.delays(limit_s=RETRY_LIMIT_S)
         loop = asyncio.get_running_loop()
@@ -139,10 +145,10 @@ class Kube:
             started = loop.time()
             try:
                 if not reflection.version:
-                    async with aclosing(self._list(type, selector, reflection)) as events:
+                    async with aclosing(self._list(type, selector, reflection, accept)) as events:
                         async for event in events:
                             yield event
-                async with aclosing(self._watch(type, selector, reflection)) as events:
+                async with aclosing(self._watch(type, selector, reflection, accept)) as events:
                     async for event in events:
                         yield event
                 delay = 0.0 if loop.time() - started >= SETTLED_S else next(delays)
@@ -153,11 +159,13 @@ class Kube:
                 log.warning("= watch broken type=%s retry_s=%.2f reason=%r", type.plural, delay, str(error))
             await asyncio.sleep(delay)
 
-    async def _list(self, type: ResourceType, selector: str, reflection: Reflection) -> AsyncGenerator[Event]:
+    async def _list(
+        self, type: ResourceType, selector: str, reflection: Reflection, accept: str
+    ) -> AsyncGenerator[Event]:
         reflection.begin_list()
         query = {"limit": str(PAGE), **_selecting(selector)}
         while True:
-            answer = await self.send(Request("GET", f"{type.path()}?{urlencode(query)}", b"", ""), LIST_S)
+            answer = await self.send(Request("GET", f"{type.path()}?{urlencode(query)}", b"", "", accept), LIST_S)
             if not answer.ok:
                 raise KubeError(answer.status, answer.reason, answer.retry_after_s)
             try:
@@ -174,7 +182,9 @@ class Kube:
         log.debug("= listed type=%s version=%s", type.plural, reflection.version)
         yield Synced()
 
-    async def _watch(self, type: ResourceType, selector: str, reflection: Reflection) -> AsyncGenerator[Event]:
+    async def _watch(
+        self, type: ResourceType, selector: str, reflection: Reflection, accept: str
+    ) -> AsyncGenerator[Event]:
         query = {
             **_selecting(selector),
             "watch": "1",
@@ -183,7 +193,7 @@ class Kube:
             # Not all watches of all clients at once.
             "timeoutSeconds": str(round(WATCH_S * random.uniform(0.8, 1.2))),
         }
-        request = Request("GET", f"{type.path()}?{urlencode(query)}", b"", "")
+        request = Request("GET", f"{type.path()}?{urlencode(query)}", b"", "", accept)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_S, sock_read=SILENCE_S)
         try:
             async with self._response(request, timeout) as response:
@@ -253,7 +263,7 @@ class _Connection(RESTClientObject):
     async def open(self, request: Request, timeout: aiohttp.ClientTimeout) -> aiohttp.ClientResponse:
         if self.pool_manager is None:
             self.pool_manager = self._create_pool_manager()
-        headers = {"User-Agent": "hedgerow-cloudcore", "Accept": JSON}
+        headers = {"User-Agent": "hedgerow-cloudcore", "Accept": request.accept}
         if request.content_type:
             headers["Content-Type"] = request.content_type
         if token := await self.configuration.get_api_key_with_prefix("BearerToken", alias="authorization"):

@@ -17,8 +17,17 @@ TICK_S = 1.0
 class Follower:
     """A service: tells a controller of every object of a type. Ready when it has told of all that exist."""
 
-    def __init__(self, kube: Kube, type: ResourceType, *take: Callable[[Event], None], selector: str = "") -> None:
-        """`take` are told one after the other; with a `selector` only of objects whose labels fit."""
+    def __init__(
+        self,
+        kube: Kube,
+        type: ResourceType,
+        *take: Callable[[Event], None],
+        selector: str = "",
+        metadata_only: bool = False,
+    ) -> None:
+        """`take` are told one after the other; with a `selector` only of objects whose labels fit, with `metadata_only` of
+        nothing else in them."""
+        self._metadata_only = metadata_only
         self.name = f"follow {type.plural}"
         self._kube = kube
         self._type = type
@@ -27,7 +36,7 @@ class Follower:
 
     async def run(self, ready: asyncio.Event) -> None:
         """Follow until cancelled."""
-        async with aclosing(self._kube.follow(self._type, self._selector)) as events:
+        async with aclosing(self._kube.follow(self._type, self._selector, metadata_only=self._metadata_only)) as events:
             async for event in events:
                 for take in self._take:
                     take(event)

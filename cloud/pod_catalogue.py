@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 import msgspec
 
 from cloud.objects import Object
+from cloud.pod_files import PodFiles
 from cloud.sessions import Want
 from edgewire import resource
 from edgewire.message import UNREADABLE
@@ -70,15 +71,32 @@ class PodEntry:
 
 
 class PodCatalogue:
-    """All pods that have a node, and all ConfigMaps and Secrets. Keys are `<ns>/pod|configmap|secret/<name>`."""
+    """All pods that have a node, and the ConfigMaps and Secrets that those of edge nodes name.
 
-    def __init__(self) -> None:
+    Keys are `<ns>/pod|configmap|secret/<name>`.
+    """
+
+    def __init__(self, files: PodFiles) -> None:
+        """`files` is told what is named, and has what of it was read."""
         self.pods: dict[str, PodEntry] = {}
-        self._files: dict[str, Object] = {}
+        self._files = files
+        self._served: set[str] = set()
         self._of_node: dict[str, dict[str, None]] = {}
         """Node -> its pods, in the order they came."""
         self._needed: dict[str, dict[str, set[str]]] = {}
         """Node -> ConfigMap or Secret -> the pods that name it."""
+
+    def serve(self, node: str) -> None:
+        """A node is one of ours, for it has connected: from now on it is known what its pods name."""
+        if node not in self._served:
+            self._served.add(node)
+            for id in self._of_node.get(node, ()):
+                self._need(self.pods[id])
+
+    def _need(self, entry: PodEntry) -> None:
+        if entry.node in self._served:
+            for key in sorted(entry.needs):
+                self._files.need(key)
 
     def put_pod(self, object: Object) -> tuple[PodEntry | None, bool]:
         """Take a pod's newest version in: its entry, if it has a node, and whether the node sees a difference."""
@@ -92,9 +110,11 @@ class PodCatalogue:
         if entry is not None and _content(entry.object) == _content(sent):
             entry.object, entry.status = sent, status
             return entry, False
-        if entry is not None:
-            self._unindex(entry)
+        before = entry
         entry = PodEntry(sent, object.version, node, frozenset(needs(object.namespace, pod.get("spec"))), status)
+        self._need(entry)  # before the old one goes: what both name stays
+        if before is not None:
+            self._unindex(before)
         metadata = pod["metadata"]
         entry.mirrors = (metadata.get("annotations") or {}).get(MIRROR) or ""
         entry.deleting = bool(metadata.get("deletionTimestamp"))
@@ -111,17 +131,13 @@ class PodCatalogue:
             self._unindex(entry)
         return entry
 
-    def put_file(self, key: str, object: Object) -> None:
-        """Take the newest version of a ConfigMap or Secret in."""
-        self._files[key] = object
-
-    def remove_file(self, key: str) -> None:
-        """Forget a ConfigMap or Secret."""
-        self._files.pop(key, None)
-
     def nodes_that_need(self, key: str) -> list[str]:
         """The nodes with pods that name a ConfigMap or Secret."""
         return [node for node, needed in self._needed.items() if key in needed]
+
+    def pods_that_need(self, node: str, key: str) -> list[str]:
+        """The keys of a node's pods that name a ConfigMap or Secret."""
+        return sorted(self.pods[id].key for id in self._needed.get(node, {}).get(key, ()))
 
     def keys(self, node: str) -> Iterable[str]:
         """Everything a node should have; pods after what they need."""
@@ -133,9 +149,15 @@ class PodCatalogue:
         named = resource.parse(key)
         if named.type == resource.POD:
             entry = self.pods.get(named.id)
-            return entry.object if entry is not None and entry.node == node else Want.NOTHING
-        found = self._files.get(key)
-        return found if found is not None and key in self._needed.get(node, ()) else Want.NOTHING
+            if entry is None or entry.node != node:
+                return Want.NOTHING
+            # It comes after what it names, which has to be read first.
+            return entry.object if all(map(self._files.is_known, entry.needs)) else Want.AS_IT_IS
+        if key not in self._needed.get(node, ()):
+            return Want.NOTHING
+        if not self._files.is_known(key):
+            return Want.AS_IT_IS
+        return self._files.get(key) or Want.NOTHING
 
     def is_current(self, key: str, version: str) -> bool:
         """Whether a node that has this version needs no newer one."""
@@ -159,6 +181,8 @@ class PodCatalogue:
             needed[key].discard(entry.id)
             if not needed[key]:
                 del needed[key]
+            if entry.node in self._served:
+                self._files.release(key)
 
 
 def _decoded(object: Object) -> dict[str, Any]:

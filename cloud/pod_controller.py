@@ -1,8 +1,9 @@
 """Pods: from Kubernetes to the node that runs them, with the ConfigMaps and Secrets they name, and their status back. No I/O.
 
-It is told of every Pod, ConfigMap and Secret, says what each node should have of them (a `sessions.Controller`), takes what
-nodes report of their pods, and writes each Pod's status (a `writes.Writer`; keys are pod ids). A pod that is being deleted
-stays until its node says that it has stopped: then it is deleted for good. Static pods of a node are mirrored (`mirror_pods.py`).
+It is told of every Pod, and of the ConfigMaps and Secrets that they name, says what each node should have of them (a
+`sessions.Controller`), takes what nodes report of their pods, and writes each Pod's status (a `writes.Writer`; keys are pod
+ids). A pod that is being deleted stays until its node says that it has stopped: then it is deleted for good. Static pods of a
+node are mirrored (`mirror_pods.py`).
 """
 
 import logging
@@ -16,6 +17,7 @@ from msgspec import Struct
 from cloud import mirror_pods
 from cloud.objects import CONFIGMAPS, PODS, SECRETS, Added, Deleted, Event, Modified, Object, ResourceType, Synced
 from cloud.pod_catalogue import PodCatalogue, PodEntry, covers
+from cloud.pod_files import PodFiles
 from cloud.sessions import Sender, Sessions, Want
 from cloud.writes import JSON, STRATEGIC_PATCH, Answer, Request, Writes
 from edgewire import message as wire
@@ -72,13 +74,19 @@ class PodController:
     source = "edgecontroller"
 
     def __init__(
-        self, sessions: Sessions, writes: Writes, node: Callable[[str], dict[str, Any] | None] = lambda name: None
+        self,
+        sessions: Sessions,
+        writes: Writes,
+        reads: Writes,
+        node: Callable[[str], dict[str, Any] | None] = lambda name: None,
     ) -> None:
-        """`node` gives a Node as the owner of what goes with it."""
+        """`reads` paces the reading of ConfigMaps and Secrets, which `files` does; `node` gives a Node as the owner of what goes
+        with it."""
         self._node = node
         self._sessions = sessions
         self._writes = writes
-        self._catalogue = PodCatalogue()
+        self.files = PodFiles(reads, self._file_changed)
+        self._catalogue = PodCatalogue(self.files)
         self._reported: dict[str, _Reported] = {}
         self._unsynced = {PODS, CONFIGMAPS, SECRETS}
 
@@ -100,29 +108,25 @@ class PodController:
                 self._known(PODS)
 
     def config_map_event(self, event: Event) -> None:
-        """The list-watch of ConfigMaps says this."""
+        """The list-watch of ConfigMaps says this; their metadata is enough."""
         self._file_event(CONFIGMAPS, event)
 
     def secret_event(self, event: Event) -> None:
-        """The list-watch of Secrets says this."""
+        """The list-watch of Secrets says this; their metadata is enough."""
         self._file_event(SECRETS, event)
 
     def _file_event(self, type: ResourceType, event: Event) -> None:
         match event:
-            case Added(object) | Modified(object):
+            case Added(object) | Modified(object) | Deleted(object):
                 key = str(resource.Resource(object.namespace, _FILES[type], object.name))
-                self._catalogue.put_file(key, object)
-                self._sync_needed(key)
-            case Deleted(object):
-                key = str(resource.Resource(object.namespace, _FILES[type], object.name))
-                self._catalogue.remove_file(key)
-                self._sync_needed(key)
+                self.files.happened(key, "" if isinstance(event, Deleted) else object.version)
             case Synced():
                 self._known(type)
 
-    def _sync_needed(self, key: str) -> None:
+    def _file_changed(self, key: str, first: bool) -> None:
+        """A ConfigMap or Secret was read; for the first time since pods name it, these have waited for it."""
         for node in self._catalogue.nodes_that_need(key):
-            self._sessions.sync(node, key)
+            self._sessions.sync(node, key, *(self._catalogue.pods_that_need(node, key) if first else ()))
 
     def _known(self, type: ResourceType) -> None:
         if type in self._unsynced:
@@ -191,6 +195,7 @@ class PodController:
 
     def connected(self, node: str) -> None:
         """A node has a link."""
+        self._catalogue.serve(node)
 
     def disconnected(self, node: str) -> None:
         """A node has lost its link: its pods run on. What of its static pods is deleted meanwhile, it tells again."""

@@ -34,6 +34,7 @@ class Request:
     path: str
     body: bytes
     content_type: str
+    accept: str = JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,8 @@ class Desk:
         self.firmware = FirmwareController(self.sessions, self.firmware_writes, lambda: self.wall)
         self.pod_writes = Writes(qps=qps, burst=burst, now=self.now)
         self.event_writes = Writes(qps=qps, burst=burst, now=self.now)
-        self.pods = PodController(self.sessions, self.pod_writes, self.nodes.owner)
+        self.pod_reads = Writes(qps=qps, burst=burst, now=self.now)
+        self.pods = PodController(self.sessions, self.pod_writes, self.pod_reads, self.nodes.owner)
         self.events = EventController(self.event_writes, self.pods.node_of)
         self.sessions.attach(
             [self.nodes, self.devices, self.firmware, self.pods, self.events],
@@ -226,6 +227,9 @@ class Desk:
             return Answer(NO_ANSWER, "away")
         if (rejected := self.reject(request)) is not None:
             return rejected
+        if request.method == "GET":
+            found = self.stored.get(request.path)
+            return Answer(404, "not found") if found is None else Answer(200, "", msgspec.json.encode(found))
         body = msgspec.json.decode(request.body)
         if request.method == "POST":
             path = f"{request.path}/{body['metadata']['name']}"
@@ -264,6 +268,7 @@ class Desk:
             + self._make_requests(self.device_writes, self.devices)
             + self._make_requests(self.node_writes, self.nodes)
             + self._make_requests(self.pod_writes, self.pods)
+            + self._make_requests(self.pod_reads, self.pods.files)
             + self._make_requests(self.event_writes, self.events)
             + self._make_requests(self.firmware_writes, self.firmware)
         ):

@@ -41,11 +41,11 @@ class Told:
 
 
 @asynccontextmanager
-async def following(kubeconfig: Path) -> AsyncIterator[Told]:
+async def following(kubeconfig: Path, *, metadata_only: bool = False) -> AsyncIterator[Told]:
     told, kube = Told(), Kube(kubeconfig)
 
     async def follow() -> None:
-        async for event in kube.follow(DEVICES):
+        async for event in kube.follow(DEVICES, metadata_only=metadata_only):
             told.take(event)
 
     task = asyncio.create_task(follow())
@@ -65,6 +65,19 @@ async def proxied(cluster: Cluster, server: ServerProcess, folder: Path) -> Asyn
         kubeconfig = folder / "proxied"
         kubeconfig.write_text(cluster.kubeconfig.read_text().replace(f":{server.port}", f":{proxy.port}"))
         yield proxy, kubeconfig
+
+
+async def test_of_objects_nobody_reads_only_the_metadata_comes(cluster: Cluster) -> None:
+    await cluster.create_device("a")
+    async with following(cluster.kubeconfig, metadata_only=True) as told:
+        await cluster.create_device("b")
+        await until(lambda: f"{cluster.namespace}/b" in told.names)
+        await cluster.set_desired("a", "5")
+        await until(lambda: told.names[f"{cluster.namespace}/a"] == 2)
+        objects = [event.object for event in told.events if not isinstance(event, Synced)]
+        assert len(objects) >= 3
+        assert all(b'"spec"' not in object.raw for object in objects)
+        assert all(object.uid and object.version for object in objects)
 
 
 async def test_everything_that_exists_then_synced_then_every_change(cluster: Cluster) -> None:

@@ -78,6 +78,100 @@ def test_a_config_map_that_comes_late_follows_its_pod_and_goes_with_it(desk: Des
     assert edge.told() == ["delete default/pod/web", "delete default/configmap/settings"]
 
 
+def reads(desk: Desk) -> list[str]:
+    """What was read so far."""
+    return [request.path.rpartition("/")[2] for request in desk.requests if request.method == "GET"]
+
+
+def test_nothing_is_read_but_what_pods_of_connected_nodes_name(desk: Desk) -> None:
+    desk.put(file("ConfigMap", "settings", a="1"))
+    desk.put(file("ConfigMap", "unrelated", a="1"))
+    desk.put(pod("web", env=FROM_MAP))
+    desk.put(pod("elsewhere", node="worker", volumes=[{"name": "v", "configMap": {"name": "unrelated"}}]))
+    desk.settle()
+    assert reads(desk) == []
+    edge = desk.connect()
+    assert reads(desk) == ["settings"]
+    assert edge.told() == ["insert default/configmap/settings", "insert default/pod/web"]
+    desk.put(file("ConfigMap", "unrelated", a="2"))
+    desk.put(file("ConfigMap", "settings", a="2"))
+    desk.settle()
+    assert reads(desk) == ["settings", "settings"]
+    assert edge.objects["default/configmap/settings"]["data"] == {"a": "2"}
+    desk.delete(desk.stored[WEB])
+    desk.settle()
+    desk.put(file("ConfigMap", "settings", a="3"))
+    desk.settle()
+    assert reads(desk) == ["settings", "settings"]
+
+
+def test_a_pod_waits_until_what_it_names_was_read(desk: Desk) -> None:
+    edge = desk.connect()
+    desk.put(file("ConfigMap", "settings", a="1"))
+    desk.away = True
+    desk.put(pod("web", env=FROM_MAP))
+    desk.put(pod("other"))
+    desk.wait(3)
+    assert edge.told() == ["insert default/pod/other"]
+    desk.away = False
+    desk.wait(10)
+    assert edge.told() == ["insert default/configmap/settings", "insert default/pod/web"]
+
+
+def test_what_may_not_be_read_keeps_no_pod_from_its_node(desk: Desk) -> None:
+    edge = desk.connect()
+    desk.put(file("ConfigMap", "settings", a="1"))
+    desk.reject = lambda request: Answer(403, "no") if request.method == "GET" else None
+    desk.put(pod("web", env=FROM_MAP))
+    desk.settle()
+    assert edge.told() == ["insert default/pod/web"]
+    desk.reject = lambda request: None
+    desk.wait(10)
+    assert edge.told() == ["insert default/configmap/settings"]
+
+
+def test_a_config_map_that_is_deleted_and_made_again_follows(desk: Desk) -> None:
+    edge = desk.connect()
+    desk.put(file("ConfigMap", "settings", a="1"))
+    desk.put(pod("web", env=FROM_MAP))
+    desk.settle()
+    edge.told()
+    path = "/api/v1/namespaces/default/configmaps/settings"
+    desk.delete(desk.stored[path])
+    desk.settle()
+    assert edge.told() == ["delete default/configmap/settings"]
+    desk.put(file("ConfigMap", "settings", a="2"))
+    desk.settle()
+    assert edge.told() == ["insert default/configmap/settings"]
+
+
+def test_what_two_pods_name_stays_until_both_are_gone(desk: Desk) -> None:
+    edge = desk.connect()
+    desk.put(file("ConfigMap", "settings", a="1"))
+    desk.put(pod("web", env=FROM_MAP))
+    desk.put(pod("other", env=FROM_MAP))
+    desk.settle()
+    assert reads(desk) == ["settings"]
+    desk.delete(desk.stored[WEB])
+    desk.settle()
+    assert "default/configmap/settings" in edge.objects
+    desk.delete(desk.stored[WEB.replace("web", "other")])
+    desk.settle()
+    assert "default/configmap/settings" not in edge.objects
+
+
+def test_a_node_that_comes_back_to_a_new_cloudcore_gets_only_what_is_new(desk: Desk) -> None:
+    edge = desk.connect()
+    desk.put(file("ConfigMap", "settings", a="1"))
+    desk.put(pod("web", env=FROM_MAP))
+    desk.settle()
+    fresh = desk.restarted()
+    assert fresh.connect(inventory=edge.versions).told() == []
+    fresh.put(file("ConfigMap", "settings", a="2"))
+    fresh.settle()
+    assert fresh.edges[-1].told() == ["update default/configmap/settings"]
+
+
 def test_a_pods_own_status_does_not_come_back_to_its_node(desk: Desk) -> None:
     edge = desk.connect()
     desk.put(pod("web"))
