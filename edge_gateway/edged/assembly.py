@@ -98,14 +98,15 @@ def build(
     if kind.name == "process":
         return edged(ProcessRuntime(folder / "processes", Cgroups(own))), None
     podman = Podman(folder / "podman")
-    runtime = PodmanRuntime(own, podman, Images(podman, core.content_of, in_memory), folder / "seccomp")
+    images = ImageStore(podman)
+    runtime = PodmanRuntime(own, podman, Images(podman, core.content_of, in_memory, images), folder / "seccomp")
     service = edged(runtime)
 
     def tell(happened: Happened) -> None:
         log.warning("= %s node=%s message=%s", happened.reason, config.node, happened.message)
         mark(core.pods.happened_to_node(config.node, happened, rfc3339(time.time())))
 
-    return service, PodmanGarbage(ImageStore(podman), runtime, service.lives, tell, of.images, disks)
+    return service, PodmanGarbage(images, runtime, service.lives, tell, of.images, disks)
 
 
 def _memory_dir(own: str) -> Path:

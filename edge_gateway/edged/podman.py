@@ -19,11 +19,12 @@ from datetime import datetime
 from pathlib import Path
 
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
-from edge_gateway.edged.isolation import Resolver, resolver
-from edge_gateway.edged.podman_cli import Inspected, Podman, PodmanError, base_environment
+from edge_gateway.edged.podman_cli import Inspected, Podman, PodmanError, base_environment, is_gone
 from edge_gateway.edged.podman_images import Images
-from edge_gateway.edged.podman_session import PodmanSession, kill_marked, new_mark
-from edge_gateway.edged.podman_words import BOOT, GATEWAY, RUN, UID, Names, pod_create, refusals, run
+from edge_gateway.edged.podman_sandboxes import Sandboxes
+from edge_gateway.edged.podman_session import PodmanSession, kill_container, kill_marked, new_mark
+from edge_gateway.edged.podman_start import Notes, Started
+from edge_gateway.edged.podman_words import BOOT, RUN, Names, refusals, run
 from edge_gateway.edged.pods import Pod
 from edge_gateway.edged.process_session import ProcessSession
 from edge_gateway.edged.runtime import CannotStart, Exit, Processes, RunId, Running, RuntimeTrouble, StartOrder
@@ -41,10 +42,8 @@ OUTPUT_BYTES = 10 * 1024
 """Of what a command beside a container says, at most (kubelet's figure for probes)."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _APP_ARMOR = Path("/sys/module/apparmor/parameters/enabled")
-_RESOLV_CONF, _RESOLVED_CONF = Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf")
 _ALIVE = ("running", "paused", "stopping")
 _NEVER_STARTED = ("created", "configured", "initialized")
-_NO_SUCH = ("no such container", "no such pod", "no container with", "no pod with")
 _REFUSED = (125, 126, 127, 255)
 """Codes of `podman exec` that are its own, where it says why."""
 
@@ -58,22 +57,18 @@ class PodmanRuntime:
         """`own` tells gateways of one machine apart; `profiles` is the folder of seccomp's."""
         self._names = Names(own)
         self._podman = podman
+        self._sandboxes = Sandboxes(podman, self._names)
         self._images = images
         self._profiles = profiles
         self._proc = proc
         self._boot = text(_BOOT_ID)
         self._exited: Callable[[RunId, Exit], None] = lambda id, exit: None
-        self._addresses: dict[str, str] = {}
-        """Pods with a sandbox -> their address."""
-        self._networks: dict[str, str] = {}
-        """Likewise -> the file of their network."""
         self._alive: dict[RunId, float] = {}
         self._watched: dict[RunId, int] = {}
         self._processes: dict[RunId, Processes] = {}
         """Of those that are watched."""
         self._killed: set[RunId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._mine = ("--filter", f"label={GATEWAY}={own}", "--format")
         self._left: set[str] | None = None
         """Containers that podman did not remove; None before it was looked for sandboxes that were left."""
 
@@ -86,13 +81,7 @@ class PodmanRuntime:
     async def open(self, exited: Callable[[RunId, Exit], None]) -> list[Running]:
         """Find every run of this gateway. Raises RuntimeTrouble."""
         self._exited = exited
-        found = (await self._podman("ps", "--all", "--no-trunc", *self._mine, "{{.ID}}")).split()
-        runs = [await self._take_up(container) for container in await self._podman.inspect(*found)]
-        for uid in await self._sandboxes():
-            with suppress(PodmanError):  # half made, or fallen: made anew when it is needed
-                [sandbox] = await self._podman.inspect(self._names.infra(uid))
-                if sandbox.state.status in _ALIVE:
-                    self._addresses[uid], self._networks[uid] = sandbox.address, sandbox.network
+        runs = [await self._take_up(container) for container in await self._sandboxes.open()]
         return [run for run in runs if run is not None]
 
     async def _take_up(self, container: Inspected) -> Running | None:
@@ -101,37 +90,36 @@ class PodmanRuntime:
             id = RunId.parse(container.labels.get(RUN, ""))
         except ValueError:
             return None
+        lost = container.state.status not in _ALIVE and not _seconds(container.state.finished_at)
+        if lost and container.labels.get(BOOT) == self._boot:
+            # Podman has lost its notes, and not because the machine was restarted: it may run all the same.
+            await asyncio.to_thread(kill_container, container.id, self._proc)
         if container.state.status in _NEVER_STARTED:
             log.info("= container never started and is dropped run=%s", id)
             await self._drop(id)
             return None
         at = _seconds(container.state.started_at) or time.time()
         if container.state.status in _ALIVE and container.labels.get(BOOT) == self._boot:
-            if self._watch(id, container):
+            if self._watch(id, _started(container)):
                 self._alive[id] = at
                 return Running(id, at)
             return Running(id, at, await self._settled(id))
         return Running(id, at, self._exit(id, container))
 
-    async def _sandboxes(self) -> list[str]:
-        """The pods that have one, whole or not."""
-        return (await self._podman("pod", "ls", *self._mine, '{{index .Labels "' + UID + '"}}')).split()
-
     # Ends
 
-    def _watch(self, id: RunId, container: Inspected) -> bool:
+    def _watch(self, id: RunId, run: Started) -> bool:
         """Hear of the end of a run; whether it has a conmon that can be watched."""
-        pid = container.state.conmon_pid
         try:
-            ends = os.pidfd_open(pid)
+            ends = os.pidfd_open(run.conmon)
         except (OSError, OverflowError):
             return False
         # Its number may be another's by now, had it ended before the file was opened.
-        if container.id.encode() not in self._command_line(pid):
+        if run.container.encode() not in self._command_line(run.conmon):
             os.close(ends)
             return False
         self._watched[id] = ends
-        self._processes[id] = Processes(container.state.pid, container.id)
+        self._processes[id] = Processes(run.pid, run.container)
         asyncio.get_running_loop().add_reader(ends, self._conmon_ended, id)
         return True
 
@@ -170,7 +158,7 @@ class PodmanRuntime:
             try:
                 [container] = await self._podman.inspect(self._names.container(id))
             except RuntimeTrouble as trouble:
-                if _is_gone(trouble):
+                if is_gone(trouble):
                     return Exit(UNKNOWN_CODE, time.time(), UNKNOWN, "somebody removed it")
             else:
                 if container.state.status not in _ALIVE:
@@ -194,44 +182,19 @@ class PodmanRuntime:
 
     async def prepare(self, pod: Pod) -> None:
         """Make a pod's sandbox, unless it is there and whole. Raises RuntimeTrouble."""
-        if await self._find_sandbox(pod.uid):
-            return
-        await self._podman("pod", "rm", "--force", "--ignore", "--time", "0", self._names.pod(pod.uid))
-        await self._podman(*pod_create(pod, self._names, _machine_resolver(pod.spec.host_network)))
-        await self._podman("pod", "start", self._names.pod(pod.uid))
-        if not await self._find_sandbox(pod.uid):
-            raise RuntimeTrouble("the pod's sandbox ended at once")
-
-    async def _find_sandbox(self, uid: str) -> bool:
-        """Whether a pod's sandbox is up; its address is noted."""
-        try:
-            [sandbox] = await self._podman.inspect(self._names.infra(uid))
-        except PodmanError as error:
-            if not _is_gone(error):
-                raise
-            return False
-        if sandbox.state.status != "running":
-            return False
-        self._addresses[uid], self._networks[uid] = sandbox.address, sandbox.network
-        return True
+        await self._sandboxes.prepare(pod)
 
     def address(self, uid: str) -> str:
         """A pod's own address; empty on the machine's network."""
-        return self._addresses.get(uid, "")
+        return self._sandboxes.address(uid)
 
     async def network(self, pod: Pod) -> str:
         """The file of a pod's network; empty for the machine's. Raises RuntimeTrouble."""
-        if pod.spec.host_network:
-            return ""
-        if network := self._networks.get(pod.uid, ""):
-            return network
-        raise RuntimeTrouble("podman does not say which network the pod has")
+        return self._sandboxes.network(pod)
 
     async def remove(self, uid: str) -> None:
         """Drop a pod and what is left in it. Raises RuntimeTrouble."""
-        self._addresses.pop(uid, None)
-        self._networks.pop(uid, None)
-        await self._podman("pod", "rm", "--force", "--ignore", "--time", "0", self._names.pod(uid))
+        await self._sandboxes.remove(uid)
 
     # Runs
 
@@ -241,32 +204,35 @@ class PodmanRuntime:
         if id in self._alive:
             return self._alive[id]
         image = await self._images.ready(order)
-        if id.uid not in self._addresses:
+        if id.uid not in self._sandboxes:
             await self.prepare(order.pod)
         order.log.parent.mkdir(parents=True, exist_ok=True)
         devices = {str(m.source) for m in order.mounts if m.source.is_char_device() or m.source.is_block_device()}
-        words, env = run(order, self._names, image, self._boot, devices, self._profiles)
+        notes = Notes(self._podman.place(), self._names.container(id))
+        words, env = run(order, self._names, image, self._boot, devices, self._profiles, notes.options())
+        at = time.time()
         try:
-            await self._podman(*words, env=env)
+            printed = await self._podman(*words, env=env)
+            started = notes.read(printed.strip())
         except PodmanError as error:
-            await self._did_not_start(order, error)
-        [container] = await self._podman.inspect(self._names.container(id))
-        at = _seconds(container.state.started_at) or time.time()
+            started = await self._did_not_start(order, error)
+        finally:
+            notes.remove()
         self._alive[id] = at
-        if not self._watch(id, container):
+        if not self._watch(id, started):
             self._do_settle(id)
         return at
 
-    async def _did_not_start(self, order: StartOrder, error: PodmanError) -> None:
-        """Clear up behind a start; returns where the container runs after all. Raises CannotStart, RuntimeTrouble."""
+    async def _did_not_start(self, order: StartOrder, error: PodmanError) -> Started:
+        """Clear up behind a start; what runs where it does after all. Raises CannotStart, RuntimeTrouble."""
         if "already in use" in str(error):
             # An edgecore that was killed had just asked for it.
             [container] = await self._podman.inspect(self._names.container(order.id))
             if container.state.status in _ALIVE:
-                return
+                return _started(container)
         await self._drop(order.id)
-        if _is_gone(error):
-            self._addresses.pop(order.id.uid, None)
+        if is_gone(error):
+            self._sandboxes.fell(order.id.uid)
         if error.code in (126, 127):
             raise CannotStart(str(error), error.code) from error
         raise error
@@ -278,7 +244,7 @@ class PodmanRuntime:
         try:
             await self._podman("kill", "--signal", str(number), self._names.container(id))
         except PodmanError as error:
-            if not _is_gone(error) and "can only kill running" not in str(error):
+            if not is_gone(error) and "can only kill running" not in str(error):
                 raise
 
     async def exec(self, order: StartOrder, command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes]:
@@ -332,9 +298,7 @@ class PodmanRuntime:
         """Remove what is left of containers, and once sandboxes of other pods than these. Raises RuntimeTrouble."""
         if self._left is None:
             self._left = set()
-            for uid in set(await self._sandboxes()) - set(uids) - {id.uid for id in self._alive}:
-                log.info("= sandbox without a pod is removed uid=%s", uid)
-                await self.remove(uid)
+            await self._sandboxes.remove_others({*uids, *(id.uid for id in self._alive)})
         for name in sorted(self._left):
             await self._podman("rm", "--force", "--ignore", "--time", "0", name)
             self._left.discard(name)
@@ -348,19 +312,8 @@ class PodmanRuntime:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _machine_resolver(host_network: bool) -> Resolver:
-    """What the machine resolves names by, as far as a pod can: its own addresses say nothing on another network."""
-    found = resolver(text(_RESOLV_CONF))
-    if host_network:
-        return found
-    if "127.0.0.53" in found.nameservers:  # systemd-resolved, which notes elsewhere whom it asks
-        found = resolver(text(_RESOLVED_CONF))
-    servers = [address for address in found.nameservers if not address.startswith(("127.", "::1"))]
-    return found._replace(nameservers=tuple(servers))
-
-
-def _is_gone(trouble: RuntimeTrouble) -> bool:
-    return any(words in str(trouble).lower() for words in _NO_SUCH)
+def _started(container: Inspected) -> Started:
+    return Started(container.id, container.state.conmon_pid, container.state.pid)
 
 
 def _seconds(time: str) -> float:

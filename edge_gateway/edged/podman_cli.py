@@ -23,6 +23,7 @@ ANSWER_S = 120.0
 AT_ONCE = 4
 """Processes of podman at a time; each takes 40 MB for a moment."""
 _HANDED_ON = ("HOME", "USER", "LANG", "TMPDIR", "DBUS_SESSION_BUS_ADDRESS", "REGISTRY_AUTH_FILE")
+_NO_SUCH = ("no such container", "no such pod", "no container with", "no pod with")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -165,6 +166,11 @@ class Podman:
             return _inspected.decode(printed)
         except msgspec.DecodeError as error:
             raise RuntimeTrouble(f"podman inspect does not make sense: {error}") from error
+
+
+def is_gone(trouble: RuntimeTrouble) -> bool:
+    """Whether podman says that there is no such container, or pod."""
+    return any(words in str(trouble).lower() for words in _NO_SUCH)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -16,7 +16,7 @@ from edge_gateway.edged import image_garbage
 from edge_gateway.edged.image_garbage import Image, ImageGarbage
 from edge_gateway.edged.pod_life import PodLife
 from edge_gateway.edged.podman import PodmanRuntime
-from edge_gateway.edged.podman_store import ImageStore
+from edge_gateway.edged.podman_store import NO_VERSION, ImageStore
 from edge_gateway.edged.runtime import RuntimeTrouble
 from edge_gateway.machine_conditions import short_of_disk
 from edge_gateway.pod_reports import Happened
@@ -51,7 +51,7 @@ class PodmanGarbage:
         self._settings, self._disks = settings, disks
         self._period_s = period_s
         self._garbage = ImageGarbage(settings.pinned, settings.min_age_s, settings.max_age_s)
-        self._version = (0, 0)
+        self._version = NO_VERSION
         self._images: list[Image] = []
         self._status: list[dict[str, object]] = []
         self._next_round = 0.0
@@ -93,8 +93,8 @@ class PodmanGarbage:
             self._tell(Happened("Warning", "ContainerGCFailed", str(trouble)))
 
     async def _list(self) -> None:
-        version = self._store.version()
-        if version == self._version and version != (0, 0):
+        version = await self._store.version()
+        if version == self._version and version != NO_VERSION:
             return
         self._images = await self._store.images()
         self._version = version

@@ -22,6 +22,7 @@ from edge_gateway.edged.container_life import CONFIG_ERROR
 from edge_gateway.edged.environment import Content, Missing, files_of
 from edge_gateway.edged.image_names import full_name
 from edge_gateway.edged.podman_cli import Podman, PodmanError
+from edge_gateway.edged.podman_store import NO_VERSION, ImageStore
 from edge_gateway.edged.pods import Container, Pod
 from edge_gateway.edged.runtime import NotYet, RuntimeTrouble, StartOrder
 from edgewire import resource
@@ -58,8 +59,11 @@ _images = msgspec.json.Decoder(list[_Image])
 class Images:
     """Of one gateway."""
 
-    def __init__(self, podman: Podman, content: Content, memory: Path) -> None:
-        """`content` gives Secrets; `memory` is a folder on a tmpfs."""
+    def __init__(self, podman: Podman, content: Content, memory: Path, store: ImageStore) -> None:
+        """`content` gives Secrets; `memory` is a folder on a tmpfs; `store` tells when images come and go."""
+        self._store = store
+        self._version = NO_VERSION
+        self._found: dict[str, _Image] = {}
         self._podman = podman
         self._content = content
         self._memory = memory
@@ -87,6 +91,15 @@ class Images:
         return image.id
 
     async def _find(self, name: str) -> _Image | None:
+        version = await self._store.version()
+        if version == NO_VERSION or version != self._version:
+            self._version = version
+            self._found.clear()
+        if name not in self._found and (image := await self._ask_for(name)) is not None:
+            self._found[name] = image
+        return self._found.get(name)
+
+    async def _ask_for(self, name: str) -> _Image | None:
         for candidate in dict.fromkeys((name, full_name(name))):
             try:
                 return _images.decode(await self._podman("image", "inspect", candidate))[0]

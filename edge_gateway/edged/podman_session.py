@@ -27,6 +27,14 @@ def kill_marked(mark: str, proc: Path = Path("/proc")) -> None:
                 os.kill(int(folder.name), signal.SIGKILL)
 
 
+def kill_container(id: str, proc: Path = Path("/proc")) -> None:
+    """End everything of a container, by the name of its cgroup: what is left where Podman knows of nothing."""
+    for folder in proc.glob("[0-9]*"):
+        with suppress(OSError):
+            if f"libpod-{id}" in (folder / "cgroup").read_text():
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
 class PodmanSession:
     """A `runtime.Session`: that of its messenger."""
 

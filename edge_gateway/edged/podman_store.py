@@ -34,6 +34,10 @@ class _Info(Struct):
 _listed = msgspec.json.Decoder(list[_Listed])
 
 
+NO_VERSION = (0, 0)
+"""Of an image store whose notes cannot be found."""
+
+
 class ImageStore:
     """Of one Podman."""
 
@@ -41,9 +45,12 @@ class ImageStore:
         self._podman = podman
         self._root = Path()
         self._index = Path()
+        self._is_open = False
 
     async def open(self) -> None:
-        """Find out where it is. Raises RuntimeTrouble."""
+        """Find out where it is, once. Raises RuntimeTrouble."""
+        if self._is_open:
+            return
         printed = await self._podman("info", "--format", "json")
         try:
             store = msgspec.json.decode(printed, type=_Info).store
@@ -51,18 +58,20 @@ class ImageStore:
             raise RuntimeTrouble(f"podman info does not make sense: {error}") from error
         self._root = Path(store.root)
         self._index = self._root / f"{store.driver}-images" / "images.json"
+        self._is_open = True
 
     @property
     def folder(self) -> Path:
         """A folder on its disk, once it is open."""
         return self._root
 
-    def version(self) -> tuple[int, int]:
-        """Another one when images came, went or got other names."""
+    async def version(self) -> tuple[int, int]:
+        """Another one when images came, went or got other names. Raises RuntimeTrouble."""
+        await self.open()
         try:
             found = self._index.stat()
         except OSError:
-            return 0, 0
+            return NO_VERSION
         return found.st_mtime_ns, found.st_ino
 
     def disk(self) -> Disk:

@@ -43,6 +43,11 @@ class Names:
         """The container that holds the sandbox open."""
         return f"{self.own}_{uid}_sandbox"
 
+    def uid_of_infra(self, name: str) -> str:
+        """The pod that a container holds the sandbox of; empty when it does not."""
+        uid = name.removeprefix(f"{self.own}_").removesuffix("_sandbox")
+        return uid if name == self.infra(uid) else ""
+
     def container(self, id: RunId) -> str:
         """A run."""
         return f"{self.own}_{id.uid}_{id.container}_{id.attempt}"
@@ -65,17 +70,23 @@ def pod_create(pod: Pod, names: Names, machine: Resolver = NO_RESOLVER) -> list[
 
 
 def run(
-    order: StartOrder, names: Names, image: str, boot: str, devices: Collection[str], profiles: Path = Path()
+    order: StartOrder,
+    names: Names,
+    image: str,
+    boot: str,
+    devices: Collection[str],
+    profiles: Path = Path(),
+    more: Collection[str] = (),
 ) -> tuple[list[str], dict[str, str]]:
     """Start a container: the command line, and what podman finds in its environment. `devices` are what of mounts are some,
-    `profiles` is the folder of seccomp's."""
+    `profiles` is the folder of seccomp's, `more` are further options."""
     container = order.container
     on_line, by_name = environment(order.env)
     words = ["run", "--detach", "--pull", "never", "--pod", names.pod(order.id.uid)]
     words += ["--name", names.container(order.id), "--label", f"{GATEWAY}={names.own}"]
     words += ["--label", f"{RUN}={order.id}", "--label", f"{BOOT}={boot}", "--restart", "no"]
     words += ["--log-driver", "k8s-file", "--log-opt", f"path={order.log}", "--log-opt", f"max-size={LOG_SIZE}"]
-    words += ["--http-proxy=false", *(word for text in on_line for word in ("--env", text))]
+    words += [*more, "--http-proxy=false", *(word for text in on_line for word in ("--env", text))]
     if container.working_dir:
         words += ["--workdir", container.working_dir]
     words += [*_mounts(order, devices), *_security(order.pod, container, order.groups), *_limits(container)]

@@ -120,11 +120,14 @@ class PodmanStorage:
         """How many containers of pods run, sandboxes not counted."""
         return len(self("ps", "--quiet", "--filter", "label=hedgerow.dev/run").split())
 
-    def power_cut(self) -> None:
-        """Everything that runs is gone at once, and so is what was in memory, as after a restart of the machine."""
+    def power_cut(self, *, processes: bool = True) -> None:
+        """Everything that runs is gone at once, and so is what was in memory, as after a restart of the machine.
+
+        Without `processes` it is Podman alone that has lost everything: what runs in containers goes on.
+        """
         ids = self("ps", "--quiet").split()
         found = json.loads(self("container", "inspect", *ids)) if ids else []
-        for name in ("ConmonPid", "Pid"):  # conmon first, so that it notes no end
+        for name in ("ConmonPid", *(["Pid"] if processes else [])):  # conmon first, so that it notes no end
             for state in (container["State"] for container in found):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(state[name], signal.SIGKILL)

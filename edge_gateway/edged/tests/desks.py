@@ -12,6 +12,7 @@ from edge_gateway.edged.cgroups import Cgroups
 from edge_gateway.edged.podman import PodmanRuntime
 from edge_gateway.edged.podman_cli import Podman
 from edge_gateway.edged.podman_images import Images
+from edge_gateway.edged.podman_store import ImageStore
 from edge_gateway.edged.pods import Pod
 from edge_gateway.edged.process import ProcessRuntime
 from edge_gateway.edged.runtime import Exit, RunId, Running, Runtime, StartOrder
@@ -125,7 +126,7 @@ class PodmanDesk(Desk):
     def __init__(self, folder: Path) -> None:
         self.secrets: dict[Resource, bytes] = {}
         podman = Podman(folder / "podman")
-        images = Images(podman, self.secrets.get, folder / "memory")
+        images = Images(podman, self.secrets.get, folder / "memory", ImageStore(podman))
         super().__init__(folder, PodmanRuntime("test", podman, images, PROFILES))
 
     async def end(self) -> None:

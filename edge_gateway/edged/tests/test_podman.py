@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 
 from edge_gateway.edged.podman_cli import Podman
@@ -139,6 +140,23 @@ async def test_after_a_power_cut_runs_have_ended_unseen(desk: PodmanDesk, podman
     next_one = again.order("exit 0", attempt=2)
     await again.runtime.start(next_one)
     assert (await again.exit(next_one)).code == 0
+    await again.end()
+
+
+async def test_where_podman_has_lost_its_notes_what_ran_is_ended_and_started_anew(
+    desk: PodmanDesk, podman_storage: PodmanStorage
+) -> None:
+    order = await desk.start("sleep 1000")
+    [container] = await Podman(desk.folder / "podman").inspect("test_u1_c_0")
+    await desk.runtime.close()
+    await asyncio.to_thread(podman_storage.power_cut, processes=False)
+    left = psutil.Process(container.state.pid)
+    again = PodmanDesk(desk.folder)
+    found = {run.id: run.exit for run in await again.open()}
+    assert found.get(order.id) is None or found[order.id].reason == "ContainerStatusUnknown"  # type: ignore[union-attr]
+    await until(lambda: not left.is_running() or left.status() == psutil.STATUS_ZOMBIE, "it does not run twice")
+    next_one = await again.start("exit 3", attempt=1)
+    assert (await again.exit(next_one)).code == 3
     await again.end()
 
 

@@ -104,10 +104,10 @@ async def test_while_there_is_room_and_nothing_changes_podman_is_not_run(
         quiet = 0
         look, ask = node.store.version, node.store.images
 
-        def looked() -> tuple[int, int]:
+        async def looked() -> tuple[int, int]:
             nonlocal quiet
             quiet += 1
-            return look()
+            return await look()
 
         async def asked() -> list[Image]:
             nonlocal quiet
