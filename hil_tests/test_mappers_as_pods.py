@@ -3,6 +3,7 @@
 The broker has users, and the mapper's password comes from a Secret.
 """
 
+import json
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -54,6 +55,16 @@ async def knows_devices(gateway: Gateway) -> bool:
     return "error" not in found and await gateway.kubectl("get", "node", NODE, "-o", ready, ok=False) == "True"
 
 
+def a_secret() -> dict[str, Any]:
+    """The broker's user for mappers."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "mapper-broker"},
+        "stringData": {"user": "mapper", "password": PASSWORD},
+    }
+
+
 def of_this_stack(pod: dict[str, Any], mqtt: int, metrics: int) -> dict[str, Any]:
     """The pod on the ports of this test, and with the mapper of this checkout; the rest is as written."""
     (container,) = pod["spec"]["containers"]
@@ -68,14 +79,28 @@ def of_this_stack(pod: dict[str, Any], mqtt: int, metrics: int) -> dict[str, Any
     return pod
 
 
+async def test_two_mappers_of_one_protocol_serve_a_gateway_side_by_side(gateway: Gateway, plc: Plc) -> None:
+    ports, secret = gateway.stack.ports, a_secret()
+    manifests = demo.plc_manifests(NODE, plc.port)
+    boiler = next(each for each in manifests if each["metadata"]["name"] == "boiler")
+    roof = json.loads(json.dumps(boiler).replace('"protocolName": "modbus"', '"protocolName": "modbus@roof"'))
+    roof["metadata"]["name"] = "boiler-roof"
+    pods = [of_this_stack(manifest(FOLDER / "pods" / "modbus.yaml"), ports.mqtt, Ports.any().kubelet) for _ in "ab"]
+    pods[1]["metadata"]["name"] = "mapper-modbus-roof"
+    pods[1]["spec"]["containers"][0]["env"].append({"name": "HEDGEROW_MAPPER_INSTANCE", "value": "roof"})
+    await plc.set("boiler/temperature", 41.5)
+    await gateway.apply(*manifests, roof, secret, *pods)
+
+    async def temperatures() -> bool:
+        found = [await gateway.kubectl("get", "device", name, "-o", TEMPERATURE) for name in ("boiler", "boiler-roof")]
+        return found == ["41.5", "41.5"]
+
+    await gateway.until(temperatures, "each mapper reads its own device")
+
+
 async def test_a_mapper_is_applied_as_a_pod_and_values_arrive(gateway: Gateway, plc: Plc) -> None:
     ports = gateway.stack.ports
-    secret = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "mapper-broker"},
-        "stringData": {"user": "mapper", "password": PASSWORD},
-    }
+    secret = a_secret()
     await plc.set("boiler/temperature", 33.5)
     await gateway.apply(*demo.plc_manifests(NODE, plc.port))
     await gateway.apply(
