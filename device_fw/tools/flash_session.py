@@ -45,7 +45,7 @@ class Session:
         self._order = order
         self._show = show
         self._port = port
-        self._board = BoardConnection(port, order.on_command, order.answer_s)
+        self._board = BoardConnection(port, order.on_command, order.answer_s, show.step)
         self._written = 0
         self._password: tuple[str, str] | None = None
         self._done: dict[str, flash_plan.Step] = {}
