@@ -24,7 +24,7 @@ class Lines:
 
 def test_reset_is_pressed_without_boot_and_let_go_before_dtr_is_back() -> None:
     lines = Lines()
-    flash_entry.press_reset(lines)  # type: ignore[arg-type]
+    flash_entry.press_reset(lines)
     # RTS alone is the reset, DTR alone the BOOT button: that is not down when the reset ends, and no second reset follows.
     assert lines.seen == [(False, True), (False, True), (False, False), (True, False), (True, True)]
 
