@@ -140,3 +140,47 @@ async def test_a_connection_ends_with_its_user_and_with_its_pod(gateway: Gateway
             await gateway.kubectl("delete", "pod", "web", "--wait=false")
             assert await reader.read() == b""
         writer.close()
+
+
+CLIENT = """
+import random, sys, threading
+from kubernetes import config
+from kubernetes.client import CoreV1Api
+from kubernetes.stream import portforward, stream
+
+api, port = CoreV1Api(config.new_client_from_config(sys.argv[1])), int(sys.argv[2])
+content = random.Random(7).randbytes(1_000_000)
+forwarded = portforward(api.connect_get_namespaced_pod_portforward, "web", "default", ports=str(port))
+connection = forwarded.socket(port)
+connection.settimeout(60)
+connection.sendall(b"echo\\n")
+threading.Thread(target=connection.sendall, args=(content,), daemon=True).start()
+got = b""
+while len(got) < len(content):
+    piece = connection.recv(1 << 20)
+    assert piece, forwarded.error(port)
+    got += piece
+connection.close()
+assert got == content
+print(stream(api.connect_get_namespaced_pod_exec, "web", "default", command=["echo", "said"], stdout=True))
+"""
+
+
+async def test_the_python_client_connects_and_runs_commands_too(gateway: Gateway) -> None:
+    port = free_port()
+    await gateway.apply(server(gateway.folder, port))
+    await gateway.wait_ready("web")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CLIENT, str(gateway.stack.kubeconfig), str(port)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            said, complaint = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert said.split() == [b"said"], complaint.decode()

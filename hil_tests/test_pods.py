@@ -19,18 +19,19 @@ from hedgerow.stack import Ports, Stack
 from hil_tests.bench.podman_storage import IMAGE, PodmanStorage
 from hil_tests.conftest import NODE, missing
 
-DEADLINE_S = 60.0
+DEADLINE_S = 40.0
 WAITS = "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done"
 
 
 class Gateway:
     """The stack with one node, and kubectl."""
 
-    def __init__(self, folder: Path, storage: PodmanStorage | None = None) -> None:
+    def __init__(self, folder: Path, storage: PodmanStorage | None = None, **stack: Any) -> None:
+        """`stack` is as `Stack` has it."""
         self.runtime = "process" if storage is None else "podman"
         self.image = IMAGE if storage is not None else "none"
         edged = {"runtime": self.runtime, "leave_running": False, "static_pods": "static"}
-        self.stack = Stack(folder, node=NODE, ports=Ports.any(), edge={"edged": edged})
+        self.stack = Stack(folder, node=NODE, edge={"edged": edged}, **{"ports": Ports.any(), **stack})
         self.folder = self.stack.folder
         self._storage = storage
 
@@ -53,12 +54,11 @@ class Gateway:
         assert not ok or process.returncode == 0, printed.decode()
         return printed.decode()
 
-    async def apply(self, *manifests: dict[str, Any]) -> None:
+    async def apply(self, *manifests: dict[str, Any], ok: bool = True) -> None:
         # As one object, and seen through by the server alone: as kubectl 1.20 can do it too.
         written = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
-        await self.kubectl(
-            "apply", "--validate=false", "-f", "-", give=written.replace('"image": "none"', f'"image": "{self.image}"')
-        )
+        written = written.replace('"image": "none"', f'"image": "{self.image}"')
+        await self.kubectl("apply", "--validate=false", "-f", "-", give=written, ok=ok)
 
     async def get(self, kind: str, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(await self.kubectl("get", kind, name, "-o", "json"))

@@ -120,8 +120,9 @@ async def _ask(asked: h11.Request, reader: asyncio.StreamReader, writer: asyncio
             case h11.EndOfMessage():
                 return Refused(status, text.decode(errors="replace").strip())
             case h11.NEED_DATA:
-                http.receive_data(await reader.read(READ_BYTES))
-            case h11.ConnectionClosed():
-                raise ConnectionResetError("the kubelet closed the connection")
+                data = await reader.read(READ_BYTES)
+                if not data and not status:
+                    raise ConnectionResetError("the kubelet closed the connection")
+                http.receive_data(data)
             case _:
                 pass

@@ -23,8 +23,6 @@ MESSAGE_BYTES = 1024 * 1024
 HEARTBEAT_S = 30.0
 ANSWER_S = 15.0
 """For a kubelet to agree to a conversation, or not."""
-PROTOCOLS = ("SPDY/3.1+portforward.k8s.io", "v5.channel.k8s.io", "v4.channel.k8s.io")
-"""Of WebSockets."""
 Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
@@ -47,10 +45,12 @@ class Kubelets:
 
         An answer that breaks off has its connection cut, so that nobody takes it for whole.
         """
-        if upstream.is_conversation and is_upgrade(request, kubelet_upgrades.PROTOCOL):
+        if upstream.protocols and is_upgrade(request, kubelet_upgrades.PROTOCOL):
             return await self._upgrade(request, upstream)
-        if upstream.is_conversation:
-            socket = web.WebSocketResponse(protocols=PROTOCOLS, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
+        if upstream.protocols:
+            socket = web.WebSocketResponse(
+                protocols=upstream.protocols, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S
+            )
             if (ready := socket.can_prepare(request)) and ready.protocol is not None:
                 return await self._converse(request, upstream, socket, ready.protocol)
         response: web.StreamResponse | None = None
@@ -91,7 +91,7 @@ class Kubelets:
                     raise await _error_of(answer)
                 return await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}') from error
+            raise ApiError(500, "InternalError", f'Get "{url}": {str(error) or type(error).__name__}') from error
 
     async def _converse(
         self, request: web.BaseRequest, upstream: Upstream, socket: web.WebSocketResponse, protocol: str
@@ -157,7 +157,8 @@ def _url(upstream: Upstream) -> str:
 
 
 def _unreachable(url: str, error: Exception) -> ApiError:
-    return ApiError(500, "InternalError", f'Get "{url}": {error or type(error).__name__}')
+    why = str(error) or type(error).__name__
+    return ApiError(500, "InternalError", f'Get "{url}": {why}')
 
 
 def _refusal(status: int, why: str) -> ApiError:

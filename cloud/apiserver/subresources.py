@@ -23,7 +23,9 @@ PARTS = frozenset({"status", "finalize"})
 _STREAMS = frozenset({"exec", "attach", "portforward"})
 _EXEC_WORDS = {"stdin": "input", "stdout": "output", "stderr": "error", "tty": "tty"}
 """Options of PodExecOptions as kubelets call them; there a flag that is set is 1."""
-_CONVERSATIONS = frozenset({"exec", "attach", "portforward"})
+_COMMANDS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
+_FORWARDS = ("SPDY/3.1+portforward.k8s.io", "v4.channel.k8s.io")
+_CONVERSATIONS = {"exec": _COMMANDS, "attach": _COMMANDS, "portforward": _FORWARDS}
 KUBELET_PORT = 10250
 
 
@@ -34,8 +36,8 @@ class Upstream(NamedTuple):
     port: int
     path: str
     query: tuple[tuple[str, str], ...]
-    is_conversation: bool = False
-    """Whether it is a WebSocket, or SPDY."""
+    protocols: tuple[str, ...] = ()
+    """Of WebSockets, where it is a conversation; that may be had over SPDY too."""
 
 
 class Call(NamedTuple):
@@ -120,12 +122,12 @@ def upstream(objects: Objects, resource: Resource, target: Target, call: Call) -
     address, port = kubelet
     if of_pod:
         ports = tuple(("port", value) for name, value in call.query.items() if name == "ports")
-        return Upstream(address, port, f"portForward/{target.namespace}/{target.name}", ports, is_conversation=True)
+        return Upstream(address, port, f"portForward/{target.namespace}/{target.name}", ports, _FORWARDS)
     where = f"{target.namespace}/{target.name}/{container}"
     if target.subresource == "log":
         query = tuple((name, value) for name, value in call.query.items() if name != "container")
         return Upstream(address, port, f"containerLogs/{where}", query)
-    return Upstream(address, port, f"{target.subresource}/{where}", _exec_query(call), is_conversation=True)
+    return Upstream(address, port, f"{target.subresource}/{where}", _exec_query(call), _COMMANDS)
 
 
 def kubelet_of(objects: Objects, name: str) -> tuple[str, int] | None:
