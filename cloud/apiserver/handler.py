@@ -228,7 +228,7 @@ class Handler:
         options = requests.write_options(query, request.method, agent, content_type, self._access.restriction(user))
         form = requests.form(request.headers.get("Accept", ""), resource, query)
         if options.asks_validation and not resource.custom and requests.media_type(content_type) != protobuf.MEDIA_TYPE:
-            self._objects.known_fields = await self._schemas.known_fields()
+            self._objects.admission.known_fields = await self._schemas.known_fields()
         namespace, name = target.namespace, target.name
         with self._objects.state.attempt():
             if request.method == "PATCH":

@@ -14,14 +14,14 @@ from typing import Any
 
 import msgspec
 
-from cloud.apiserver import bodies, crds, managed_fields, metadata, ownership, patches, status
+from cloud.apiserver import admission, bodies, crds, managed_fields, metadata, ownership, patches, status
+from cloud.apiserver.admission import Admission
 from cloud.apiserver.deletion import DeleteOptions, Deletion
 from cloud.apiserver.drafts import Draft, restored
 from cloud.apiserver.formats import format_time
-from cloud.apiserver.known_fields import KnownFields
 from cloud.apiserver.managed_fields import NOBODY, Managed
 from cloud.apiserver.metadata import ObjectMeta
-from cloud.apiserver.resources import DEFINITIONS, NAMESPACES, Registry, Resource
+from cloud.apiserver.resources import DEFINITIONS, Registry, Resource
 from cloud.apiserver.state import Change, State, Stored, Transaction
 from cloud.apiserver.status import Cause
 from cloud.apiserver.watch import Event, Logs
@@ -48,8 +48,8 @@ class Objects:
         self.now = now
         self.observers: list[Callable[[Change], None]] = []
         """Called with each change once it is committed; they may look, not write."""
-        self.known_fields: KnownFields | None = None
-        """The fields of built-in kinds, for writes that ask whether they name others."""
+        self.admission = Admission(self.registry, self.state, lambda: self.now())
+        """What writes have to pass."""
         self._new_uid = new_uid
 
     def load(self, rows: Iterable[tuple[str, str, str, int, bytes]], revision: int) -> None:
@@ -115,7 +115,7 @@ class Objects:
             raise status.bad_request("resourceVersion should not be set on objects to be created")
         if not meta.name and meta.generate_name:
             meta.name = self._generated_name(resource, namespace, meta.generate_name)
-        self._check_alive(resource, namespace, meta.name)
+        self.admission.check_alive(resource, namespace, meta.name)
         meta.namespace = namespace
         meta.uid = self._new_uid()
         meta.creation_timestamp = format_time(self.now())
@@ -124,9 +124,9 @@ class Objects:
         obj = bodies.assembled(resource, obj, meta)
         if resource.custom and "status" in resource.subresources:
             obj.pop("status", None)
-        causes, warnings = self._admit(resource, obj, None, None, unknown, options)
+        causes, warnings = self.admission.admit(resource, obj, None, None, unknown, options)
         resource.rules.on_create(obj)
-        causes += metadata.validate(meta, resource.rules.label_name) + self._rules(resource, obj, None)
+        causes += metadata.validate(meta, resource.rules.label_name) + self.admission.rules(resource, obj, None)
         if causes:
             raise status.invalid(resource.kind, resource.group, meta.name, causes)
         if options.restriction is not None:
@@ -296,7 +296,7 @@ class Objects:
             old = msgspec.json.decode(stored.body)
         written = (obj.get("metadata") or {}).get("managedFields")
         old_meta, _ = metadata.parse(old)
-        _check_same(resource, stored, meta, old_meta)
+        admission.check_same(resource, stored, meta, old_meta)
         if subresource == "status" and resource.custom:
             meta = old_meta
         metadata.keep_system_fields(meta, old_meta)
@@ -304,12 +304,12 @@ class Objects:
         obj = bodies.assembled(resource, obj, meta)
         obj = bodies.with_status(obj, old, resource, subresource)
         known = old if stored.schema is resource.schema else None
-        causes, warnings = self._admit(resource, obj, old, known, unknown, options)
+        causes, warnings = self.admission.admit(resource, obj, old, known, unknown, options)
         if not subresource:
             resource.rules.on_update(obj, old)
             causes += resource.rules.validate_update(obj, old)
         causes += metadata.validate(meta, resource.rules.label_name) + metadata.validate_update(meta, old_meta)
-        causes += self._rules(resource, obj, old)
+        causes += self.admission.rules(resource, obj, old)
         if causes:
             raise status.invalid(resource.kind, resource.group, stored.name, causes)
         if options.restriction is not None:
@@ -334,45 +334,6 @@ class Objects:
         after = draft.write(resource, obj, stored, managed)
         return Written(after, draft.transaction, warnings=warnings)
 
-    def _admit(
-        self,
-        resource: Resource,
-        obj: Object,
-        old: Object | None,
-        known: Object | None,
-        unknown: list[str],
-        options: WriteOptions,
-    ) -> tuple[list[Cause], list[str]]:
-        """Prune and fill in an object by its schema, and check its rules: causes against it, and warnings.
-
-        `old` is the stored object, and `known` too if it was admitted under the same schema; `unknown` are fields of the
-        metadata that nobody knows. Raises ApiError 400 for a built-in object of another shape, and for unknown fields when
-        validation is strict. Those of built-in kinds are looked for when the client asks, and kept.
-        """
-        if resource.schema is None:
-            return [], []
-        report = resource.schema.admit(obj, known)
-        if not resource.custom:
-            if report.causes:
-                raise _cannot_be_handled(resource, report.causes[0].text())
-            if self.known_fields is None or not options.asks_validation:
-                return [], []
-            report.unknown = self.known_fields.unknown(resource.kind, obj, old)
-        strict = [f'unknown field "{path}"' for path in unknown + report.unknown]
-        if strict and options.field_validation == "Strict":
-            raise _cannot_be_handled(resource, f"strict decoding error: {', '.join(strict)}")
-        causes = report.causes
-        if resource.validations is not None:
-            causes = causes + resource.validations.check(obj, old, causes)
-        return causes, strict if options.field_validation != "Ignore" else []
-
-    def _rules(self, resource: Resource, obj: Object, old: Object | None) -> list[Cause]:
-        """What the rules of a kind have against an object."""
-        if resource.storage == DEFINITIONS:
-            crds.complete(obj, self.now())
-            return crds.validate(obj, old, self.registry)
-        return resource.rules.validate(obj, old)
-
     def _generated_name(self, resource: Resource, namespace: str, prefix: str) -> str:
         """A name that is free, or, after a few unlucky draws, one that is not and will be refused."""
         name = ""
@@ -381,24 +342,6 @@ class Objects:
             if self.state.newest(resource.storage, namespace, name) is None:
                 break
         return name
-
-    def _check_alive(self, resource: Resource, namespace: str, name: str) -> None:
-        """Raise ApiError when the namespace or the definition is missing or about to go."""
-        if resource.custom:
-            definition = self.state.newest(DEFINITIONS, "", resource.storage)
-            if definition is None:
-                raise status.no_such_path()
-            if metadata.peek(definition).deletion_timestamp:
-                raise status.method_not_allowed()
-        if not namespace:
-            return
-        found = self.state.newest(NAMESPACES, "", namespace)
-        if found is None:
-            raise status.not_found("namespaces", "", namespace)
-        if metadata.peek(found).deletion_timestamp:
-            why = f"unable to create new content in namespace {namespace} because it is being terminated"
-            cause = Cause("NamespaceTerminating", f"namespace {namespace} is being terminated", "metadata.namespace")
-            raise status.forbidden(resource.plural, resource.group, name, why, [cause])
 
     def _draft(self, dry_run: bool = False) -> Draft:
         return Draft(self.state, dry_run)
@@ -418,18 +361,3 @@ def _reused(resource: Resource, before: Resource | None) -> Resource:
     if before is None or before.openapi != resource.openapi:
         return resource
     return replace(resource, schema=before.schema, validations=before.validations)
-
-
-def _check_same(resource: Resource, stored: Stored, meta: ObjectMeta, old_meta: ObjectMeta) -> None:
-    """Raise ApiError 409 when a write is of another object of this name, or of an older state of it."""
-    if meta.uid and meta.uid != old_meta.uid:
-        why = f"Precondition failed: UID in precondition: {meta.uid}, UID in object meta: {old_meta.uid}"
-        raise status.conflict(resource.plural, resource.group, stored.name, why)
-    if meta.resource_version and meta.resource_version != str(stored.revision):
-        raise status.modified(resource.plural, resource.group, stored.name)
-
-
-def _cannot_be_handled(resource: Resource, why: str) -> status.ApiError:
-    return status.bad_request(
-        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}'
-    )

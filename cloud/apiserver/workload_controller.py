@@ -25,12 +25,16 @@ from cloud.apiserver.writes import WriteOptions, Written
 
 log = logging.getLogger(__name__)
 
+MANAGER = "kube-controller-manager"
+"""Who owns what it writes."""
 BATCH = 8
 """Owners that are looked after in one go."""
 RETRY_AFTER = timedelta(seconds=0.2)
 """After a write was refused because somebody else changed the object."""
 REFUSED_AFTER = timedelta(seconds=10)
 """After what an owner asks for was refused."""
+MANY, COALESCED_AFTER = 50, timedelta(seconds=0.5)
+"""An owner of more than that is not looked after at each change of one of them, but when that has passed."""
 _C = TypeVar("_C")
 
 
@@ -191,7 +195,8 @@ class WorkloadController(Generic[_C]):
 
     def _mark_owner(self, uid: str) -> None:
         if uid in self._owners:
-            self._mark(self._owners[uid])
+            many = len(self._children.get(uid, ())) > MANY
+            self._mark(self._owners[uid], self._objects.now() + COALESCED_AFTER if many else None)
 
     # What is done
 
@@ -257,10 +262,6 @@ class WorkloadController(Generic[_C]):
         resource = self._objects.registry.stored_as(storage)
         assert resource is not None
         return resource
-
-
-MANAGER = "kube-controller-manager"
-"""Who owns what it writes."""
 
 
 def _controller_of(stored: Stored) -> str:

@@ -56,6 +56,6 @@ def test_built_in_kinds_are_checked_when_the_client_asks() -> None:
         return core.objects.create(resource, "default", odd, options).warnings
 
     assert warnings("Warn", True) == []
-    core.objects.known_fields = FIELDS
+    core.objects.admission.known_fields = FIELDS
     assert warnings("Warn", True) == ['unknown field "metadata.lables"', 'unknown field "daat"']
     assert warnings("Warn", False) == []
