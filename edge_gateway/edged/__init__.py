@@ -1,6 +1,7 @@
 """Edged: runs the pods of this node. `docs/pods.md` says what of a pod it honours.
 
 pods.py              a pod as the cloud sends it: read, with pod_volumes.py;  pod_refusals.py  refused for what cannot be given
+pod_fields.py        fields that nothing reads: refused, harmless, or told (core)
 static_pods.py       pods from a folder of this node (shell)
 container_life.py    cores: what a container, and a pod, does next, told the time and what happened; stopping.py is its end
 pod_life.py          members.py  in which order containers run;  records.py  what is known of them and outlives edgecore

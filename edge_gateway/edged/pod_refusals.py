@@ -5,13 +5,21 @@ from collections.abc import Iterator
 import msgspec
 
 from edge_gateway.edged import quantities
+from edge_gateway.edged.pod_fields import REFUSED, TOLD
 from edge_gateway.edged.pod_volumes import Volume, is_token_volume
 from edge_gateway.edged.pods import Container, Handler, Pod
 
 
 def refusals(pod: Pod) -> list[str]:
     """What a pod asks for that no runtime of this gateway gives; a sentence each."""
-    return [*_volume_refusals(pod), *(why for c in _all(pod) for why in _container_refusals(pod, c))]
+    unread = [f"{where}: {REFUSED[key]}" for key, where in pod.unread if key in REFUSED]
+    return [*unread, *_volume_refusals(pod), *(why for c in _all(pod) for why in _container_refusals(pod, c))]
+
+
+def ignored(pod: Pod) -> str:
+    """What a pod asks for that is neither refused nor known: for its user."""
+    why = {key: TOLD.get(key, "this node does not know that field") for key, _ in pod.unread if key not in REFUSED}
+    return "; ".join(f"{where}: {why[key]}" for key, where in pod.unread if key in why)
 
 
 def _all(pod: Pod) -> Iterator[Container]:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import field
 
 from edge_gateway.edged import EdgedError
+from edge_gateway.edged.pod_fields import unread
 from edge_gateway.edged.pod_volumes import Camel, FieldRef, ResourceFieldRef, Volume
 from edgewire.message import UNREADABLE
 
@@ -320,6 +321,8 @@ class Pod(Camel, frozen=True):
     metadata: Metadata
     spec: PodSpec
     status: _Status = _Status()
+    unread: tuple[tuple[str, str], ...] = ()
+    """Fields that are set and that nothing here reads: as `pod_fields` names them, and where each stands."""
 
     @property
     def id(self) -> str:
@@ -354,9 +357,14 @@ class Pod(Camel, frozen=True):
 def parse(content: bytes) -> Pod:
     """A pod from its JSON. Raises PodError."""
     try:
-        return msgspec.convert(_without_nulls(msgspec.json.decode(content)), Pod)
+        raw = _without_nulls(msgspec.json.decode(content))
+        pod = msgspec.convert(raw, Pod)
     except (*UNREADABLE, msgspec.ValidationError) as error:
         raise PodError(str(error)) from error
+    volumes = [
+        found for volume in pod.spec.volumes for found in unread(volume, Volume, f"volume {volume.get('name')!r}")
+    ]
+    return msgspec.structs.replace(pod, unread=(*unread(raw["spec"], PodSpec, "spec"), *volumes))
 
 
 def _without_nulls(value: Any) -> Any:

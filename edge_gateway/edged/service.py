@@ -37,7 +37,7 @@ from edgewire.resource import Resource
 
 log = logging.getLogger(__name__)
 
-UNSUPPORTED, FULL = "UnsupportedPod", "OutOfpods"
+UNSUPPORTED, FULL, IGNORED = "UnsupportedPod", "OutOfpods", "IgnoredFields"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -191,10 +191,13 @@ class Edged:
                 self._core.pods.gone(name)
             return
         entry = self._entries.get(pod.uid)
+        is_new = entry is None
         if entry is None:
             entry = self._begin(name, pod, records.get(pod.uid), runs.get(pod.uid, []))
             entry.manifest = static.manifest if static is not None else None
         labels = entry.life.pod.metadata != pod.metadata
+        if (ignored := pod_refusals.ignored(pod)) and (is_new or pod.unread != entry.life.pod.unread):
+            self._ledger.tell(entry.life, [Happened("Warning", IGNORED, ignored)], now())
         entry.life.pod = pod
         if labels and entry.life.prepared:
             self._do(self._performer.refresh(entry))
