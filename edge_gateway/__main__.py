@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from edge_gateway.edged.service import Edged
     from edge_gateway.external_broker import ExternalBroker
     from edge_gateway.local_api.pod_access import PodAccess
+    from edge_gateway.local_api.pod_guests import PodGuests
     from edge_gateway.local_api.server import LocalServer
     from edge_gateway.mapper_process import MapperProcess
 
@@ -84,10 +85,12 @@ async def run(config: EdgeConfig) -> None:
     password = secrets.token_urlsafe(24)  # of the mappers that it runs itself
     try:
         broker: Broker | ExternalBroker
+        guests: PodGuests | None = None
         if config.broker.kind == "external":
             broker = _external_broker(config)
         else:
-            broker = _builtin_broker(config, store, password)
+            guests = _guests(config)
+            broker = _builtin_broker(config, store, password, guests)
         machine = describe(data_dir=config.data_dir)
         seal = kind = None
         if config.edged.runtime != "none":
@@ -111,6 +114,8 @@ async def run(config: EdgeConfig) -> None:
         if hub is not None:
             events.on_dirty(hub.mark)
         api, access = _local_api(config, core, events, kind)
+        if guests is not None:
+            guests.access = access
         if kind is not None:
             from edge_gateway.edged.pod_attach import Attachments
 
@@ -134,13 +139,22 @@ async def run(config: EdgeConfig) -> None:
         await store.close()
 
 
-def _builtin_broker(config: EdgeConfig, store: Store, password: str) -> "Broker":
+def _guests(config: EdgeConfig) -> "PodGuests | None":
+    """Pods at the broker, by their tokens for the local API."""
+    if config.local_api is None or config.edged.runtime == "none":
+        return None
+    from edge_gateway.local_api.pod_guests import PodGuests
+
+    return PodGuests()
+
+
+def _builtin_broker(config: EdgeConfig, store: Store, password: str, guests: "PodGuests | None") -> "Broker":
     from edge_gateway.broker.passwords import hash_password
     from edge_gateway.broker.users import full_user
     from edge_gateway.builtin_broker import build
 
     own = full_user(MAPPERS_USER, hash_password(password)) if config.mappers else None
-    broker = build(config.broker, config.data_dir, store, own)
+    broker = build(config.broker, config.data_dir, store, own, guests)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, broker.reload)
     return broker
 

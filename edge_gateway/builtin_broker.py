@@ -7,21 +7,25 @@ from pathlib import Path
 from edge_gateway.broker.acl import load_listed
 from edge_gateway.broker.server import Broker
 from edge_gateway.broker.tls import TlsListener
-from edge_gateway.broker.users import User, Users, load_users
+from edge_gateway.broker.users import Guests, User, Users, load_users
 from edge_gateway.broker.watch import FileWatch
 from edge_gateway.config import BrokerConfig, BrokerTls
 from edge_gateway.store import Store
 from edgewire.config import ConfigError
 
 
-def build(settings: BrokerConfig, folder: Path, store: Store, own: User | None = None) -> Broker:
-    """The broker; relative paths lie in `folder`. `own` is let in beside the users of the files, where there are any.
+def build(
+    settings: BrokerConfig, folder: Path, store: Store, own: User | None = None, guests: Guests | None = None
+) -> Broker:
+    """The broker; relative paths lie in `folder`. `own` and `guests` are let in beside the files' users, if there are any.
 
     Raises ConfigError for a users' file that cannot be used.
     """
     files, load = _users(settings, folder)
     if load is not None and own is not None:
         load = partial(_with, own, load)
+    if load is not None and guests is not None:
+        load = partial(_inviting, guests, load)
     if load is None:
         return Broker(store, host=settings.host, port=settings.port, tls=_listener(settings.tls, folder))
     # Watched before they are read: what changes meanwhile is noticed.
@@ -37,6 +41,12 @@ def _with(own: User, load: Callable[[], Users]) -> Users:
         users.employ(own)
     except ValueError as error:
         raise ConfigError(f"the broker's users: {error}") from error
+    return users
+
+
+def _inviting(guests: Guests, load: Callable[[], Users]) -> Users:
+    users = load()
+    users.invite(guests)
     return users
 
 

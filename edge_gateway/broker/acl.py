@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from edge_gateway.broker.filters import filter_fault, matches, overlap
 from edge_gateway.broker.passwords import check_hash
-from edge_gateway.broker.users import ANONYMOUS, User, Users
+from edge_gateway.broker.users import ANONYMOUS, Guest, User, Users
 from edgewire.config import ConfigError
 
 DENY, READ, WRITE = 0, 1, 2
@@ -113,7 +113,7 @@ class ListedUsers(Users):
 
     def for_client(self, user: User, client_id: str) -> User:
         """The rights of one of its clients."""
-        if self._acl is None or user is self._employed:
+        if self._acl is None or user is self._employed or isinstance(user, Guest):
             return user
         return AclUser(user.name, user.password_hash, self._acl.rules(user.name, client_id))
 

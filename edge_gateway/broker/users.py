@@ -20,7 +20,7 @@ import hmac
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -77,6 +77,24 @@ class User:
         return any(covers(name, topic) for name in self.publish)
 
 
+class Guest(User):
+    """A user of no file, for whom somebody else answers; no ACL restricts him."""
+
+    __slots__ = ()
+
+
+class Guests(Protocol):
+    """Who answers for guests. Any thread may ask."""
+
+    def admit(self, name: str, password: bytes) -> Guest | None:
+        """The guest of that name, if the password is right now."""
+        ...
+
+    def find(self, name: str) -> Guest | None:
+        """The guest of that name, with the rights of now."""
+        ...
+
+
 def device_user(device: str, password_hash: str, name: str | None = None) -> User:
     """The user of the device `<namespace>/<name>`: it reports to its own topics and reads what is said on them.
 
@@ -107,6 +125,7 @@ class Users:
     def __init__(self, users: Iterable[User]) -> None:
         self._users: dict[str, User] = {}
         self._employed: User | None = None
+        self._guests: Guests | None = None
         for user in users:
             if user.name in self._users:
                 raise ValueError(f"user {user.name!r} is there twice")
@@ -125,9 +144,14 @@ class Users:
         self._users[user.name] = user
         self._employed = user
 
+    def invite(self, guests: Guests) -> None:
+        """Let in whom `guests` answer for, too; users of the files go before them."""
+        self._guests = guests
+
     def find(self, name: str) -> User | None:
         """The user of that name."""
-        return self._users.get(name)
+        user = self._users.get(name)
+        return self._guests.find(name) if user is None and self._guests is not None else user
 
     def anonymous(self) -> User | None:
         """The user of clients that name none; None when they are not let in."""
@@ -165,6 +189,8 @@ class Users:
     def check(self, name: str, password: bytes) -> User | None:
         """The user, if the password is right. Takes about 10 ms, for names that do not exist too; any thread may call it."""
         user = self._users.get(name)
+        if user is None and self._guests is not None and (guest := self._guests.admit(name, password)) is not None:
+            return guest
         right = verify_password(password, user.password_hash if user is not None else self._decoy)
         if user is None or not right:
             return None

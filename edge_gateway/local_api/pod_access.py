@@ -7,6 +7,7 @@ here, does not end, and asks; what it may do follows from the annotation as it i
 
 import json
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +25,7 @@ PLACE = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where clients of Kubernetes look in a container."""
 HOST, POD_NETWORK_HOST = "127.0.0.1", "host.containers.internal"
 """Where the gateway is for a container on the machine's own network, and for one on Podman's."""
+USER_PREFIX = "pod:"
 _ROLES = ("viewer", "operator")
 _OVER = ("Succeeded", "Failed")
 
@@ -40,6 +42,23 @@ class _Pod(Struct):
 _pod = msgspec.json.Decoder(_Pod)
 
 
+class Holder(NamedTuple):
+    """A pod that may use the local API."""
+
+    namespace: str
+    name: str
+    uid: str
+    operator: bool
+
+
+class MqttPlace(NamedTuple):
+    """Where pods find the broker."""
+
+    port: int
+    everywhere: bool
+    """On Podman's network too."""
+
+
 class PodAccess:
     """An `edged.access.Access`."""
 
@@ -54,6 +73,7 @@ class PodAccess:
         place: str,
         apart: bool,
         now_s: Callable[[], float],
+        broker: MqttPlace | None = None,
     ) -> None:
         """`certificate` is what the local API's `port` shows, PEM; `most` is the role that pods may have at most; `place` is as
         in `Access`; `apart` says that pods with a network of their own do not reach the port."""
@@ -64,6 +84,7 @@ class PodAccess:
         self._certificate = certificate
         self._most = most
         self._now_s = now_s
+        self._broker = broker
 
     def refusals(self, pod: Pod) -> list[str]:
         """What a pod asks for that it cannot have."""
@@ -94,39 +115,47 @@ class PodAccess:
         }
 
     def environment(self, pod: Pod, address: str, folder: str) -> Mapping[str, str]:
-        """What a client's in-cluster configuration goes by; where the files are not in their place, its KUBECONFIG."""
+        """What a client's in-cluster configuration goes by; elsewhere placed, its KUBECONFIG; and the broker."""
         host = POD_NETWORK_HOST if address else HOST
         found = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(self._port)}
+        if self._broker is not None and (self._broker.everywhere or not address):
+            found |= {"HEDGEROW_BROKER_HOST": host, "HEDGEROW_BROKER_PORT": str(self._broker.port)}
+            found["HEDGEROW_BROKER_USER"] = user_name(pod.metadata.namespace, pod.metadata.name)
+            found["HEDGEROW_BROKER_PASSWORD_FILE"] = f"{folder}/token"
         return found if self.place else {**found, "KUBECONFIG": f"{folder}/kubeconfig"}
 
     def rights(self, authorization: str) -> Rights | None:
         """The rights of an `Authorization` header with a pod's token, or None."""
-        pod = self._tokens.read(bearer(authorization), self._now_s())
-        if pod is None:
+        pod = self.holder(bearer(authorization))
+        return (
+            Rights(f"pod {pod.namespace}/{pod.name}", pod.operator, False, pod.namespace) if pod is not None else None
+        )
+
+    def holder(self, token: str) -> "Holder | None":
+        """The pod whose token this is, if it is good now."""
+        pod = self._tokens.read(token, self._now_s())
+        found = self.named(pod.namespace, pod.name) if pod is not None else None
+        return found if found is not None and pod is not None and found.uid == pod.uid else None
+
+    def named(self, namespace: str, name: str) -> "Holder | None":
+        """The pod of a name, if it is here, is not over, and may use the local API now."""
+        pod = Resource(namespace, resource.POD, name)
+        try:
+            metadata = _pod.decode(self._core.content_of(pod) or b"").metadata
+        except UNREADABLE:
             return None
-        name = Resource(pod.namespace, resource.POD, pod.name)
-        role = self._role_of(name, pod.uid)
-        if role is None or not self._allows(role):
-            return None
-        return Rights(f"pod {name.id}", role == "operator", False, pod.namespace)
+        told = self._core.pods.status_of(pod)
+        over = told is not None and told["uid"] == metadata.uid and told["status"].get("phase") in _OVER
+        role = (metadata.annotations or {}).get(ANNOTATION, "")
+        return Holder(namespace, name, metadata.uid, role == "operator") if self._allows(role) and not over else None
 
     def _allows(self, role: str) -> bool:
         return role in _ROLES and role in (self._most, "viewer") and self._most != "none"
 
-    def _role_of(self, name: Resource, uid: str) -> str | None:
-        """What a pod asks for now; None when there is no such pod, or it is over."""
-        content = self._core.content_of(name)
-        if content is None:
-            return None
-        try:
-            metadata = _pod.decode(content).metadata
-        except UNREADABLE:
-            return None
-        told = self._core.pods.status_of(name)
-        over = told is not None and told["uid"] == uid and told["status"].get("phase") in _OVER
-        if metadata.uid != uid or over:
-            return None
-        return (metadata.annotations or {}).get(ANNOTATION)
+
+def user_name(namespace: str, name: str) -> str:
+    """The user of the broker that a pod is."""
+    return f"{USER_PREFIX}{namespace}/{name}"
 
 
 def _kubeconfig(server: str, namespace: str) -> bytes:

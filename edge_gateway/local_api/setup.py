@@ -93,12 +93,15 @@ def _listen(
 def _pods(
     config: EdgeConfig, settings: LocalApiConfig, core: EdgeCore, shown: bytes, port: int, place: str, *, apart: bool
 ) -> "PodAccess":
-    from edge_gateway.local_api.pod_access import PodAccess
+    from edge_gateway.local_api.pod_access import MqttPlace, PodAccess
     from edge_gateway.local_api.pod_tokens import PodTokens
 
     tokens = PodTokens(node_key(config.data_dir / config.edged.key), config.node)
+    broker = None
+    if config.broker.kind == "builtin" and config.broker.port:
+        broker = MqttPlace(config.broker.port, everywhere=config.broker.host == "0.0.0.0")
     most, now = settings.pods, time.time
-    return PodAccess(core, tokens, shown, port=port, most=most, place=place, apart=apart, now_s=now)
+    return PodAccess(core, tokens, shown, port=port, most=most, place=place, apart=apart, now_s=now, broker=broker)
 
 
 def _place(runtime: str) -> str:

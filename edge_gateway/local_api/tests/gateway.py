@@ -130,9 +130,15 @@ class Edgecore(BrokerProcess):
 
     name = "edgecore"
 
-    def __init__(self, folder: Path, runtime: str = "process", stored: dict[str, dict[str, Any]] | None = None) -> None:
-        """`stored` is what a cloud once sent."""
-        super().__init__(folder)
+    def __init__(
+        self,
+        folder: Path,
+        runtime: str = "process",
+        stored: dict[str, dict[str, Any]] | None = None,
+        broker: dict[str, Any] | None = None,
+    ) -> None:
+        """`stored` is what a cloud once sent; `broker` are further keys of `broker`."""
+        super().__init__(folder, settings=broker)
         self.data = folder / "data"
         self.socket = self.data / "local-api" / "api.sock"
         self.kubeconfig = self.data / "local-api" / "kubeconfig"
@@ -142,7 +148,7 @@ class Edgecore(BrokerProcess):
                 {
                     "node": "edge1",
                     "data_dir": str(self.data),
-                    "broker": {"port": self.port},
+                    "broker": {"port": self.port, **self.settings},
                     "edged": {"runtime": runtime, "leave_running": False},
                     "local_api": {"port": 0},
                 }

@@ -10,7 +10,7 @@ import pytest
 from edge_gateway.edged.access import ANNOTATION, NoAccess
 from edge_gateway.edged.pods import Pod, parse
 from edge_gateway.local_api.access import Rights
-from edge_gateway.local_api.pod_access import PLACE, PodAccess
+from edge_gateway.local_api.pod_access import PLACE, MqttPlace, PodAccess
 from edge_gateway.local_api.pod_tokens import PodTokens
 from edge_gateway.local_api.refusals import Refusal
 from edge_gateway.local_api.requests import Request
@@ -24,12 +24,22 @@ WISH = b'{"spec":{"properties":[{"name":"speed","desired":{"value":"7"}}]}}'
 class Site:
     """A gateway whose cloud sends a pod."""
 
-    def __init__(self, most: str = "operator", place: str = PLACE, apart: bool = False) -> None:
+    def __init__(
+        self, most: str = "operator", place: str = PLACE, apart: bool = False, broker: MqttPlace | None = None
+    ) -> None:
         self.gateway = Gateway()
         self.now_s = 1_800_000_000.0
         tokens = PodTokens(bytes(32), "edge1")
         self.access = PodAccess(
-            self.gateway.core, tokens, b"PEM", port=10550, most=most, place=place, apart=apart, now_s=lambda: self.now_s
+            self.gateway.core,
+            tokens,
+            b"PEM",
+            port=10550,
+            most=most,
+            place=place,
+            apart=apart,
+            now_s=lambda: self.now_s,
+            broker=broker,
         )
 
     def pod(self, role: str | None = "viewer", uid: str = "u9", **spec: Any) -> Pod:
