@@ -4,7 +4,6 @@ To enter a network takes CAP_SYS_ADMIN; without it, that of a pod stays closed.
 """
 
 import asyncio
-import ctypes
 import os
 import socket
 import threading
@@ -48,6 +47,8 @@ async def socket_in(network: str, family: socket.AddressFamily) -> socket.socket
 
 
 def _enter(network: str) -> None:
+    import ctypes  # only who forwards a port into a pod pays for it
+
     descriptor = os.open(network, os.O_RDONLY | os.O_CLOEXEC)
     try:
         # os.setns is there from Python 3.12 on.
