@@ -26,6 +26,8 @@ STREAMS_S = 30.0
 """For a client to open both streams of a connection; kubelets' `DefaultStreamCreationTimeout`."""
 PORTS = 32
 """Of one request over a WebSocket."""
+PAIRS = 256
+"""Connections of one client, with those that wait for a place or for their second stream."""
 _TYPE, _PORT, _ID = "streamtype", "port", "requestid"
 _TYPES = ("error", "data")
 
@@ -82,6 +84,10 @@ async def forward(session: SpdySession, begin: Begin) -> None:
                 type, id, number = _told_by(stream)
             except PortError as error:
                 log.warning("< stream refused reason=%s", error)
+                await stream.reject()
+                continue
+            if id not in pairs and len(pairs) >= PAIRS:
+                log.warning("< stream refused reason='%d connections wait already'", PAIRS)
                 await stream.reject()
                 continue
             if (pair := pairs.get(id)) is None:

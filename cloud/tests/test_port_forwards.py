@@ -162,6 +162,19 @@ async def test_half_a_pair_is_waited_for_but_not_for_ever(
     assert desk.node.parts.empty()
 
 
+async def test_what_a_client_leaves_unfinished_is_bounded(
+    desk: Desk, client: SpdyClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(port_forwards, "PAIRS", 2)
+    for number in range(2):
+        client.cut(client.open(streamType="error", port="80", requestID=str(number)))
+    odd = client.open(streamType="error", port="80", requestID="2")
+    async with asyncio.timeout(DEADLINE_S):
+        while odd not in client.reset:
+            await client.hear()
+    assert desk.node.parts.empty()
+
+
 async def test_spdy_may_be_within_a_websocket(desk: Desk) -> None:
     core = spdy.Connection(client=True)
     async with (

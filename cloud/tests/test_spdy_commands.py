@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud import spdy_commands
+from cloud import spdy_commands, spdy_session
 from cloud.spdy_session import UNREAD_BYTES
 from cloud.tests.kubelet_desk import DEADLINE_S, Desk, served
 from cloud.tests.spdy_client import SpdyClient
@@ -87,6 +87,26 @@ async def test_a_client_that_goes_ends_its_command_also_while_its_input_waits(de
         part = await said(desk)
         assert isinstance(part, Data)
         got += len(part.content)
+    client.close()
+    while not isinstance(part := await said(desk), Closed):
+        pass
+    assert part.id == opened.id
+
+
+async def test_a_client_that_goes_while_nothing_is_read_from_it_is_noticed_by_pings(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spdy_session, "PING_S", 0.05)
+    client, ids, opened = await conversation(desk, EXEC, "error", "stdin", "stdout", "stderr")
+    async with asyncio.timeout(DEADLINE_S):
+        while b"\x80\x03\x00\x06" not in client.heard:
+            await client.hear()
+        client.send(ids[1], bytes(WINDOW + UNREAD_BYTES + 65536))
+        got = 0
+        while got < WINDOW - 1024:
+            part = await said(desk)
+            assert isinstance(part, Data)
+            got += len(part.content)
     client.close()
     while not isinstance(part := await said(desk), Closed):
         pass
