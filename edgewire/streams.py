@@ -22,10 +22,11 @@ from edgewire.message import Message, MessageError
 GROUP = "stream"
 OPEN, DATA, CREDIT, CLOSE = "open", "data", "credit", "close"
 WINDOW, CHUNK = 16 * 1024, 4 * 1024
-LEAST = 256
+LEAST = 512
 """What a piece of fewer bytes counts as, so that tiny ones fill no queue."""
 STREAMS_LIMIT = 48
-"""Streams of one node at a time. What they may have under way together, in the smallest pieces, a link can hold."""
+"""Streams of one node at a time: as many as a link can hold, should all that they may say, and be answered, wait in the smallest
+pieces for a peer that does not read."""
 FORWARDS_LIMIT = 24
 """Connections at a time that one user has forwarded to a pod; further ones wait."""
 _PREFIX = "stream/"

@@ -5,6 +5,7 @@ import pytest
 
 from edgewire import message as wire
 from edgewire import streams
+from edgewire.link import OUTGOING_LIMIT
 from edgewire.message import MessageError
 from edgewire.streams import Closed, Credit, Data, Opened, Part
 
@@ -44,3 +45,9 @@ def test_what_is_no_part_is_refused(operation: str, about: str, content: object,
     message = wire.build(operation, about, raw, source="x", group=streams.GROUP)
     with pytest.raises(MessageError, match=why):
         streams.decode(message)
+
+
+def test_a_link_holds_all_that_streams_may_have_under_way() -> None:
+    pieces = streams.STREAMS_LIMIT * (streams.WINDOW // streams.LEAST)
+    assert 2 * pieces + 2 * streams.STREAMS_LIMIT <= OUTGOING_LIMIT  # each with its credit; and begins and ends
+    assert streams.FORWARDS_LIMIT < streams.STREAMS_LIMIT
