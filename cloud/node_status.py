@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from edgewire import node as nodes
 from edgewire.message import UNREADABLE
-from edgewire.node import EDGE_LABEL, HOSTNAME_LABEL, Condition, NodeReport, Status
+from edgewire.node import EDGE_LABEL, Condition, NodeReport, Status
 
 READY = "Ready"
 TRUE: Literal["True"] = "True"
@@ -74,17 +74,13 @@ def parse(raw: bytes) -> NodeObject | None:
 
 def new_node(name: str, report: NodeReport | None) -> bytes:
     """The Node to create."""
-    labels = {EDGE_LABEL: "", HOSTNAME_LABEL: name, **_labels(report)}
+    labels = {EDGE_LABEL: "", **nodes.labels_of(name, report)}
     return _encoder.encode({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}})
-
-
-def _labels(report: NodeReport | None) -> dict[str, str]:
-    return nodes.labels_of(report) if report is not None else {}
 
 
 def metadata_patch(node: NodeObject, report: NodeReport | None, kubelet: KubeletEndpoint | None = None) -> bytes | None:
     """The merge patch that gives a Node its labels and annotations, or None when it has them."""
-    wanted = {"labels": _labels(report)}
+    wanted = {"labels": nodes.labels_of(node.metadata.name, report)}
     if kubelet is not None:
         wanted["annotations"] = {METRICS_ANNOTATION: f"/nodes/{node.metadata.name}/metrics/resource"}
     present = {"labels": node.metadata.labels, "annotations": node.metadata.annotations}

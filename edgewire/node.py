@@ -71,11 +71,16 @@ class NodeReport(Struct, frozen=True):
     images: list[Image] = []
 
 
-def labels_of(report: NodeReport) -> dict[str, str]:
-    """The labels that follow from a report."""
+def labels_of(name: str, report: NodeReport | None) -> dict[str, str]:
+    """The labels of a Node, as far as they follow from its name and its report.
+
+    The host name is the node's, as with a kubelet's `--hostname-override`: machines may be alike in theirs, and pods are kept
+    apart by this label.
+    """
+    report = report or NodeReport()
     labels = {
         **{name: value for name, value in report.labels.items() if name.startswith(OWN_LABELS)},
-        HOSTNAME_LABEL: report.hostname,
+        HOSTNAME_LABEL: name,
         ARCH_LABEL: _ARCHITECTURES.get(report.arch, report.arch),
         OS_LABEL: report.os.lower(),
     }

@@ -6,13 +6,17 @@ import ssl
 from typing import Any
 
 import aiohttp
+import pytest
 
 from hil_tests.conftest import NODE
 from hil_tests.test_pods import WAITS, Gateway, gateway, pod
 
 __all__ = ["gateway"]
 
+pytestmark = pytest.mark.timeout(180)
+
 BURNS = "while :; do :; done"
+RESTS = "trap 'exit 0' TERM; while :; do sleep 1; done"
 
 
 def figures(printed: str) -> dict[tuple[str, ...], tuple[int, int]]:
@@ -28,8 +32,8 @@ def figures(printed: str) -> dict[tuple[str, ...], tuple[int, int]]:
 
 async def test_kubectl_top_shows_who_burns_and_who_waits(gateway: Gateway) -> None:
     made = pod("burns", BURNS)
-    made["spec"]["containers"].append({**made["spec"]["containers"][0], "name": "side", "command": ["sh", "-c", WAITS]})
-    await gateway.apply(made, pod("waits", WAITS))
+    made["spec"]["containers"].append({**made["spec"]["containers"][0], "name": "side", "command": ["sh", "-c", RESTS]})
+    await gateway.apply(made, pod("waits", RESTS))
     await gateway.wait_ready("burns")
     await gateway.wait_ready("waits")
     seen: dict[tuple[str, ...], tuple[int, int]] = {}
@@ -37,13 +41,13 @@ async def test_kubectl_top_shows_who_burns_and_who_waits(gateway: Gateway) -> No
     async def burns() -> bool:
         nonlocal seen
         seen = figures(await gateway.kubectl("top", "pod", "--containers"))
-        return len(seen) == 3 and seen["burns", "c"][0] >= 100
+        others = [cpu for key, (cpu, _) in seen.items() if key != ("burns", "c")]
+        return len(others) == 2 and seen["burns", "c"][0] >= max(20, *(3 * cpu for cpu in others))
 
-    await gateway.until(burns, "one burns")
-    assert seen["waits", "c"][0] < seen["burns", "c"][0]
-    assert seen["burns", "side"][0] < seen["burns", "c"][0]
+    await gateway.until(burns, "one burns, whatever else the machine has to do")
+    assert set(seen) == {("burns", "c"), ("burns", "side"), ("waits", "c")}
     nodes = figures(await gateway.kubectl("top", "node"))
-    assert nodes[(NODE,)][0] >= 100
+    assert nodes[(NODE,)][0] >= 20
     assert nodes[(NODE,)][1] > 10
     assert figures(await gateway.kubectl("top", "pod", "-A", "-l", "app=none") or "\n") == {}
     only = figures(await gateway.kubectl("top", "pod", "waits"))

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import yaml
 
 from hil_tests.conftest import NODE
@@ -10,6 +11,8 @@ from hil_tests.test_mapper_manifests import FOLDER
 from hil_tests.test_pods import DEADLINE_S, WAITS, Gateway, gateway
 
 __all__ = ["gateway"]
+
+pytestmark = pytest.mark.timeout(180)
 
 LIMIT = f"--timeout={DEADLINE_S:.0f}s"
 PODS = ("get", "pods", "-o", "json")

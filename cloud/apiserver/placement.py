@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from cloud.apiserver import pod_facts
-from cloud.apiserver.pod_facts import Node, Pod, Requirement, Resources, Taint, Term, Toleration
+from cloud.apiserver.pod_facts import LabelSelector, Node, Pod, Requirement, Resources, Taint, Term, Toleration
 
 NO_SCHEDULE, PREFER_NO_SCHEDULE, NO_EXECUTE = "NoSchedule", "PreferNoSchedule", "NoExecute"
 UNSCHEDULABLE = Taint("node.kubernetes.io/unschedulable", "", NO_SCHEDULE)
@@ -114,12 +114,20 @@ def _matches(term: Term, node: Node) -> bool:
     if not term.match_expressions and not term.match_fields:
         return False
     own = {"metadata.name": node.name}
-    return all(_holds(r, node.metadata.labels) for r in term.match_expressions) and all(
-        _holds(r, own) for r in term.match_fields
+    return all(holds(r, node.metadata.labels) for r in term.match_expressions) and all(
+        holds(r, own) for r in term.match_fields
     )
 
 
-def _holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+def matches(selector: LabelSelector | None, labels: Mapping[str, str]) -> bool:
+    """Whether labels are selected; nothing is by no selector."""
+    if selector is None or any(labels.get(name) != value for name, value in selector.match_labels.items()):
+        return False
+    return all(holds(requirement, labels) for requirement in selector.match_expressions)
+
+
+def holds(requirement: Requirement, labels: Mapping[str, str]) -> bool:
+    """Whether labels, or fields, are as required."""
     value = labels.get(requirement.key)
     match requirement.operator:
         case "In":

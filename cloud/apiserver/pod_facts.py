@@ -70,8 +70,41 @@ class NodeAffinity(Struct, frozen=True):
     preferred: tuple[Preference, ...] = field(default=(), name="preferredDuringSchedulingIgnoredDuringExecution")
 
 
+class LabelSelector(Struct, rename="camel", frozen=True):
+    """Which labels objects must have; all that have none asked of them."""
+
+    match_labels: dict[str, str] = {}
+    match_expressions: tuple[Requirement, ...] = ()
+
+
+class PodTerm(Struct, rename="camel", frozen=True):
+    """Pods to be with, or not with, in one domain of a topology."""
+
+    topology_key: str = ""
+    label_selector: LabelSelector | None = None
+    namespaces: tuple[str, ...] = ()
+    namespace_selector: LabelSelector | None = None
+
+
+class PodAffinity(Struct, rename="camel", frozen=True):
+    """Which pods a pod must be with, or, of anti-affinity, not with."""
+
+    required: tuple[PodTerm, ...] = field(default=(), name="requiredDuringSchedulingIgnoredDuringExecution")
+
+
+class Spread(Struct, rename="camel", frozen=True):
+    """How evenly pods shall be spread over the domains of a topology."""
+
+    topology_key: str = ""
+    max_skew: int = 1
+    when_unsatisfiable: str = "DoNotSchedule"
+    label_selector: LabelSelector | None = None
+
+
 class _Affinity(Struct, rename="camel", frozen=True):
     node_affinity: NodeAffinity = NodeAffinity()
+    pod_affinity: PodAffinity = PodAffinity()
+    pod_anti_affinity: PodAffinity = PodAffinity()
 
 
 class _Port(Struct, rename="camel", frozen=True):
@@ -101,6 +134,7 @@ class _Spec(Struct, rename="camel", frozen=True):
     init_containers: tuple[_Container, ...] = ()
     overhead: dict[str, str | int | float] = {}
     scheduling_gates: tuple[Any, ...] = ()
+    topology_spread_constraints: tuple[Spread, ...] = ()
 
 
 class _Meta(Struct, rename="camel", frozen=True):

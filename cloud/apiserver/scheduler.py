@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from cloud.apiserver import conditions, event_records, patches, placement, pod_actions, pod_facts
+from cloud.apiserver import conditions, event_records, neighbours, patches, placement, pod_actions, pod_facts
 from cloud.apiserver.event_records import NORMAL, WARNING, Note
+from cloud.apiserver.neighbours import Neighbours
 from cloud.apiserver.objects import Objects
 from cloud.apiserver.placement import Room
 from cloud.apiserver.pod_facts import Node, Pod
@@ -53,6 +54,8 @@ class Scheduler:
     def _reset(self) -> None:
         self._rooms: dict[str, Room] = {}
         self._placed: dict[Key, Pod] = {}
+        self._keeping_off: dict[Key, Pod] = {}
+        """Of these, those that have something against others."""
         self._unplaced: dict[Key, Pod] = {}
         self._queue: OrderedDict[Key, None] = OrderedDict()
         self._retry_at: datetime | None = None
@@ -140,9 +143,11 @@ class Scheduler:
         self._unplaced.pop(key, None)
         before = self._placed.get(key)
         if before is not None and before.spec == pod.spec:
+            if before.metadata.labels != pod.metadata.labels:
+                self._note(key, pod)
             return
         self._forget(key)
-        self._placed[key] = pod
+        self._note(key, pod)
         room = self._rooms.get(pod.spec.node_name)
         if room is not None:
             room.take(pod)
@@ -150,6 +155,7 @@ class Scheduler:
     def _forget(self, key: Key) -> None:
         """A pod is gone, or takes no room any more."""
         self._unplaced.pop(key, None)
+        self._keeping_off.pop(key, None)
         pod = self._placed.pop(key, None)
         if pod is None:
             return
@@ -158,6 +164,15 @@ class Scheduler:
             room.take(pod, -1)
         self._try_all()
 
+    def _note(self, key: Key, pod: Pod) -> None:
+        """A pod has a place, or other labels there: those that wait for one beside it may have theirs."""
+        self._placed[key] = pod
+        if neighbours.keeps_off(pod):
+            self._keeping_off[key] = pod
+        for waiting, other in self._unplaced.items():
+            if neighbours.asks(other):
+                self._queue[waiting] = None
+
     def _try_all(self) -> None:
         for key in self._unplaced:
             self._queue[key] = None
@@ -165,8 +180,11 @@ class Scheduler:
     def _place(self, key: Key, pod: Pod, stored: Stored) -> list[Change]:
         refused: list[list[str]] = []
         fitting: list[Room] = []
+        others = self._neighbours(pod)
         for room in self._rooms.values():
             found = placement.obstacles(pod, room)
+            if not found and others is not None and (why := others.obstacle(room.node)) is not None:
+                found = [why]
             if found:
                 refused.append(found)
             else:
@@ -175,6 +193,13 @@ class Scheduler:
         if chosen is None:
             return self._refuse(key, stored, placement.explanation(refused))
         return self._bind(key, pod, stored, chosen.node)
+
+    def _neighbours(self, pod: Pod) -> Neighbours | None:
+        """The other pods, where they matter."""
+        placed = self._placed if neighbours.asks(pod) else self._keeping_off
+        if not placed and not neighbours.asks(pod):
+            return None
+        return Neighbours(pod, placed.values(), {name: room.node for name, room in self._rooms.items()})
 
     def _bind(self, key: Key, pod: Pod, stored: Stored, node: Node) -> list[Change]:
         binding = {

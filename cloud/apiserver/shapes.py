@@ -58,6 +58,12 @@ _NODE_AFFINITY = _object(
     requiredDuringSchedulingIgnoredDuringExecution=_object(nodeSelectorTerms=_list(_TERM)),
     preferredDuringSchedulingIgnoredDuringExecution=_list(_object(weight=_WHOLE, preference=_TERM)),
 )
+_SELECTOR = _object(matchLabels=_map(_TEXT), matchExpressions=_list(_REQUIREMENT))
+_POD_TERM = _object(
+    topologyKey=_TEXT, labelSelector=_SELECTOR, namespaces=_list({"type": "string"}), namespaceSelector=_SELECTOR
+)
+_POD_AFFINITY = _object(requiredDuringSchedulingIgnoredDuringExecution=_list(_POD_TERM))
+_SPREAD = _object(topologyKey=_TEXT, maxSkew=_WHOLE, whenUnsatisfiable=_TEXT, labelSelector=_SELECTOR)
 _TOLERATION = _object(key=_TEXT, operator=_TEXT, value=_TEXT, effect=_TEXT, tolerationSeconds=_WHOLE)
 _CONTAINER_STATUS = _object(
     name=_TEXT,
@@ -78,7 +84,8 @@ _POD_SPEC = _object(
     volumes=_list(_VOLUME),
     activeDeadlineSeconds=_WHOLE,
     dnsPolicy=_TEXT,
-    affinity=_object(nodeAffinity=_NODE_AFFINITY),
+    affinity=_object(nodeAffinity=_NODE_AFFINITY, podAffinity=_POD_AFFINITY, podAntiAffinity=_POD_AFFINITY),
+    topologySpreadConstraints=_list(_SPREAD),
     overhead=_object(),
     schedulingGates=_list(_object(name=_TEXT)),
     readinessGates=_list(_object(conditionType=_TEXT)),
@@ -107,7 +114,6 @@ _NODE = _object(
         allocatable=_object(),
     ),
 )
-_SELECTOR = _object(matchLabels=_map(_TEXT), matchExpressions=_list(_REQUIREMENT))
 _AMOUNT = {"x-kubernetes-int-or-string": True, "nullable": True}
 _ROLLING = _object(maxSurge=_AMOUNT, maxUnavailable=_AMOUNT)
 _TEMPLATE = _object(metadata=_object(labels=_map(_TEXT), annotations=_map(_TEXT)), spec=_POD_SPEC)

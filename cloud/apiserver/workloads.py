@@ -27,9 +27,10 @@ BACK_OFF_FIRST, BACK_OFF_LIMIT = timedelta(seconds=1), timedelta(minutes=15)
 
 
 class _Condition(Struct, rename="camel"):
-    type: str = ""
-    status: str = ""
-    last_transition_time: str | None = None
+    type: str | None = ""
+    status: str | None = ""
+    last_transition_time: Any = None
+    """Nobody has checked that it is a time."""
 
 
 class _Meta(Struct, rename="camel"):
@@ -88,7 +89,8 @@ class Pod(Struct):
         condition = self._ready_condition
         if condition is None or condition.status != "True":
             return None
-        since = parse_time(condition.last_transition_time or self.metadata.creation_timestamp or "")
+        told = condition.last_transition_time
+        since = parse_time(told if isinstance(told, str) else self.metadata.creation_timestamp or "")
         return since + timedelta(seconds=least_s) if since is not None else None
 
     @property

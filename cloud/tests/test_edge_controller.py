@@ -132,7 +132,7 @@ def test_what_a_node_says_of_itself_is_in_its_node_before_it_is_acknowledged(des
     node = desk.stored[NODE]
     assert node["metadata"]["labels"]["kubernetes.io/arch"] == "arm64"
     assert node["metadata"]["labels"]["kubernetes.io/os"] == "linux"
-    assert node["metadata"]["labels"]["kubernetes.io/hostname"] == "pi"
+    assert node["metadata"]["labels"]["kubernetes.io/hostname"] == "edge1"
     assert node["status"]["nodeInfo"]["kubeletVersion"] == "0.1.0"
     assert node["status"]["nodeInfo"]["architecture"] == "arm64"
     assert node["status"]["capacity"] == {"cpu": "4", "memory": "4194304Ki", "pods": "0"}

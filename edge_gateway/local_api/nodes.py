@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import convert, to_builtins
 
 from edgewire import node
-from edgewire.node import EDGE_LABEL, HOSTNAME_LABEL, NodeReport
+from edgewire.node import EDGE_LABEL, NodeReport
 
 _READY = {"type": "Ready", "status": "True", "reason": "EdgeCoreRuns", "message": "edgecore answers on this machine"}
 
@@ -16,7 +16,7 @@ _READY = {"type": "Ready", "status": "True", "reason": "EdgeCoreRuns", "message"
 def node_object(name: str, machine: Any, started: str) -> dict[str, Any]:
     """The Node; `started` is when this process did, RFC 3339."""
     report = convert(machine, NodeReport)
-    labels = {EDGE_LABEL: "", HOSTNAME_LABEL: name, **node.labels_of(report)}
+    labels = {EDGE_LABEL: "", **node.labels_of(name, report)}
     conditions = [*map(to_builtins, report.conditions), _READY]
     status = {
         "capacity": node.capacity(report),
