@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 PERIOD_S = 10.0
 """Kubelet's."""
 SHORT_LOOKS = 3
-WORTH_BYTES = 16 * 1024 * 1024
-"""A pod that uses less beyond its request does not make room by its end."""
+WORTH_BYTES, WORTH_PART = 16 * 1024 * 1024, 0.05
+"""A pod that uses less than both, the second a part of the disk, beyond its request does not make room by its end."""
 CRITICAL = 2_000_000_000
 """Priorities from here on are those of the cluster's own pods (scheduling.SystemCriticalPriority)."""
 STORAGE = "ephemeral-storage"
@@ -96,16 +96,16 @@ class Evictions:
 
     def _relief(self, running: list[Pod]) -> Iterator[Eviction]:
         """The pod that goes so that there is room again."""
-        ranked = []
+        disk, ranked = os.statvfs(self._volumes.disk), []
+        worth = min(WORTH_BYTES, disk.f_blocks * disk.f_frsize * WORTH_PART)
         for pod in running:
             requests = [c.resources.requests[STORAGE] for c in pod.spec.containers if STORAGE in c.resources.requests]
             request = int(sum(map(quantities.parse, requests)))
             used = self._used(pod, 1 << 62)
-            if pod.spec.priority < CRITICAL and used - request >= WORTH_BYTES:
+            if pod.spec.priority < CRITICAL and used - request >= worth:
                 ranked.append((pod.spec.priority, request - used, pod, used, request))
         if ranked:
             _, _, pod, used, request = min(ranked, key=lambda found: found[:2])
-            disk = os.statvfs(self._volumes.disk)
             least, free = int(disk.f_blocks * disk.f_frsize * DISK_PART), disk.f_bavail * disk.f_frsize
             why = f"The node was low on resource: {STORAGE}. Threshold quantity: {_amount(least)}, available: {_amount(free)}. "
             why += (

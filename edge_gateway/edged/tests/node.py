@@ -20,6 +20,7 @@ from edge_gateway.edged.tests.bench import FACTS
 from edge_gateway.edged.volumes import Volumes
 from edge_gateway.sealing import KEY_BYTES, Seal
 from edge_gateway.store.memory import MemoryStore
+from edge_gateway.store.sqlite import SqliteStore
 from edgewire import message as wire
 
 DEADLINE_S = 30.0
@@ -39,7 +40,12 @@ class Node:
     """What is on disk stays when it is restarted; what is in memory does not."""
 
     def __init__(
-        self, folder: Path, store: MemoryStore | None = None, max_pods: int = 110, static: Path | None = None
+        self,
+        folder: Path,
+        store: MemoryStore | SqliteStore | None = None,
+        max_pods: int = 110,
+        static: Path | None = None,
+        look_at_disk_s: float = 0.1,
     ) -> None:
         self.folder = folder
         self.store = store or MemoryStore()
@@ -57,7 +63,7 @@ class Node:
             *(self.core, self.store, runtime, volumes, orders, self._mark),
             max_pods=max_pods,
             static=found,
-            look_at_disk_s=0.1,
+            look_at_disk_s=look_at_disk_s,
         )
         self._task: asyncio.Task[None] | None = None
 
