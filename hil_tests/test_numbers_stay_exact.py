@@ -100,6 +100,6 @@ def assert_there_and_back(width: str, raw: int, type: str, scale: Decimal, offse
     fresh = DeviceTwin()
     (delta,) = fresh.device_changed(*resources(type, keys, desired=shown), MS).publishes
     assert delta.topic == topics.of_device("default/a", topics.DELTA)
-    there.want(board.delta(delta.payload))
+    there.wishes.want(board.delta(delta.payload))
     (write,) = there.writes(1)
     assert codec.decode(codec.encode(write.value)) == raw

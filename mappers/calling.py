@@ -15,9 +15,10 @@ from edgewire.twin import BAD_REQUEST, NOT_FOUND
 from . import values
 from .calls import Answer
 from .driver import BitWriter, BusDown, Caller, Driver, DriverError, MapperError, NoAnswer, Value, ValueRefused
-from .mapped import MappedDevice, Write, make_write
+from .mapped import MappedDevice
 from .plan import Point
 from .values import Scaling
+from .wishes import Write, make_write
 
 
 class _CallRefused(MapperError):
@@ -48,7 +49,7 @@ async def carry_out(driver: Driver, device: MappedDevice, now: float, now_ms: in
                 await make(driver, write)
             except ValueRefused as error:
                 raise _CallRefused(BAD_REQUEST, f"{write.point.name}: {error}") from error
-            device.touched(write.point)
+            device.readings.anew(write.point)
     except _CallRefused as error:
         return [], [*answers, *device.calls.refused(error.code, str(error), now_ms)]
     except (NoAnswer, BusDown):

@@ -254,7 +254,7 @@ class Mapper:
     def _desired(self, id: str, payload: bytes) -> None:
         device = self._served.get(id)
         if device is not None:
-            device.want(board.delta(payload))
+            device.wishes.want(board.delta(payload))
 
 
 def concerning(device: str, relays: tuple[str, ...]) -> list[str]:

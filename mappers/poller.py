@@ -17,9 +17,10 @@ from .calling import answer, carry_out, make
 from .driver import BusDown, Driver, DriverError, Listener, NoAnswer, Relay, ValueRefused
 from .ears import Ears
 from .health import ONLINE
-from .mapped import RETRY_REFUSED_S, MappedDevice, Output
+from .mapped import MappedDevice, Output
 from .mapper import Mapper
 from .relays import Courier
+from .wishes import RETRY_REFUSED_S
 
 log = logging.getLogger(__name__)
 
@@ -157,14 +158,14 @@ class Poller:
             try:
                 await make(driver, write)
             except (NoAnswer, BusDown):
-                device.unwritten(writes[number:])
+                device.wishes.unwritten(writes[number:])
                 raise
             except ValueRefused as error:
-                device.refused(write.point, write.desired, str(error), float("inf"))
+                device.wishes.refused(write.point, write.desired, str(error), float("inf"))
             except DriverError as error:
-                device.refused(write.point, write.desired, str(error), time.monotonic() + RETRY_REFUSED_S)
+                device.wishes.refused(write.point, write.desired, str(error), time.monotonic() + RETRY_REFUSED_S)
             else:
-                device.wrote(write, time.monotonic())
+                device.wishes.wrote(write, time.monotonic())
 
     def _told(self, device: MappedDevice, outputs: Sequence[Output]) -> None:
         if outputs and self._mapper.serves(device):

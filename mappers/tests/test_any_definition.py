@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from edgewire.device import DeviceError, value_problem
 from mappers.driver import BadAnswer, DefinitionError, Value, ValueRefused
-from mappers.mapped import make_write
 from mappers.plan import Plan, Settings, make_plan
 from mappers.tests.fakes import Toy, definition, device_json, model_json
+from mappers.wishes import make_write
 
 TYPES = ("INT", "FLOAT", "DOUBLE", "STRING", "BOOLEAN", "BYTES")
 TEXTS = ("0.1", "2%", "3", "4-7", "off", "-1", "1e999", "nan", "0x1F", "http://a/b", "a/b", "true")

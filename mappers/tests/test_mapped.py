@@ -9,9 +9,10 @@ from msgspec import Struct
 
 from mappers.driver import BadAnswer, BusDown, DriverError, NoAnswer, Refused, Value
 from mappers.health import State
-from mappers.mapped import RETRY_REFUSED_S, MappedDevice, Output, Report
+from mappers.mapped import MappedDevice, Output, Report
 from mappers.plan import Settings, make_plan
 from mappers.tests.fakes import Toy, definition, device_json, model_json
+from mappers.wishes import RETRY_REFUSED_S
 
 MODEL = model_json(
     temp={"type": "FLOAT", "accessMode": "ReadOnly"},
@@ -192,7 +193,7 @@ def written(device: MappedDevice, now: float) -> list[tuple[str, object]]:
     """Write what is to be written, as a device that accepts everything."""
     writes = device.writes(now)
     for write in writes:
-        device.wrote(write, now)
+        device.wishes.wrote(write, now)
     return [(w.point.name, w.value) for w in writes]
 
 
@@ -204,7 +205,7 @@ def online() -> MappedDevice:
 
 def test_a_desired_value_is_written_read_back_and_reported() -> None:
     device = online()
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     assert device.due_at() == float("-inf")
     assert written(device, 0.5) == [("level", 50)]
     assert names(device, 0.5) == ["level"]
@@ -214,9 +215,9 @@ def test_a_desired_value_is_written_read_back_and_reported() -> None:
 
 def test_only_the_newest_desired_value_is_written_once_the_device_is_back() -> None:
     device = mapped(level={"cell": 1}, pump={"cell": 2})
-    device.want({"level": "10", "pump": "true"})
+    device.wishes.want({"level": "10", "pump": "true"})
     device.missed(NoAnswer("silent"), 0, bus_down=True)
-    device.want({"level": "20"})
+    device.wishes.want({"level": "20"})
     assert device.writes(1) == []
     turn(device, 2, level=3, pump=False)
     assert written(device, 2) == [("level", 20), ("pump", True)]
@@ -224,16 +225,16 @@ def test_only_the_newest_desired_value_is_written_once_the_device_is_back() -> N
 
 def test_what_the_device_holds_already_is_not_written() -> None:
     device = online()
-    device.want({"level": "3.0", "pump": "0"})
+    device.wishes.want({"level": "3.0", "pump": "0"})
     assert device.writes(0.5) == []
 
 
 def test_a_write_cut_off_waits_again_unless_something_newer_does() -> None:
     device = online()
-    device.want({"level": "50", "pump": "true"})
+    device.wishes.want({"level": "50", "pump": "true"})
     writes = device.writes(0.5)
-    device.want({"level": "60"})
-    device.unwritten(writes)
+    device.wishes.want({"level": "60"})
+    device.wishes.unwritten(writes)
     assert [(w.point.name, w.desired) for w in device.writes(0.6)] == [("level", "60"), ("pump", "true")]
 
 
@@ -253,7 +254,7 @@ def test_a_value_that_cannot_be_written_is_logged_and_the_actual_value_reported(
     device = online()
     ((name, value),) = desired.items()
     for now in (0.5, 100):  # the gateway repeats it with every report that differs; that changes nothing
-        device.want(desired)
+        device.wishes.want(desired)
         assert device.writes(now) == []
     assert caplog.messages == [
         f"< desired value refused device=default/a property={name} value={value!r} reason={reason}"
@@ -264,29 +265,29 @@ def test_a_value_that_cannot_be_written_is_logged_and_the_actual_value_reported(
 
 def test_a_value_the_device_refuses_is_tried_again_only_after_a_while() -> None:
     device = online()
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     (write,) = device.writes(0.5)
-    device.refused(write.point, write.desired, "exception 4", 0.5 + RETRY_REFUSED_S)
+    device.wishes.refused(write.point, write.desired, "exception 4", 0.5 + RETRY_REFUSED_S)
     assert values_of(turn(device, 0.5, level=3)) == {"level": "3"}
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     assert device.writes(10) == []
-    device.want({"level": "51"})
+    device.wishes.want({"level": "51"})
     assert written(device, 11) == [("level", 51)]
     turn(device, 11, level=51, temp=1, pump=False)
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     assert written(device, 12) == [("level", 50)]
 
 
 def test_a_device_that_holds_another_value_is_not_written_in_a_loop(caplog: pytest.LogCaptureFixture) -> None:
     device = online()
     for now in (0.5, 1.5, 2.5):
-        device.want({"level": "50.4"})
+        device.wishes.want({"level": "50.4"})
         written(device, now)
         turn(device, now, level=40, temp=21, pump=False)
     assert [m for m in caplog.messages if "holds another" in m] == [
         "< device holds another value than desired device=default/a property=level desired='50.4' held='40'"
     ]
-    device.want({"level": "50.4"})
+    device.wishes.want({"level": "50.4"})
     assert written(device, 0.5 + RETRY_REFUSED_S) == [("level", Decimal("50.4"))]
 
 
@@ -307,27 +308,27 @@ def test_a_register_that_is_too_coarse_follows_as_near_as_it_can(
 ) -> None:
     device = mapped(level={"cell": 1, **keys})
     turn(device, 0, level=3)
-    device.want({"level": desired})
+    device.wishes.want({"level": desired})
     assert len(written(device, 0.5)) == 1
     states = [o for o in turn(device, 0.5, level=raw) if isinstance(o, State)]
     assert (states == []) == near
-    device.want({"level": desired})
+    device.wishes.want({"level": desired})
     assert (device.writes(1e6) == []) == near
 
 
 def test_a_value_changed_at_the_device_is_written_again_at_once() -> None:
     device = online()
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     written(device, 0.5)
     turn(device, 0.5, level=50)
     turn(device, 1, temp=21, level=10, pump=False)
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     assert written(device, 1.1) == [("level", 50)]
 
 
 def test_a_desired_value_of_an_unknown_property_costs_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
     device = online()
-    device.want({"pressure": "1"})
+    device.wishes.want({"pressure": "1"})
     assert device.writes(1) == []
     assert caplog.messages == ["< desired value of an unknown property device=default/a property=pressure"]
 
@@ -361,7 +362,7 @@ def test_a_desired_value_withdrawn_while_the_device_is_away_is_not_written() -> 
     old = definition(device_json("a", level={"cell": 1, "desired": "50"}), MODEL)
     plan = make_plan(old, Toy(), settings)
     device = MappedDevice("default/a", plan, settings, 0)
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     new = definition(device_json("a", level={"cell": 1}), MODEL)
     device.follow(make_plan(new, Toy(), settings, (old, plan)), 0.5)
     turn(device, 1, level=3)
@@ -370,9 +371,9 @@ def test_a_desired_value_withdrawn_while_the_device_is_away_is_not_written() -> 
 
 def test_a_write_that_failed_for_lack_of_an_answer_leads_to_a_probe_of_every_property() -> None:
     device = online()
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     writes = device.writes(0.5)
-    device.unwritten(writes)
+    device.wishes.unwritten(writes)
     device.missed(NoAnswer("silent"), 0.5)
     device.missed(NoAnswer("silent"), 0.5)
     assert device.state == "offline"
@@ -404,7 +405,7 @@ def test_a_slow_drift_leaves_the_dead_band() -> None:
 def test_a_value_written_is_reported_even_within_the_dead_band() -> None:
     device = mapped(level={"cell": 0, "deadband": "5"})
     turn(device, 0, level=10)
-    device.want({"level": "12"})
+    device.wishes.want({"level": "12"})
     assert written(device, 0.5) == [("level", 12)]
     assert values_of(turn(device, 0.5, level=12)) == {"level": "12"}
 
@@ -412,14 +413,14 @@ def test_a_value_written_is_reported_even_within_the_dead_band() -> None:
 def test_some_bits_are_written_with_their_mask() -> None:
     device = mapped(pump={"cell": 0, "bits": 3}, count={"cell": 1, "bits": "4-7"})
     assert values_of(turn(device, 0, pump=0b0101, count=0x35)) == {"pump": "false", "count": "3"}
-    device.want({"pump": "true", "count": "9"})
+    device.wishes.want({"pump": "true", "count": "9"})
     assert [(w.value, w.mask) for w in device.writes(0.5)] == [(8, 8), (0x90, 0xF0)]
 
 
 def test_more_than_the_bits_hold_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     device = mapped(count={"cell": 1, "bits": "4-7"})
     turn(device, 0, count=0)
-    device.want({"count": "16"})
+    device.wishes.want({"count": "16"})
     assert device.writes(0.5) == []
     assert "reason=does not fit 4 bits (0 to 15)" in caplog.text
 
@@ -429,7 +430,7 @@ def test_a_value_is_read_and_written_by_its_name() -> None:
     plan = make_plan(definition(device_json("a", mode={"enum": {"0": "off", "1": "on"}}), model), Toy(), Settings())
     device = MappedDevice("default/a", plan, Settings(), 0)
     assert values_of(turn(device, 0, mode=0)) == {"mode": "off"}
-    device.want({"mode": "on"})
+    device.wishes.want({"mode": "on"})
     assert written(device, 0.5) == [("mode", 1)]
     assert values_of(turn(device, 0.5, mode=1)) == {"mode": "on"}
     assert states_of(turn(device, 1, mode=7)) == ["unhealthy"]
@@ -437,11 +438,11 @@ def test_a_value_is_read_and_written_by_its_name() -> None:
 
 def test_a_refused_value_is_told_with_its_reason_until_it_is_followed_or_withdrawn() -> None:
     device = online()
-    device.want({"level": "101"})
+    device.wishes.want({"level": "101"})
     device.writes(0.5)
     (state, _) = turn(device, 0.5, level=3)
     assert state == State("default/a", "online", refused={"level": "'101': above the maximum 100"})
-    device.want({"level": "50"})
+    device.wishes.want({"level": "50"})
     written(device, 0.6)
     (state, _) = turn(device, 0.6, level=50)
     assert state == State("default/a", "online")
@@ -449,12 +450,12 @@ def test_a_refused_value_is_told_with_its_reason_until_it_is_followed_or_withdra
 
 def test_a_value_held_otherwise_than_desired_is_told() -> None:
     device = online()
-    device.want({"level": "50.4"})
+    device.wishes.want({"level": "50.4"})
     written(device, 0.5)
     (state, report) = turn(device, 0.5, level=40)
     assert state == State("default/a", "online", refused={"level": "'50.4': the device holds '40'"})
     assert values_of([report]) == {"level": "40"}
-    device.want({"level": "40"})
+    device.wishes.want({"level": "40"})
     assert device.writes(0.6) == []
     assert turn(device, 1, temp=21, level=40, pump=False) == [State("default/a", "online")]
 
@@ -534,7 +535,7 @@ def test_a_device_that_may_be_silent_is_online_while_its_bus_is_open() -> None:
     assert device.due_at() == float("-inf")
     assert device.idle(0) == [State("default/a", "online")]
     assert device.due_at() == float("inf")
-    device.want({"level": "5"})
+    device.wishes.want({"level": "5"})
     assert device.due_at() == float("-inf")
     assert written(device, 1) == [("level", 5)]
     assert device.due_at() == float("inf")
