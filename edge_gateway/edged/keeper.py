@@ -162,6 +162,8 @@ class Keeper:
     # Processes
 
     def _start(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if asked.get("mounts"):
+            import edge_gateway.edged.keeper_mounts  # noqa: F401 - here once, where it is needed, and not in each child anew
         known = self._runs.get(asked["id"])
         if known is not None:
             return {"pid": known.pid, "at": known.at, "started": known.started}

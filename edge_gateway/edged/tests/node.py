@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class Node:
         for keeper in self.keepers():
             children = keeper.children(recursive=True)
             keeper.kill()  # first, so that it notes no ends, as in a power cut
-            keeper.wait(DEADLINE_S)
+            await self.until(partial(is_over, keeper), "the keeper is gone")
             for child in children:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     child.kill()
@@ -174,6 +175,14 @@ class Node:
         """The processes' parent, while there is one."""
         folder = str(self.folder / "processes")
         return [process for process in psutil.process_iter(["cmdline"]) if folder in (process.info["cmdline"] or [])]
+
+
+def is_over(process: psutil.Process) -> bool:
+    """Whether a process has ended; that nobody has taken note of it yet, which may take its parent a second, does not matter."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def settings(**data: str) -> dict[str, Any]:
