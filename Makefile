@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 ENGINE ?= $(or $(shell command -v podman),docker)
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' edgewire/__init__.py)
 
-.PHONY: demo test test-podman5 check bench image test-deps format clean
+.PHONY: demo test test-podman5 test-cluster check bench image test-deps format clean
 
 demo: $(VENV)/.demo                ## the whole stack on this machine, with a live table; Ctrl-C ends it
 	$(BIN)/hedgerow up --demo
@@ -14,6 +14,10 @@ test: $(VENV)/.dev                 ## every test
 
 test-podman5:                      ## Podman's tests with Debian 13's Podman, in a folder (as root; needs debootstrap)
 	hil_tests/bench/podman5.sh build/debian13
+
+test-cluster: $(VENV)/.dev         ## tests on a real kube-apiserver, built from Debian's source package the first time
+	hil_tests/bench/kubernetes_programs.sh .hedgerow/cache/kubernetes
+	$(BIN)/pytest -m real_cluster hil_tests
 
 check: $(VENV)/.dev                ## style, types, layers
 	$(BIN)/ruff check .

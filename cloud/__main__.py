@@ -109,7 +109,8 @@ class CloudCore:
 def _kubelet_api(settings: CloudCoreConfig, streams: NodeStreams, pods: PodController, kube: Kube) -> list[Service]:
     if not settings.kubelet_address or settings.kubelet_client_ca is None:
         return []
-    files = settings.certificate, settings.key, settings.kubelet_client_ca
+    certificate, key = settings.kubelet_certificate or settings.certificate, settings.kubelet_key or settings.key
+    files = certificate, key, settings.kubelet_client_ca
     usage = UsageApi(streams, DelegatedAccess(kube.send, time.monotonic))
     return [KubeletApi(streams, pods.node_of, *files, settings.kubelet_host, settings.kubelet_port, usage.routes())]
 

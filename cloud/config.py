@@ -31,6 +31,11 @@ class CloudCoreConfig(Struct, frozen=True):
     """TCP port likewise; a kubelet's."""
     kubelet_client_ca: Path | None = None
     """The CA of the certificate that the API server shows to kubelets, PEM: needed with `kubelet_address`."""
+    kubelet_certificate: Path | None = None
+    """What the API server is shown, PEM; without one, `certificate`. One with `--kubelet-certificate-authority` asks for a
+    certificate of that authority, which names `kubelet_address`."""
+    kubelet_key: Path | None = None
+    """Its private key."""
     qps: float = 100.0
     """Patches of Devices' statuses a second, sustained, over all devices; KubeEdge's default. What comes faster is coalesced
     per device: the newest value is in Kubernetes at most two rounds over the changing devices later. Nodes' heartbeats come
@@ -48,6 +53,8 @@ class CloudCoreConfig(Struct, frozen=True):
             raise ValueError("port is not 0 to 65535")
         if self.kubelet_address and self.kubelet_client_ca is None:
             raise ValueError("kubelet_address needs a kubelet_client_ca")
+        if (self.kubelet_certificate is None) != (self.kubelet_key is None):
+            raise ValueError("kubelet_certificate and kubelet_key need each other")
         if not 1 <= self.kubelet_port <= 65535:
             raise ValueError("kubelet_port is not 1 to 65535")
         if self.qps <= 0:

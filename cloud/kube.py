@@ -50,9 +50,11 @@ MAX_EVENT = 16 * 1024 * 1024
 SETTLED_S = 5.0
 """After a watch that lasted so long, the delays between attempts begin anew."""
 RETRY_LIMIT_S = 10.0
-_METADATA_ONLY = ",".join(
-    [f"application/json;as=PartialObjectMetadata{suffix};v=v1;g=meta.k8s.io" for suffix in ("", "List")] + [JSON]
+_METADATA, _METADATA_LIST = (
+    f"application/json;as={kind};v=v1;g=meta.k8s.io,{JSON}"
+    for kind in ("PartialObjectMetadata", "PartialObjectMetadataList")
 )
+"""Of a watch's events, and of a list. kube-apiserver takes the first form that it knows, and then finds that it does not fit."""
 CLOSE_S = 1.0
 """For the sockets to be closed in the end."""
 
@@ -137,7 +139,7 @@ class Kube:
 
         With a `selector` only those whose labels fit; with `metadata_only` nothing else of them, as far as the API server can.
         """
-        accept = _METADATA_ONLY if metadata_only else JSON
+        of_list, of_watch = (_METADATA_LIST, _METADATA) if metadata_only else (JSON, JSON)
         reflection = Reflection()
         delays = backoff.delays(limit_s=RETRY_LIMIT_S)
         loop = asyncio.get_running_loop()
@@ -145,10 +147,10 @@ class Kube:
             started = loop.time()
             try:
                 if not reflection.version:
-                    async with aclosing(self._list(type, selector, reflection, accept)) as events:
+                    async with aclosing(self._list(type, selector, reflection, of_list)) as events:
                         async for event in events:
                             yield event
-                async with aclosing(self._watch(type, selector, reflection, accept)) as events:
+                async with aclosing(self._watch(type, selector, reflection, of_watch)) as events:
                     async for event in events:
                         yield event
                 delay = 0.0 if loop.time() - started >= SETTLED_S else next(delays)

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from contextlib import aclosing
 
 from cloud.kube import Kube
 from cloud.objects import Event, ResourceType, Synced
-from cloud.writes import Answer, Request, Writer, Writes
+from cloud.writes import TOO_MANY, Answer, Request, Writer, Writes
 
 log = logging.getLogger(__name__)
 
 TICK_S = 1.0
+TOLD_S = 60.0
+"""Between two lines about requests that are turned away."""
 
 
 class Follower:
@@ -53,6 +56,7 @@ class WriteService:
         self._writes = writes
         self._writer = writer
         self._away = False
+        self._told_at = -math.inf
 
     async def run(self, ready: asyncio.Event) -> None:
         """Write until cancelled."""
@@ -85,6 +89,12 @@ class WriteService:
         wake.set()
 
     def _note(self, request: Request, answer: Answer) -> None:
+        if answer.status == TOO_MANY:
+            now = asyncio.get_running_loop().time()
+            if now - self._told_at >= TOLD_S:
+                self._told_at = now
+                log.warning("= api server turns requests away path=%s status=%d", request.path, answer.status)
+            return
         if answer.away and not self._away:
             log.warning("= api server away path=%s status=%d reason=%r", request.path, answer.status, answer.reason)
         elif self._away and not answer.away:

@@ -60,6 +60,8 @@ class NodeObject(Struct):
         return str(next((c.get("status", "") for c in self.status.conditions if c.get("type") == READY), ""))
 
 
+_TOLD_BY_NODES = ("InternalIP", "ExternalIP", "Hostname")
+"""Of the addresses' types. A name of its own would come before cloudcore's, and kube-apiserver would ask there."""
 _node = msgspec.json.Decoder(NodeObject)
 _encoder = msgspec.json.Encoder()
 
@@ -111,7 +113,8 @@ def status_patch(
     if ready is not None and ready[0] != node.ready:
         wanted.append(Condition(READY, *ready))
     if report is not None:
-        info, addresses = nodes.node_info(report), nodes.addresses(report)
+        info = nodes.node_info(report)
+        addresses = [address for address in nodes.addresses(report) if address["type"] in _TOLD_BY_NODES]
         if kubelet is not None:
             addresses.append({"type": "InternalDNS", "address": kubelet.address})
         if any(node.status.node_info.get(name) != value for name, value in info.items()):

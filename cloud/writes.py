@@ -2,7 +2,8 @@
 
 A controller marks the key of an object that has something new. `due` says whose turn it is; the request is built then, from
 the newest state, so an object waits once however often it changes. A token bucket bounds the pace. When the API server
-does not answer, or asks to be left alone, everything rests, and one request tries whether it is back before the rest go.
+does not answer, or asks to be left alone, everything rests, and one request tries whether it is back before the rest go. When
+it turns away some of those that are on their way (its priority and fairness), these wait, and no more go at once than it took.
 Times are seconds of any monotonic clock.
 """
 
@@ -22,8 +23,11 @@ JSON = "application/json"
 
 _KEY_DELAY_S = {403: 5.0, 409: 0.2}
 """How long one object waits after an answer that concerns it alone."""
+_TURNED_AWAY_S = 1.0
 _REST_FIRST_S, _REST_LIMIT_S = 1.0, 5.0  # one request probes: it burdens nobody, and returns soon after the server does
-_AWAY = frozenset({NO_ANSWER, 401, 408, 429})
+TOO_MANY = 429
+"""The status with which an API server turns away what is more than it has in hand of one client."""
+_AWAY = frozenset({NO_ANSWER, 401, 408, TOO_MANY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,8 @@ class Writes:
         """At most `qps` requests a second after the first `burst`, and `window` at once; `delays` between attempts when
         the API server is away, anew each time."""
         self._qps, self._burst, self._window = qps, burst, window
+        self._allowed, self._taken = window, 0
+        """How many may be in flight, and how many were taken since that changed."""
         self._tokens = float(burst)
         self._filled_at = now
         self._waiting: dict[str, None] = {}
@@ -154,22 +160,34 @@ class Writes:
     def finished(self, key: str, answer: Answer, again: bool, now: float) -> None:
         """The request of the key was answered; `again` gives the key another turn, after a while if it failed."""
         marked = self._flying.pop(key, False)
-        if answer.away:
+        delay_s = _KEY_DELAY_S.get(answer.status)
+        if answer.status == TOO_MANY and self._flying:
+            self._allowed, self._taken = len(self._flying), 0
+            delay_s = max(_TURNED_AWAY_S, answer.retry_after_s or 0.0)
+        elif answer.away:
             self._rest_after(answer, now)
-        elif self._rest is not None:
-            self._rest, self._rest_until = None, now
-        if again and answer.status in _KEY_DELAY_S:
-            self._later[key] = now + _KEY_DELAY_S[answer.status]
+        else:
+            self._widen()
+            if self._rest is not None:
+                self._rest, self._rest_until = None, now
+        if again and delay_s is not None:
+            self._later[key] = now + delay_s
         elif again or marked:
             self._waiting[key] = None
 
     @property
     def _at_once(self) -> int:
-        return 1 if self._rest is not None else self._window
+        return 1 if self._rest is not None else self._allowed
 
     def _room(self, now: float) -> int:
         self._fill(now)
         return min(self._at_once - len(self._flying), int(self._tokens))
+
+    def _widen(self) -> None:
+        """One more at once after as many as may be were taken."""
+        self._taken += 1
+        if self._taken >= self._allowed:
+            self._allowed, self._taken = min(self._window, self._allowed + 1), 0
 
     def _rest_after(self, answer: Answer, now: float) -> None:
         if answer.retry_after_s is not None:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import pytest
 
 from hedgerow.cluster import Cluster
 from hedgerow.stack import Ports, Stack, until
+from hil_tests.bench.cluster_site import install
+from hil_tests.bench.kubernetes_cluster import KubernetesCluster, lacking
 from hil_tests.bench.plugin import LACKS
 
 
@@ -24,6 +27,26 @@ def missing(what: str) -> None:
 
 
 NODE = "edge-1"
+
+
+@pytest.fixture(scope="session")
+def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesCluster]:
+    """A real kube-apiserver with its controllers and scheduler, and cloudcore's rights in it."""
+    if shutil.which("kubectl") is None:
+        missing("kubectl is not installed")
+    if why := lacking():
+        pytest.skip(
+            f"{LACKS}{why}: `make test-cluster` builds them"
+        )  # no package gives them, and a build takes minutes
+    # A node that is away is found out, and its pods are evicted, after one second instead of five, and of ten.
+    prompt = ("--node-monitor-period=1s", "--node-eviction-rate=10")
+    cluster = KubernetesCluster(tmp_path_factory.mktemp("kubernetes"), {"kube-controller-manager": prompt})
+    cluster.start()
+    try:
+        install(cluster)
+        yield cluster
+    finally:
+        cluster.stop()
 
 
 @dataclass

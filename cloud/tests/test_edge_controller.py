@@ -9,7 +9,7 @@ from cloud import node_status
 from cloud.tests.desk import Desk, Edge
 from cloud.writes import Answer
 from edgewire import message as wire
-from edgewire.node import NodeReport
+from edgewire.node import Address, NodeReport
 
 NODE = "/api/v1/nodes/edge1"
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/edge1"
@@ -317,7 +317,8 @@ def test_a_machine_does_not_say_whether_its_node_is_ready(desk: Desk) -> None:
 
 
 def test_the_api_server_finds_cloudcore_where_it_would_look_for_a_kubelet() -> None:
-    report = NodeReport(hostname="pi", addresses=["10.0.0.7"])
+    elsewhere = Address("elsewhere.example", "InternalDNS")
+    report = NodeReport(hostname="pi", addresses=[elsewhere, "10.0.0.7"])
     node = node_status.parse(b'{"metadata":{"name":"edge1"}}')
     assert node is not None
     patch = node_status.status_patch(

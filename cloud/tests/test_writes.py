@@ -111,6 +111,28 @@ def test_retry_after_is_honoured() -> None:
     assert w.due(7.0) == ["a", "b"]
 
 
+def test_what_is_turned_away_waits_and_no_more_go_at_once_than_were_taken() -> None:
+    w = writes(burst=1000)
+    keys = [str(number) for number in range(40)]
+    for key in keys:
+        w.mark(key)
+    flying = w.due(0)
+    assert len(flying) == 32
+    for key in flying[3:]:
+        w.finished(key, Answer(429, retry_after_s=1.0), True, 0)
+    assert w.due(0) == []
+    for key in flying[:3]:
+        w.finished(key, OK, False, 0)
+    assert w.due(0) == keys[32:36], "one more than before, for all three were taken"
+    for key in keys[32:36]:
+        w.finished(key, OK, False, 0.1)
+    assert w.due(0.1) == keys[36:]
+    assert w.due(0.9) == []
+    for key in keys[36:]:
+        w.finished(key, OK, False, 0.9)
+    assert w.due(1.0) == flying[3:8], "those that were turned away, at their time"
+
+
 def test_a_conflict_delays_its_own_key_only() -> None:
     w = writes()
     w.mark("a")

@@ -119,7 +119,7 @@ def test_the_embedded_api_takes_what_it_has_the_types_of() -> None:
         if plural := plurals.get(document["kind"]):
             core.create(plural, document, document["metadata"].get("namespace"))
             taken.append(document["kind"])
-    assert taken == ["Namespace", "ServiceAccount", "ConfigMap"]
+    assert taken == ["Namespace", "ServiceAccount", "ConfigMap", "Deployment"]
 
 
 def test_cloudcore_is_given_no_rights_on_its_machine() -> None:
@@ -146,9 +146,9 @@ def test_the_role_gives_no_more_than_what_is_named() -> None:
     }
     assert not any("*" in verbs for verbs in granted.values())
     assert [resource for resource, verbs in granted.items() if "delete" in verbs] == ["pods"]
-    assert granted["pods"] == {"get", "list", "watch", "delete"}
+    assert granted["pods"] == {"list", "watch", "create", "delete"}
     assert granted["secrets"] == {"get", "list", "watch"}
-    assert granted["devices"] == {"get", "list", "watch"}
+    assert granted["devices"] == {"list", "watch"}
     assert "leases" not in granted
 
 
