@@ -291,6 +291,8 @@ class PodController:
             return False  # likewise
         if answer.ok:
             return True
+        if answer.status == 403 and flying == "create" and reported.tries == 1:
+            log.warning("> mirror of a static pod rejected, tried again id=%s reason=%r", key, answer.reason)
         if answer.transient and (answer.status != 409 or (reported.mirrored and reported.tries < _TRIES)):
             return True
         if answer.status not in (404, 409):

@@ -7,6 +7,8 @@ keeps as a kubelet does.
 import asyncio
 import contextlib
 import json
+import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -190,13 +192,16 @@ async def test_a_pod_is_scheduled_runs_tells_its_status_and_goes(gateway: Gatewa
 async def test_a_job_like_pod_succeeds_and_one_that_cannot_run_says_why(gateway: Gateway) -> None:
     refused = pod("refused", "true")
     refused["spec"]["volumes"] = [{"name": "v", "nfs": {"server": "nas", "path": "/"}}]
-    await gateway.apply(pod("once", "echo done; exit 0", restartPolicy="Never"), refused)
+    script = "echo all is well > /dev/termination-log; exit 0"
+    await gateway.apply(pod("once", script, restartPolicy="Never"), refused)
     await gateway.kubectl(
         "wait", "pod/once", "--for=jsonpath={.status.phase}=Succeeded", f"--timeout={DEADLINE_S:.0f}s"
     )
     await gateway.kubectl(
         "wait", "pod/refused", "--for=jsonpath={.status.phase}=Failed", f"--timeout={DEADLINE_S:.0f}s"
     )
+    if os.geteuid() == 0:  # others cannot mount the file that the words are for
+        assert re.search(r"Message: +all is well", await gateway.kubectl("describe", "pod", "once"))
     assert "UnsupportedPod" in await gateway.kubectl("get", "pod", "refused")
     assert "this node has no such kind of volume" in await gateway.kubectl("describe", "pod", "refused")
 

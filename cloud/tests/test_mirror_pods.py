@@ -115,6 +115,18 @@ def test_a_pod_of_that_name_is_left_alone(desk: Desk) -> None:
     assert "ownerReferences" not in desk.stored[WEB]["metadata"]
 
 
+def test_a_mirror_that_is_forbidden_is_tried_again_and_said_once(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    edge = desk.connect()
+    desk.reject = lambda request: Answer(403, "no privileged pods here") if request.path.endswith("/pods") else None
+    message = report(desk, edge)
+    desk.wait(20)
+    assert caplog.text.count("no privileged pods here") == 1
+    desk.reject = lambda request: None
+    desk.wait(10)
+    assert WEB in desk.stored
+    assert message.id in edge.delivered
+
+
 def test_a_name_that_another_pod_has_is_given_up_in_the_end(desk: Desk) -> None:
     edge = desk.connect()
     desk.reject = lambda request: Answer(409, "exists") if request.method == "POST" else None

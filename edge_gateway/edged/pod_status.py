@@ -10,7 +10,7 @@ from typing import Any
 from edge_gateway.edged.actions import Now
 from edge_gateway.edged.container_life import CRASH_LOOP, ContainerLife, Role
 from edge_gateway.edged.environment import Facts
-from edge_gateway.edged.pod_life import PodLife
+from edge_gateway.edged.pod_life import EVICTED, PodLife
 from edge_gateway.edged.records import Ended, Since, State
 
 
@@ -66,12 +66,15 @@ def _conditions(life: PodLife, phase: str, now: Now) -> list[dict[str, Any]]:
         why_unready = ("ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
     initialized = life.containers.initialized or (over and not uninitialized) or phase == "Succeeded"
     why_uninitialized = ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(uninitialized)}]")
-    found = [
+    found: list[tuple[str, bool, tuple[str, str] | None]] = [
         ("PodReadyToStartContainers", life.prepared and not over, None),
         ("Initialized", initialized, None if initialized else why_uninitialized),
         ("Ready", why_unready is None, why_unready),
         ("ContainersReady", why_unready is None, why_unready),
     ]
+    final = life.record.final
+    if final is not None and final.reason == EVICTED:  # for controllers that count failures
+        found.append(("DisruptionTarget", True, ("TerminationByKubelet", final.message)))
     return [_condition(life, type, holds, why, now) for type, holds, why in found]
 
 

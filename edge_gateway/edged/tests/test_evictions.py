@@ -49,6 +49,8 @@ async def test_a_pod_whose_volume_outgrows_its_limit_is_evicted_and_no_other(nod
     why = 'Usage of EmptyDir volume "v" exceeds the limit "2Mi". '
     assert (node.status()["reason"], node.status()["message"]) == ("Evicted", why)
     assert ("Evicted", why) in node.events()
+    [target] = [c for c in node.status()["conditions"] if c["type"] == "DisruptionTarget"]
+    assert (target["status"], target["reason"], target["message"]) == ("True", "TerminationByKubelet", why)
     await node.until(lambda: not (node.folder / "disk" / "u1").exists(), "its volume is removed")
     assert node.status("small")["phase"] == "Running"
     assert node.alive() == 1
