@@ -51,14 +51,17 @@ hedgerow_boot.feed = int
 hedgerow_boot.running = choice.load("/flash", lambda event, **fields: None)
 sys.path[0] = "/flash/" + choice.choose(hedgerow_boot.running, False, lambda event, **fields: None)
 for name in list(sys.modules):
-    if name.startswith("edgewire") or name == "hedgerow_boot.choice": del sys.modules[name]
-del hedgerow_boot.choice, choice, name
+    if name.startswith("edgewire") or name in ("hedgerow_boot.choice", "hedgerow_boot.changes"): del sys.modules[name]
+for name in ("choice", "changes"):
+    if hasattr(hedgerow_boot, name): delattr(hedgerow_boot, name)
+del choice, name
 `);
 const booted = inUse();
 mp.runPython(`
-from device_fw.firmware import main
-station, about = main.build()
-main.forget()
+from device_fw.firmware import main, building
+station, about = building.build()
+building.end()
+del building
 `);
 const built = inUse();
 console.log(JSON.stringify({ bare, boot: booted - before, firmware: built - booted, log: lines }));

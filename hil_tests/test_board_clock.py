@@ -6,15 +6,9 @@ from pathlib import Path
 import pytest
 
 from device_fw.tools import firmware, sources
-from hil_tests.bench import board_firmware
 from hil_tests.bench.unix_board import Unavailable, UnixBoard
 from hil_tests.conftest import missing
 
-CONFIG = {
-    "name": "default/b1",
-    "host": "127.0.0.1",
-    "properties": {"level": {"type": "float", "driver": "simulated", "reading": "value"}},
-}
 T_S = 1900000000  # in 2030, a Sunday
 
 MAIN = f"""
@@ -31,7 +25,7 @@ def board(tmp_path: Path) -> Iterator[UnixBoard]:
     """A board whose clock nobody has set: it begins in 2000."""
     try:
         made = UnixBoard(tmp_path / "board", heap_kb=160, clock_s=-30 * 365 * 86400)
-        made.push({**board_firmware.files(CONFIG), **_pico(), "main.py": MAIN.encode()})
+        made.push(_pico())
     except (Unavailable, firmware.FirmwareError) as error:
         missing(str(error))
         return
@@ -40,8 +34,8 @@ def board(tmp_path: Path) -> Iterator[UnixBoard]:
 
 
 def _pico() -> dict[str, bytes]:
-    found = {path: file.read_bytes() for path, file in sources.closure(["device_fw.boards.pico"]).items()}
-    return firmware.compiled({path: content for path, content in found.items() if path.endswith("pico.py")})
+    found = sources.closure(["device_fw.boards.hardware", "device_fw.boards.pico"])
+    return firmware.compiled({**{path: file.read_bytes() for path, file in found.items()}, "main.py": MAIN.encode()})
 
 
 def test_a_clock_that_nobody_set_tells_nothing_until_the_firmware_sets_it(board: UnixBoard) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +66,9 @@ def board(tmp_path: Path) -> Iterator[UnixBoard]:
     made.close()
 
 
-def files(**config: object) -> dict[str, bytes]:
+def files(instead: Mapping[str, bytes] | None = None, **config: object) -> dict[str, bytes]:
     try:
-        return board_firmware.files({**CONFIG, **config})
+        return board_firmware.files({**CONFIG, **config}, instead)
     except FirmwareError as error:
         missing(str(error))
         raise
@@ -77,9 +77,8 @@ def files(**config: object) -> dict[str, bytes]:
 def test_a_sensor_that_hangs_costs_a_reset_and_the_board_reports_again(
     board: UnixBoard, bench_broker: BenchBroker
 ) -> None:
-    pushed = files(host=bench_broker.host, port=bench_broker.port)
-    del pushed["device_fw/drivers/simulated.mpy"]
-    board.push({**pushed, "device_fw/drivers/simulated.py": HANGING})
+    hanging = {"device_fw/drivers/simulated.py": HANGING}
+    board.push(files(hanging, host=bench_broker.host, port=bench_broker.port))
     board.power_on()
     online = re.escape(D) + 'state/update .*"online"'
     bench_broker.expect(online, COMES_S)

@@ -21,12 +21,6 @@ from hil_tests.bench.unix_board import Unavailable, UnixBoard
 from hil_tests.conftest import NODE, Site, missing, running_site
 
 BOARDS = ("b1", "b2", "b3")
-SICK = b"""from device_fw.firmware import update_parts
-update_parts.self_test = lambda board: "sick"
-from device_fw.firmware.main import main
-main()
-"""
-"""A `main.py` that finds itself not working."""
 EVERY_BOARD = {"names": list(BOARDS)}
 CONFIRMED = r"event=update_confirmed"
 
@@ -86,7 +80,7 @@ async def test_a_canary_that_breaks_is_reverted_and_protects_all_others_and_a_go
         with boards(tmp_path / "boards", site.stack.ports.mqtt, *BOARDS):
             await until_all_run(site, "1.0.0")
             waves = {"canary": {"names": ["b2"]}}
-            await run(firmware, image("1.1.0", 2, SICK), waves=waves)
+            await run(firmware, image("1.1.0", 2, updates.UNWELL), waves=waves)
             found = await until_phase(firmware, "Aborted")
             assert [(f.device, f.reason) for f in found.status.failures] == [("b2", ota.SELF_TEST)]
             assert found.status.counts["pending"] == 2

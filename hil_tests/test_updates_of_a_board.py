@@ -83,8 +83,8 @@ def flipped(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1 :]
 
 
-def test_a_firmware_that_can_be_updated_runs_on_112_kilobytes(make: MakeBoard, gateway: OtaGateway) -> None:
-    board = make(image("1.0.0", 1), heap_kb=112)
+def test_a_firmware_that_can_be_updated_runs_on_96_kilobytes(make: MakeBoard, gateway: OtaGateway) -> None:
+    board = make(image("1.0.0", 1), heap_kb=96)
     gateway.until_seen(lambda g: len(g.history[DEVICE]) > 3, "it goes on reporting")
     assert gateway.online[DEVICE] == 1
     assert "MemoryError" not in board.printed()

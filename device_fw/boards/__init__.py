@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 def load(config: "dict[str, Any]") -> "Board":
     """The board that the configuration describes. ValueError when it is wrong."""
     try:
-        from device_fw.boards import hardware
+        from device_fw.boards import equipment
     except ImportError:  # the demo's firmware has its own board, and no drivers
         from device_fw.boards import demo
 
         return demo.Board(config)
-    return hardware.load(config)
+    return equipment.load(config)

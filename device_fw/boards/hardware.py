@@ -3,27 +3,21 @@
 Properties with the same driver and the same options share one: a BME280 is asked once for temperature, humidity and pressure.
 """
 
-import sys
 import time
 
 from device_fw.boards.buses import Buses
-from device_fw.drivers import SensorError, complete
-from device_fw.firmware.properties import Property
+from device_fw.drivers import SensorError
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
 
+    from device_fw.firmware.properties import Property
+
     Value = str | int | float | bool
 
 FAILURES = (OSError, ValueError, MemoryError)  # of one sensor, which must not stop the board
 _BUILT_IN = 2026  # an earlier year on the clock: nobody has set it
-
-
-def load(config: "dict[str, Any]") -> "Board":
-    """The board that the configuration and the firmware describe. ValueError when they are wrong."""
-    properties = with_changes(_own(), config["properties"])
-    return Board(config["board"], properties, watchdog_ms=config["watchdog_ms"])
 
 
 class Board:
@@ -36,40 +30,20 @@ class Board:
 
         `watchdog_ms`: how long the watchdog waits, 0: there is none; what is more than the board's can wait is cut.
         """
-        self._features = _module("boards", name)
+        from device_fw.boards import equipment
+
+        self._features = equipment.module("boards", name)
         if buses is None:
             import machine
 
             buses = Buses(machine, self._features, time.ticks_ms, time.ticks_diff)  # type: ignore[attr-defined]
-        self._buses = buses
         self._watchdog_ms = min(watchdog_ms, self._features.WATCHDOG_MS)
         self._watchdog: "Any" = None
         self.properties: "dict[str, Property]" = {}
         self._sources: "list[Source]" = []
         self._of: "dict[str, Source]" = {}
         for property, entry in properties.items():
-            try:
-                self._add(property, dict(entry))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ValueError("property {}: {}".format(property, error))  # noqa: B904, MicroPython has no "from"
-
-    def _add(self, name: str, entry: "dict[str, Any]") -> None:
-        driver, reading, options = entry.pop("driver"), entry.pop("reading"), entry.pop("options", {})
-        interval_ms = entry.pop("interval_ms", 0)
-        self.properties[name] = Property(**entry)
-        kind = _module("drivers", driver).Driver
-        options = complete(kind.OPTIONS, options)
-        if hasattr(kind, "check"):
-            kind.check(options)
-        source = None
-        for one in self._sources:
-            if one.key == (driver, options):
-                source = one
-        if source is None:
-            source = Source((driver, options), kind(self._buses, options), self._buses)
-            self._sources.append(source)
-        source.add(name, reading, interval_ms or kind.INTERVAL_MS)
-        self._of[name] = source
+            self.properties[property], self._of[property] = equipment.made(property, entry, self._sources, buses)
 
     def due(self, now_ms: int) -> "list[str]":
         """Which properties have a new reading, or a new failure, to be asked for by `read`. Starts conversions on its way."""
@@ -197,36 +171,3 @@ class Source:
     def _take(self) -> None:
         self._values = self._driver.read()
         self._failure = None
-
-
-def with_changes(own: "dict[str, dict[str, Any]]", changes: "dict[str, dict[str, Any]]") -> "dict[str, dict[str, Any]]":
-    """The properties of the firmware, with what the configuration of this one board says of them; neither is changed."""
-    properties = dict(own)
-    for name, keys in changes.items():
-        entry = dict(own.get(name, {}))
-        options = dict(entry.get("options", {}))
-        entry.update(keys)
-        options.update(keys.get("options", {}))
-        if options:
-            entry["options"] = options
-        properties[name] = entry
-    return properties
-
-
-def _own() -> "dict[str, dict[str, Any]]":
-    """What the board file that this firmware was made from says; nothing in a firmware without one."""
-    try:
-        module: Any = __import__("device_fw.boards.own", None, None, ("PROPERTIES",))
-    except ImportError:
-        return {}
-    found: dict[str, dict[str, Any]] = module.PROPERTIES
-    sys.modules.pop("device_fw.boards.own")  # read once: forget it, here too
-    sys.modules["device_fw.boards"].__dict__.pop("own", None)
-    return found
-
-
-def _module(folder: str, name: str) -> "Any":
-    try:
-        return __import__("device_fw." + folder + "." + name, None, None, ("Board",))
-    except ImportError:
-        raise ValueError("no {} {} in this firmware".format(folder[:-1], name))  # noqa: B904, MicroPython has no "from"

@@ -15,9 +15,11 @@ from edgewire.ota_fields import OtaError
 from edgewire.ota_manifest import mpy_of, parse_manifest
 
 try:
-    from hedgerow_boot.slots import NEW, RECORD, STARTED, Slots, checksum, put_in_place
+    from hedgerow_boot.changes import checksum, put_in_place
+    from hedgerow_boot.slots import NEW, RECORD, STARTED, Slots
 except ImportError:  # where it is not laid out for a board
-    from device_fw.boot.slots import NEW, RECORD, STARTED, Slots, checksum, put_in_place
+    from device_fw.boot.changes import checksum, put_in_place
+    from device_fw.boot.slots import NEW, RECORD, STARTED, Slots
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
@@ -40,6 +42,20 @@ _FRESH: "dict[str, Any]" = {
     "seq": 0,
     "trial": None,  # or [slot, id, counter, retry, stage]
 }
+
+
+def begin(root: str, package: "Any", machine: "Any", log: "Callable[..., None]") -> str:
+    """Choose what to run, a slot or "recovery", and give the package what the firmware finds there: the slots, as `running`.
+
+    On trial it also gets `feed`, which feeds the watchdog, armed then. Raises as `load`, and whatever a damaged flash brings.
+    """
+    package.running = slots = load(root, log)
+    bitten = hasattr(machine, "WDT_RESET") and machine.reset_cause() == machine.WDT_RESET
+    chosen = choose(slots, bitten, log)
+    if slots.on_trial:
+        package.feed = watchdog(slots, machine)
+    log("boot", slot=chosen, version=slots.version, trial=slots.on_trial, reason=slots.reason)
+    return chosen
 
 
 def load(root: str, log: "Callable[..., None]") -> Slots:

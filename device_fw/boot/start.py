@@ -11,6 +11,7 @@ import time
 
 import hedgerow_boot
 import machine
+from hedgerow_boot import slots
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
@@ -43,33 +44,23 @@ def run() -> None:
 
 
 def _chosen(root: str) -> str:
+    hedgerow_boot.feed = _nothing
     try:
-        return _choose(root)
+        from hedgerow_boot import choice
+
+        chosen: str = choice.begin(root, hedgerow_boot, machine, _log)
+        return chosen
     except Exception as error:  # likewise
         _tell(error)
     return "recovery"
 
 
-def _choose(root: str) -> str:
-    from hedgerow_boot import choice
-
-    hedgerow_boot.feed = _nothing
-    hedgerow_boot.running = slots = choice.load(root, _log)
-    bitten = hasattr(machine, "WDT_RESET") and machine.reset_cause() == machine.WDT_RESET
-    chosen: str = choice.choose(slots, bitten, _log)
-    if slots.on_trial:
-        hedgerow_boot.feed = choice.watchdog(slots, machine)
-    _log("boot", slot=chosen, version=slots.version, trial=slots.on_trial, reason=slots.reason)
-    return chosen
-
-
 def _leave_the_heap() -> None:
     """Forget what only the choice needed, and the boot code's `edgewire`: the slot has its own."""
-    for name in list(sys.modules):
-        if name.startswith("edgewire") or name == "hedgerow_boot.choice":
-            del sys.modules[name]
-    if hasattr(hedgerow_boot, "choice"):
-        del hedgerow_boot.choice
+    names = ["hedgerow_boot.choice", "hedgerow_boot.changes"]
+    names.extend([name for name in sys.modules if name.startswith("edgewire")])
+    for name in names:
+        slots.forget(name)
     gc.collect()
 
 
@@ -83,12 +74,12 @@ def _let_go() -> None:
 
 def _write_down() -> None:
     """What ran has ended, which it should not."""
-    slots: "Any" = getattr(hedgerow_boot, "running", None)
-    if slots is not None and slots.on_trial:
-        slots.fail("exception")
-    elif slots is not None and slots.slot:
-        slots.crashed()
-    _log("ended", slot=getattr(slots, "slot", "") or "recovery")
+    running: "Any" = getattr(hedgerow_boot, "running", None)
+    if running is not None and running.on_trial:
+        running.fail("exception")
+    elif running is not None and running.slot:
+        running.crashed()
+    _log("ended", slot=getattr(running, "slot", "") or "recovery")
 
 
 def _start_anew() -> None:

@@ -25,6 +25,6 @@ class MqttClient(MqttLink):
 
     def disconnect(self) -> None:
         """Take leave, so that the broker does not announce the last will, and close."""
-        with self._closing_on_error:
-            self._write(mqtt.DISCONNECT, b"")
+        with self.closing_on_error:
+            self.write(mqtt.DISCONNECT, b"")
         self.close()

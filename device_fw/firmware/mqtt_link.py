@@ -9,7 +9,7 @@ Replaced is what moves bytes:
 - one write a packet, and TCP_NODELAY, or QoS 1 runs at 22 messages a second;
 - packet ids wrap; pings go out by themselves; topics may have any length;
 - a packet larger than `max_packet` is skipped and acknowledged;
-- every error is an OSError, such as `mqtt_packets.PacketError`, `tcp.LinkError` or `Refused`; after one the link is closed.
+- every error is an OSError: `PacketError` and `Refused` of `mqtt_packets`, `tcp.LinkError`; after one the link is closed.
 
 One QoS 1 message is on its way at a time (`idle` says when the next may go): what to send again after a loss is the
 agent's matter, which knows the newest values. MQTT 3.1.1, clean sessions.
@@ -21,7 +21,8 @@ import sys
 from umqtt.simple import MQTTClient
 
 from device_fw.firmware import mqtt_packets as mqtt
-from device_fw.firmware.tcp import LOST, LinkError, dial, ready
+from device_fw.firmware.seldom import forget
+from device_fw.firmware.tcp import LOST, LinkError, ready
 from device_fw.firmware.ticks import Clock
 
 TYPE_CHECKING = False  # MicroPython has no typing
@@ -32,16 +33,7 @@ if TYPE_CHECKING:
     from device_fw.contracts import Board
     from device_fw.firmware.tls import Trust
 
-_HANDSHAKE = 4  # times timeout_ms: several round trips, and seconds of arithmetic on a microcontroller
 _READS_A_POLL = 128  # a flood of messages must not keep the board from its sensors
-
-
-class Refused(LinkError):
-    """The broker refused the connection or a subscription; `code` as in MQTT 3.1.1, sections 3.2.2.3 and 3.9.3."""
-
-    def __init__(self, what: str, code: int) -> None:
-        super().__init__("{} refused with code {}".format(what, code))
-        self.code = code
 
 
 def make(config: "dict[str, Any]", board: "Board") -> "MqttLink":
@@ -88,19 +80,21 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         With `trust` the link is TLS.
         """
         super().__init__(client_id, server, port, user, password, keepalive)
+        self.sock: "Any" = None
         self.pid = 0  # of the packet sent last
         self.timeout_ms = timeout_ms
         self.max_packet = max_packet
         self.acknowledged = 0  # PUBACKs on this connection
-        self._trust = trust
+        self.trust = trust
         self.alive = _nothing
         self.skipped = 0  # packets larger than max_packet, since the start
-        self._clock = Clock()
-        self._poller: "Any" = None
-        self._closing_on_error = _ClosingOnError(self)  # or somebody might go on after half a packet
-        self._reset(0)
+        self.clock = Clock()
+        self.poller: "Any" = None
+        self.closing_on_error = _ClosingOnError(self)  # or somebody might go on after half a packet
+        self.reset(0)
 
-    def _reset(self, now: int) -> None:
+    def reset(self, now: int) -> None:
+        """Forget the connection before."""
         self._waiting = 0  # the packet id whose PUBACK is due
         self._waiting_ms = now  # since when
         self._answer: "tuple[int, bytes] | None" = None  # CONNACK or SUBACK
@@ -138,71 +132,54 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
 
         Returns whether the broker kept a session.
         """
-        self.close()
-        now = self._clock.now()
-        wait_ms = self.timeout_ms if timeout is None else timeout * 1000
-        deadline = now + wait_ms
-        self.sock = dial(self.server, self.port, deadline, self._clock, self.alive)
-        with self._closing_on_error:
-            self._reset(now)
-            self.acknowledged = 0
-            if self._trust is not None:
-                self.sock = self._trust.wrap(self.sock)
-                deadline += wait_ms * (_HANDSHAKE - 1)
-            self._poller = select.poll()
-            self._poller.register(self.sock, select.POLLIN)
-            try:
-                self._write(mqtt.CONNECT, self._connect_body(clean_session), deadline)
-                session, code = self._await_answer(mqtt.CONNACK, deadline)
-            except (OSError, ValueError) as error:
-                if self._trust is None or isinstance(error, (LinkError, mqtt.PacketError)):
-                    raise
-                raise self._trust.failure(error)
-            if code:
-                raise Refused("connection", code)
-        return bool(session & 1)
+        from device_fw.firmware import mqtt_login
+
+        try:
+            return mqtt_login.login(self, clean_session, self.timeout_ms if timeout is None else timeout * 1000)
+        finally:
+            forget("device_fw.firmware.mqtt_login", "device_fw.firmware.dial")
 
     def subscribe(self, *topics: "str | bytes", qos: int = 1) -> None:
         """Subscribe to all topics in one packet and wait for the SUBACK."""
         body = mqtt.u16(self._next_pid())
         for topic in topics:
             body += mqtt.string(topic) + bytes((qos,))
-        with self._closing_on_error:
-            self._write(mqtt.SUBSCRIBE, body)
-            codes = self._await_answer(mqtt.SUBACK, self._clock.now() + self.timeout_ms)
+        with self.closing_on_error:
+            self.write(mqtt.SUBSCRIBE, body)
+            codes = self.await_answer(mqtt.SUBACK, self.clock.now() + self.timeout_ms)
             for code in codes[2:]:
                 if code > 2:
-                    raise Refused("subscription", code)
+                    raise mqtt.Refused("subscription", code)
 
     def send(self, topic: "str | bytes", msg: "str | bytes", qos: int = 1, retain: bool = False) -> None:
         """Send a message and return at once; at QoS 1 only while `idle`, and `poll` raises when the PUBACK is late."""
         body = mqtt.string(topic)
-        with self._closing_on_error:
+        with self.closing_on_error:
             if qos:
                 if self._waiting:
                     raise LinkError("a message is on its way")
                 pid = self._next_pid()
                 body += mqtt.u16(pid)
                 self._waiting = pid
-                self._waiting_ms = self._clock.now()
-            self._write(mqtt.PUBLISH | qos << 1 | int(retain), body + mqtt.raw(msg))
+                self._waiting_ms = self.clock.now()
+            self.write(mqtt.PUBLISH | qos << 1 | int(retain), body + mqtt.raw(msg))
 
     def poll(self, wait_ms: int = 0) -> bool:
         """Handle what has come, ping when it is time, watch the deadlines; wait up to `wait_ms` for something to come.
 
         Returns whether anything came; comes back early when it did.
         """
-        with self._closing_on_error:
+        with self.closing_on_error:
             came = self._receive()
             if not came and wait_ms:
-                self._poller.poll(min(wait_ms, self._patience()))
+                self.poller.poll(min(wait_ms, self._patience()))
                 came = self._receive()
             self._watch()
             return came
 
     def close(self) -> None:
         """Close without a farewell, so that the broker announces the last will. Never raises."""
-        sock, self.sock, self._poller = self.sock, None, None
+        sock, self.sock, self.poller = self.sock, None, None
         if sock is not None:
             try:
                 sock.close()
@@ -211,24 +188,20 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
 
     def ping(self) -> None:
         """Send a PINGREQ; `poll` raises when its answer is late."""
-        with self._closing_on_error:
-            self._write(mqtt.PINGREQ, b"")
+        with self.closing_on_error:
+            self.write(mqtt.PINGREQ, b"")
             self._pinged_ms = self._sent_ms
 
     # Out.
-
-    def _connect_body(self, clean_session: bool) -> bytes:
-        will = (self.lw_topic, self.lw_msg, self.lw_qos, self.lw_retain) if self.lw_topic else None
-        return mqtt.connect_body(self.client_id, self.keepalive, clean_session, self.user, self.pswd, will)
 
     def _next_pid(self) -> int:
         self.pid = self.pid % 65535 + 1
         return self.pid
 
-    def _write(self, first: int, body: bytes, deadline: "int | None" = None) -> None:
+    def write(self, first: int, body: bytes, deadline: "int | None" = None) -> None:
         """Write one packet in one call; what the system did not take at once follows within the deadline."""
         rest = memoryview(mqtt.packet(first, body))
-        self._sent_ms = self._clock.now()
+        self._sent_ms = self.clock.now()
         if deadline is None:
             deadline = self._sent_ms + self.timeout_ms
         while True:
@@ -236,22 +209,23 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
             rest = rest[taken or 0 :]
             if not rest:
                 return
-            if ready(self.sock, select.POLLOUT, deadline - self._clock.now(), self.alive) & LOST:
+            if ready(self.sock, select.POLLOUT, deadline - self.clock.now(), self.alive) & LOST:
                 raise LinkError("connection lost while writing")
 
     # In.
 
-    def _await_answer(self, kind: int, deadline: int) -> bytes:
+    def await_answer(self, kind: int, deadline: int) -> bytes:
+        """The body of the next packet of that kind."""
         self._answer = None
         while True:
             answer = self._answer
             if answer is not None and answer[0] == kind:
                 return answer[1]
-            left = deadline - self._clock.now()
+            left = deadline - self.clock.now()
             if left <= 0:
                 raise LinkError("no CONNACK" if kind == mqtt.CONNACK else "no SUBACK")
             if not self._receive():
-                self._poller.poll(min(left, 1000))
+                self.poller.poll(min(left, 1000))
                 self.alive()
 
     def _receive(self) -> bool:
@@ -267,7 +241,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
                     raise LinkError("closed by the broker")
                 self._reader.feed(part)
             if not self._reader.wants:
-                self._received_ms = self._clock.now()
+                self._received_ms = self.clock.now()
                 self._handle(*self._reader.take())
         return True
 
@@ -280,7 +254,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
             elif self.cb is not None:
                 self.cb(topic, payload)
             if pid:
-                self._write(mqtt.PUBACK, pid)
+                self.write(mqtt.PUBACK, pid)
         elif kind == mqtt.PUBACK and len(body) == 2:
             if body[0] << 8 | body[1] == self._waiting:
                 self._waiting = 0
@@ -294,7 +268,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
 
     def _patience(self) -> int:
         """How long nobody need look at the clock."""
-        now = self._clock.now()
+        now = self.clock.now()
         due = now + self.timeout_ms
         if self._waiting:
             due = min(due, self._waiting_ms + self.timeout_ms)
@@ -303,7 +277,7 @@ class MqttLink(MQTTClient):  # type: ignore[misc]
         return max(0, due - now)
 
     def _watch(self) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         if self._waiting and now - self._waiting_ms >= self.timeout_ms:
             raise LinkError("no PUBACK")
         if self._pinged_ms is not None:

@@ -20,6 +20,14 @@ class PacketError(OSError):
     """What came is no packet that a board can get, or what shall go does not fit one."""
 
 
+class Refused(OSError):
+    """The broker refused the connection or a subscription; `code` as in MQTT 3.1.1, sections 3.2.2.3 and 3.9.3."""
+
+    def __init__(self, what: str, code: int) -> None:
+        super().__init__("{} refused with code {}".format(what, code))
+        self.code = code
+
+
 def packet(first: int, body: bytes) -> bytes:
     """A whole packet: its first byte, the length, the body."""
     head = bytes((first,))
@@ -46,29 +54,6 @@ def string(text: "str | bytes") -> bytes:
     if len(encoded) > 65535:
         raise PacketError("text too long for MQTT")
     return u16(len(encoded)) + encoded
-
-
-def connect_body(
-    client_id: "str | bytes",
-    keepalive_s: int,
-    clean: bool,
-    user: "str | bytes | None",
-    password: "str | bytes | None",
-    will: "tuple[str | bytes, str | bytes, int, bool] | None",
-) -> bytes:
-    """The body of a CONNECT (section 3.1); `will` is topic, payload, QoS, retained."""
-    flags = 0x02 if clean else 0
-    payload = string(client_id)
-    if will is not None:
-        flags |= 0x04 | will[2] << 3 | int(will[3]) << 5
-        payload += string(will[0]) + string(will[1])
-    if user is not None:
-        flags |= 0x80
-        payload += string(user)
-        if password is not None:
-            flags |= 0x40
-            payload += string(password)
-    return b"\0\4MQTT\4" + bytes((flags,)) + u16(keepalive_s) + payload
 
 
 def parse_publish(first: int, body: bytes) -> "tuple[bytes, bytes, bytes]":

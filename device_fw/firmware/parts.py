@@ -6,6 +6,8 @@ it takes the most memory, and a heap that is still empty has it.
 
 import sys
 
+from device_fw.firmware.seldom import forget
+
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from typing import Any
@@ -26,6 +28,8 @@ def station(config: "dict[str, Any]", board: "Board | None" = None) -> "Station"
         from device_fw import boards
 
         board = boards.load(config)
+        del boards
+        forget("device_fw.boards.own", "device_fw.boards.equipment", "device_fw.boards", "device_fw.drivers")
     link = transport.make(config, board)
     import random
 
@@ -93,17 +97,8 @@ def updater(config: "dict[str, Any]", board: "Board") -> "Updater | None":
     """What takes new firmware, when the boot code started this one; None when it lies there as plain files."""
     if "hedgerow_boot" not in sys.modules:
         return None
-    made: Updater | None = _module("update_parts").make(config, board, reset)
+    made: Updater | None = _module("update_parts").make(config, board)
     return made
-
-
-def reset() -> None:
-    """Start the board anew; where that cannot be done, end."""
-    import machine
-
-    if hasattr(machine, "reset"):
-        machine.reset()
-    raise SystemExit
 
 
 def _module(name: str) -> "Any":

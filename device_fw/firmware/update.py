@@ -6,16 +6,19 @@
 An offer is for `download.py`, which is imported when one comes and forgotten when it is done with. When all is there and
 checked, the board is reset, and the boot code runs the image on trial. There, this same class confirms it once the gateway
 has taken a report and the self-test found nothing; else it ends the trial at its deadline, and the boot code runs the version
-before.
+before. All of that is seldom: it is imported for the occasion (`update_parts.py`), and what stays in memory is small.
 """
 
+from device_fw.firmware.seldom import forget
 from edgewire import device_topics as topics
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from device_fw.boot.slots import Slots
+    from device_fw.contracts import Board
     from device_fw.firmware.download import Download
     from device_fw.firmware.properties import Property
 
@@ -24,9 +27,19 @@ RECOVERY_MS = 600000  # so long recovery waits for an offer before it tries a sl
 
 # Of `edgewire.ota_codes`, which is too large to keep for these few.
 _IDLE, _TRIAL, _CONFIRMED, _RECOVERY = "idle", "trial", "confirmed", "recovery"
-_NONE, _NOT_CONFIRMED, _SELF_TEST, _CRASHED = "none", "not-confirmed", "self-test", "crashed"
+_NONE, _NOT_CONFIRMED, _CRASHED = "none", "not-confirmed", "crashed"
 _FIRMWARE, _PROGRESS, _TARGET, _STATE = "firmware", "firmware-progress", "firmware-target", "firmware-state"
-_REASON = "firmware-reason"
+
+_SELDOM = (
+    "device_fw.firmware.download", "device_fw.firmware.update_parts", "device_fw.firmware.update_store",
+    "edgewire.ota_codes", "edgewire.ota_fields", "edgewire.ota_manifest", "edgewire.ota_messages",
+)  # fmt: skip
+
+
+def _seldom() -> "Any":
+    from device_fw.firmware import update_parts
+
+    return update_parts
 
 
 class Updater:
@@ -40,21 +53,21 @@ class Updater:
         log: "Callable[..., None]",
         feed: "Callable[[], None]",
         reset: "Callable[[], None]",
-        self_test: "Callable[[], str]",
-        download: "Callable[[Updater], Download]",
-        forget: "Callable[[], None]",
+        board: "Board",
+        limit: int,
+        seldom: "Callable[[], Any]" = _seldom,
     ) -> None:
-        """`feed` feeds the watchdog, `reset` starts the board anew, `self_test` says what does not work, else "".
+        """`feed` feeds the watchdog, `reset` starts the board anew, `limit` is the longest piece that the link carries.
 
-        `download` makes what takes an offer, `forget` gives its memory back.
+        `seldom` gives the module `update_parts`, which what is not there makes use of: downloads and trials.
         """
         self.slots = slots
         self.log = log
         self.feed = feed
+        self.board = board
+        self.limit = limit
         self._reset = reset
-        self._self_test = self_test
-        self._make = download
-        self._forget = forget
+        self._seldom = seldom
         self._download: "Download | None" = None
         self.target, self.state, self.reason, _ = slots.record["last"]
         self.progress = 100 if self.state == _CONFIRMED else 0
@@ -62,11 +75,11 @@ class Updater:
             self.target, self.state, self.reason, self.progress = slots.id, _TRIAL, _NONE, 100
         elif not slots.slot:
             self.rest()
-        self._fault = _NOT_CONFIRMED  # of the trial, should it end now
+        self.fault = _NOT_CONFIRMED  # of the trial, should it end now
         self._until: "int | None" = None  # when the trial, or the stay in recovery, ends
         self._armed = False  # the next start is a trial
         self._reset_ms: "int | None" = None
-        self._later = b""  # the offer that came during the trial
+        self.later = b""  # the offer that came during the trial
 
     def rest(self) -> None:
         """Nothing is going on."""
@@ -80,10 +93,8 @@ class Updater:
 
     def properties(self) -> "dict[str, Property]":
         """What a board reports of its updates."""
-        from device_fw.firmware.properties import Property
-
-        text = Property()
-        return {_FIRMWARE: text, _TARGET: text, _STATE: text, _REASON: text, _PROGRESS: Property("int")}
+        found: "dict[str, Property]" = self._seldom().properties()
+        return found
 
     def read(self, name: str) -> "str | int":
         """One of `properties` now. Progress goes in steps of ten, each of which is a report."""
@@ -102,21 +113,21 @@ class Updater:
             return
         if self.slots.on_trial:
             if kind == topics.OTA_OFFER:
-                self._later = payload
+                self.later = payload
             return
         if self._download is None:
             if kind != topics.OTA_OFFER:
                 return
             try:
-                self._download = self._make(self)
+                self._download = self._seldom().download(self)
             except MemoryError as error:
                 self.log("update_postponed", reason=error)
-                self._forget()
-                return
-        self._download.on_message(kind, payload, now_ms)
-        if not self._download.going_on:
-            self._download = None
-            self._forget()
+        if self._download is not None:
+            self._download.on_message(kind, payload, now_ms)
+            if not self._download.going_on:
+                self._download = None
+        if self._download is None:
+            forget(*_SELDOM)
 
     def tick(self, now_ms: int) -> "tuple[str, str, int] | None":
         """The next request, when it is time for one."""
@@ -127,22 +138,14 @@ class Updater:
         try:
             if not self.slots.on_trial:
                 self.slots.well()
-                return
-            problem = self._self_test()
-            if problem:
-                if self._fault != _SELF_TEST:
-                    self.log("self_test_failed", reason=problem)
-                self._fault = _SELF_TEST
-                return
-            self.slots.confirm()
-        except OSError as error:  # the next contact tries again
+            elif self._seldom().confirmed(self):
+                self.state = _CONFIRMED
+                forget(*_SELDOM)
+                later, self.later = self.later, b""
+                if later:
+                    self.on_message(topics.OTA_OFFER, later, now_ms)
+        except (OSError, MemoryError) as error:  # the next contact tries again
             self.log("record_not_written", reason=error)
-            return
-        self.log("update_confirmed", id=self.target[:16], version=self.slots.version)
-        self.state = _CONFIRMED
-        later, self._later = self._later, b""
-        if later:
-            self.on_message(topics.OTA_OFFER, later, now_ms)
 
     def alive(self, now_ms: int) -> None:
         """Feed the watchdog; reset when it is time to."""
@@ -167,8 +170,17 @@ class Updater:
 
     def _give_up(self) -> None:
         try:
-            self.slots.fail(self._fault)
-        except OSError as error:  # the boot code reverts it all the same
+            self.slots.fail(self.fault)
+        except (OSError, MemoryError) as error:  # the boot code reverts it all the same
             self.log("record_not_written", reason=error)
-        self.log("update_not_confirmed", reason=self._fault)
+        self.log("update_not_confirmed", reason=self.fault)
         self._reset()
+
+
+def reset() -> None:
+    """Start the board anew; where that cannot be done, end."""
+    import machine
+
+    if hasattr(machine, "reset"):
+        machine.reset()
+    raise SystemExit

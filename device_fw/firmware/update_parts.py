@@ -1,14 +1,15 @@
-"""The parts of an update, put together: what a download needs is imported when there is one, and forgotten after it."""
+"""What an update seldom needs: how it is put together, its properties, downloads, the end of a trial. Imported for each, and
+forgotten after it.
+"""
 
 import gc
-import sys
 
 from device_fw.firmware.log import log
-from device_fw.firmware.update import Updater
+from device_fw.firmware.properties import Property
+from device_fw.firmware.update import Updater, reset
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from device_fw.contracts import Board
@@ -16,41 +17,51 @@ if TYPE_CHECKING:
 
 _AROUND = 256  # bytes of a packet beside a piece: topic, head
 _LEAST_HEAP = 4096  # bytes that must be free in a trial
-_SELDOM = (
-    "device_fw.firmware.download", "device_fw.firmware.update_store", "edgewire.ota_codes", "edgewire.ota_fields",
-    "edgewire.ota_manifest", "edgewire.ota_messages",
-)  # fmt: skip
+_SELF_TEST = "self-test"  # edgewire.ota_codes has it, too
 
 
-def make(config: "dict[str, Any]", board: "Board", reset: "Callable[[], None]") -> "Updater | None":
+def make(config: "dict[str, Any]", board: "Board") -> "Updater | None":
     """The updater of a board that the boot code started; None when it could not read its slots."""
     import hedgerow_boot
 
     slots = getattr(hedgerow_boot, "running", None)
     if slots is None:
         return None
-
-    limit = config["max_packet"] - _AROUND
-
-    def download(updater: Updater) -> "Download":
-        from device_fw.firmware.download import Download
-        from device_fw.firmware.update_store import UpdateStore, chunk_bytes
-
-        store = UpdateStore(slots, hedgerow_boot.feed)
-        return Download(updater, store, lambda: chunk_bytes(limit))
-
-    return Updater(slots, log, hedgerow_boot.feed, reset, lambda: self_test(board), download, forget)
+    return Updater(slots, log, hedgerow_boot.feed, reset, board, config["max_packet"] - _AROUND)
 
 
-def forget() -> None:
-    """Give back what a download took of the heap."""
-    for name in _SELDOM:
-        if name in sys.modules:
-            del sys.modules[name]
-            package, module = name.rsplit(".", 1)
-            if hasattr(sys.modules.get(package), module):
-                delattr(sys.modules[package], module)
-    gc.collect()
+def properties() -> "dict[str, Property]":
+    """What a board reports of its updates."""
+    text = Property()
+    return {
+        "firmware": text,
+        "firmware-target": text,
+        "firmware-state": text,
+        "firmware-reason": text,
+        "firmware-progress": Property("int"),
+    }
+
+
+def download(updater: Updater) -> "Download":
+    """What takes an offer."""
+    from device_fw.firmware.download import Download
+    from device_fw.firmware.update_store import UpdateStore, chunk_bytes
+
+    store, limit = UpdateStore(updater.slots, updater.feed), updater.limit
+    return Download(updater, store, lambda: chunk_bytes(limit))
+
+
+def confirmed(updater: Updater) -> bool:
+    """Confirm the image on trial, if it finds itself well; whether it is. OSError when that cannot be written."""
+    problem = self_test(updater.board)
+    if problem:
+        if updater.fault != _SELF_TEST:
+            updater.log("self_test_failed", reason=problem)
+        updater.fault = _SELF_TEST
+        return False
+    updater.slots.confirm()
+    updater.log("update_confirmed", id=updater.target[:16], version=updater.slots.version)
+    return True
 
 
 def self_test(board: "Board") -> str:

@@ -69,7 +69,8 @@ def flash(umqtt: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 _PRELUDE = """
 import json
 from device_fw.firmware.mqtt_client import MqttClient
-from device_fw.firmware.mqtt_link import LinkError, Refused
+from device_fw.firmware.mqtt_packets import Refused
+from device_fw.firmware.tcp import LinkError
 from device_fw.firmware.ticks import Clock
 clock = Clock()
 link = MqttClient("default/b1", "127.0.0.1", {port}, **{options!r})

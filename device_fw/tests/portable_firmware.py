@@ -2,6 +2,7 @@
 
 from device_fw.firmware import mqtt_packets as mqtt
 from device_fw.firmware.config import check
+from device_fw.firmware.mqtt_login import connect_body
 from device_fw.firmware.properties import Property
 from device_fw.firmware.retry import Backoff
 
@@ -106,9 +107,9 @@ def test_a_board_without_a_network_needs_no_host() -> None:
 
 
 def test_a_connect_packet_is_that_of_the_specification() -> None:
-    body = mqtt.connect_body("id", 30, True, "u", "p", ("t", "off", 1, False))
+    body = connect_body("id", 30, True, "u", "p", ("t", "off", 1, False))
     assert body == b"\x00\x04MQTT\x04\xce\x00\x1e\x00\x02id\x00\x01t\x00\x03off\x00\x01u\x00\x01p"
-    assert mqtt.connect_body("id", 0, True, None, None, None) == b"\x00\x04MQTT\x04\x02\x00\x00\x00\x02id"
+    assert connect_body("id", 0, True, None, None, None) == b"\x00\x04MQTT\x04\x02\x00\x00\x00\x02id"
 
 
 def test_lengths_take_as_many_bytes_as_they_need() -> None:

@@ -4,7 +4,8 @@ import emulated_pins
 
 from device_fw.boards import unix
 from device_fw.boards.buses import Buses
-from device_fw.boards.hardware import Board, with_changes
+from device_fw.boards.equipment import with_changes
+from device_fw.boards.hardware import Board
 from device_fw.drivers import SensorError
 from device_fw.tests.portable_chips import _now, surrounded
 from device_fw.tests.portable_pins import refused

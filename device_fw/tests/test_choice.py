@@ -1,9 +1,10 @@
 """What the boot code runs, whatever it finds on flash: the slots themselves, the record, a flash without room for one."""
 
+import builtins
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -61,10 +62,14 @@ def flash(tmp_path: Path) -> Flash:
 def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on no record can be written."""
 
-    def full(self: Slots, **changes: object) -> None:
-        raise OSError(28, "No space left on device")
+    real = open
 
-    monkeypatch.setattr(Slots, "_change", full)
+    def full(path: str, mode: str = "r") -> IO[Any]:
+        if "w" in mode:
+            raise OSError(28, "No space left on device")
+        return real(path, mode)
+
+    monkeypatch.setattr(builtins, "open", full)
 
 
 def test_a_fresh_board_runs_what_it_was_flashed_with(flash: Flash) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from device_fw.boot.slots import checksum
+from device_fw.boot.changes import checksum
 from device_fw.tools import board_file, image, signing
 from device_fw.tools.errors import FirmwareError
 from device_fw.tools.flash_board import Facts

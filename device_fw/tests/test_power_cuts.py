@@ -134,6 +134,19 @@ class File:
             self.close()
 
 
+class Parts:
+    """What an update seldom needs; a trial finds itself well."""
+
+    @staticmethod
+    def download(updater: Updater) -> Download:
+        return Download(updater, UpdateStore(updater.slots, lambda: None), lambda: PIECE)
+
+    @staticmethod
+    def confirmed(updater: Updater) -> bool:
+        updater.slots.confirm()
+        return True
+
+
 class Board:
     """A board of which only boot code, updater and flash are there. `ran` holds the version of every start."""
 
@@ -154,9 +167,9 @@ class Board:
             lambda *a, **k: None,
             lambda: None,
             self._reset,
-            lambda: "",
-            lambda made: Download(made, UpdateStore(slots, lambda: None), lambda: PIECE),
-            lambda: None,
+            None,  # type: ignore[arg-type]  # no self-test looks at it
+            PIECE,
+            Parts,
         )
         if not slots.on_trial or reaches_gateway:
             updater.contact(0)
@@ -204,7 +217,7 @@ def flash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Flash]:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
     verify = functools.cache(lambda m, s: signing.verified(KEY.public, m, s))
-    monkeypatch.setattr(boot_slots.Slots, "verify", lambda self, manifest, signature: verify(manifest, signature))
+    monkeypatch.setattr(boot_slots.Slots, "verify", lambda self, *signed: verify(*signed), raising=False)
     with monkeypatch.context() as patch:
         yield Flash(tmp_path, patch)
 

@@ -1,7 +1,6 @@
-"""The parts of an update: the self-test of a firmware on trial, and the heap that is given back after a download."""
+"""The self-test of a firmware on trial."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +50,3 @@ def test_a_board_is_not_well_without_a_configuration_that_it_can_read(flash: Pat
     assert problem(a=1.0).startswith("config.json: key ")
     (flash / "config.json").unlink()
     assert problem(a=1.0).startswith("config.json: ")
-
-
-def test_what_only_downloads_need_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["seldom_used", "seldom_used.part"]
-    for name in names:
-        monkeypatch.setitem(sys.modules, name, type(sys)(name))
-    sys.modules["seldom_used"].part = sys.modules["seldom_used.part"]  # type: ignore[attr-defined]
-    monkeypatch.setattr(update_parts, "_SELDOM", ("seldom_used.part", "seldom_used.never_imported"))
-    update_parts.forget()
-    assert "seldom_used.part" not in sys.modules
-    assert not hasattr(sys.modules["seldom_used"], "part")

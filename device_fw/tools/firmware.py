@@ -12,6 +12,7 @@ cache folder, and its sha256 is compared on every use, so that later calls need 
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import logging
@@ -27,7 +28,7 @@ from typing import Any
 import yaml
 
 from device_fw.firmware import config as board_config
-from device_fw.tools import board_file, bytecode, catalogue, manifests, short_names, slimming, sources
+from device_fw.tools import board_file, bytecode, catalogue, manifests, named, short_names, slimming, sources, unused
 from device_fw.tools.board_file import BoardFile
 from device_fw.tools.errors import FirmwareError as FirmwareError
 from edgewire.ota_manifest import ARCHITECTURES
@@ -51,6 +52,9 @@ _MQTT = (_UMQTT, "device_fw/firmware/mqtt_link.py")
 _LEFT_TO_UMQTT = ("__init__", "set_callback", "set_last_will")  # all of it that `MqttLink` calls
 _OURS = ("device_fw/", "edgewire/", "hedgerow_boot/")
 _STAY_SOURCES = ("main.py", "boot.py")  # MicroPython starts these two by their names
+_SLOTS = ("device_fw/boot/slots.py", "device_fw/boot/changes.py")
+_MET_BY_OTHERS = ("running", "feed", "start", "run", "choice", "load", "choose", "build", "end")
+"""Of boot code and firmware, which are compiled apart: what one knows of the other, besides `Slots`, and a bench of both."""
 
 log = logging.getLogger(__name__)
 
@@ -98,12 +102,21 @@ def compiled(files: Mapping[str, bytes], arch: str = "") -> dict[str, bytes]:
         catalogue.known("architecture", arch, known)
     outcome = {path: content for path, content in files.items() if not _compiles(path)}
     slim = {path: slimming.slimmed(content) for path, content in files.items() if _compiles(path)}
-    if _UMQTT in slim and not any(b"umqtt" in content for path, content in files.items() if path not in _MQTT):
-        slim[_UMQTT] = slimming.with_methods(slim[_UMQTT], "MQTTClient", _LEFT_TO_UMQTT)
     ours = {path: content for path, content in slim.items() if path.startswith(_OURS)}
-    for path, content in {**slim, **short_names.shortened(ours)}.items():
-        outcome[path[:-3] + ".mpy"] = bytecode.compiled(content, path, arch)
+    if _UMQTT in slim and not any(b"umqtt" in content for path, content in files.items() if path not in _MQTT):
+        ours[_UMQTT] = slimming.with_methods(slim[_UMQTT], "MQTTClient", _LEFT_TO_UMQTT)
+    others = files if any(path.endswith(".mpy") for path in files) else None  # nobody knows what such a one uses
+    kept = _spoken_of(others or {path: content for path, content in files.items() if path not in ours})
+    for path, content in {**slim, **short_names.shortened(unused.without_unused(ours, kept), kept)}.items():
+        outcome[path[:-3] + ".mpy"] = bytecode.compiled(content, path, arch, optimise=2)
     return dict(sorted(outcome.items()))
+
+
+def _spoken_of(files: Mapping[str, bytes]) -> set[str]:
+    """The names that these other files, and a program compiled apart, may use of ours."""
+    slots = [named.Names(ast.parse((sources.ROOT / path).read_bytes())) for path in _SLOTS]
+    public = {name for one in slots for name in one.attributes_made if not name.startswith("_")}
+    return short_names.words(*files.values()).union(public, _MET_BY_OTHERS)
 
 
 def _compiles(path: str) -> bool:

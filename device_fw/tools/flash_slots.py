@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from device_fw.boot.slots import RECORD, checksum
+from device_fw.boot.changes import checksum
+from device_fw.boot.slots import RECORD
 from device_fw.tools import firmware, image, signing
 from device_fw.tools.errors import FirmwareError
 from device_fw.tools.flash_board import Facts

@@ -26,7 +26,7 @@ _MAX_BUNDLE = ota.MAX_IMAGE + 1024 * 1024
 """Bytes of a bundle's file: an image that does not compress, and the zip's own words."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """Of compression, those that can be unpacked a piece at a time."""
-_BOOT = ("__init__", "slots", "choice", "start", "p256")
+_BOOT = ("__init__", "slots", "changes", "choice", "start", "p256")
 _WORDS = ("__init__", "ota_codes", "ota_fields", "ota_manifest")  # of edgewire
 _MAIN = b"from hedgerow_boot import start\n\nstart.run()\n"
 _RECOVERY = "device_fw.boot.recovery"

@@ -1,8 +1,10 @@
-"""Shortens the private names of a firmware's modules before they become bytecode: on a board each different name costs memory.
+"""Shortens the names of a firmware's modules before they become bytecode: on a board each different name costs memory, for good.
 
-Each module gets `_a`, `_b`, …, the same ones in all modules, so that they are kept once. A name stays as it is when it may mean
-something elsewhere: it stands in a text, it is imported, a module uses it and does not make it, or it belongs to classes that
-inherit from one another over modules. Lines stay where they are; a traceback's function has its short name.
+All modules that go onto a board together get `_a`, `_b`, …, and share them wherever no module could mistake one for the other:
+attributes are looked up in objects, other names in a module or a function, and whoever uses a name knows which one it means.
+So two names that no module uses in the same way may be one. A name stays as it is when it may mean something elsewhere: it
+stands in a text, names a module or a keyword, an optional argument or an attribute of MicroPython's own objects, or is used and
+not made. Lines stay where they are; a traceback's functions have their short names.
 """
 
 import ast
@@ -11,79 +13,121 @@ import itertools
 import re
 import string
 import tokenize
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-_PRIVATE = re.compile(r"_(?!_)\w{2,}\Z")
+from device_fw.tools import named
+from device_fw.tools.named import Names
+
+Node = tuple[str, str]
+"""A name, and the module to which it is private; "" where all modules mean the same by it."""
+
+_WORD = re.compile(r"[^\W\d]\w*")
 
 
-def shortened(sources: Mapping[str, bytes]) -> dict[str, bytes]:
-    """These modules, which may use one another, path -> source, with short private names. What is no Python stays as it is."""
+def shortened(sources: Mapping[str, bytes], kept: Collection[str] = ()) -> dict[str, bytes]:
+    """These modules, path -> source, with short names, but for those `kept` and MicroPython's own.
+
+    They are all that use one another. What is no Python stays as it is, and its words are kept.
+    """
     trees = {path: tree for path, content in sources.items() if (tree := _parsed(content)) is not None}
-    kept = set().union(*map(_meant_elsewhere, trees.values()), _inherited(trees))
-    return {path: _renamed(content, kept) if path in trees else content for path, content in sources.items()}
+    modules = {path: Names(tree) for path, tree in trees.items()}
+    stay = words(*(content for path, content in sources.items() if path not in trees)).union(kept)
+    stay |= _meant_elsewhere(modules)
+    short = _coloured(modules, stay)
+    return {path: _renamed(content, path, short) if path in trees else content for path, content in sources.items()}
+
+
+def words(*texts: bytes) -> set[str]:
+    """All that could be a name in these texts."""
+    return {word for text in texts for word in _WORD.findall(text.decode(errors="replace"))}
 
 
 def _parsed(content: bytes) -> ast.Module | None:
-    """None for what the compiler will refuse, and for f-strings: the names in them are not told before Python 3.12."""
+    """None for what the compiler will refuse, for f-strings, whose names are not told before Python 3.12, and for `import *`."""
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):
         return None
-    return None if any(isinstance(node, ast.JoinedStr) for node in ast.walk(tree)) else tree
+    return None if any(_hides_names(node) for node in ast.walk(tree)) else tree
 
 
-def _meant_elsewhere(tree: ast.Module) -> set[str]:
-    made: set[str] = set()
-    used: set[str] = set()
-    kept: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(attr=name, ctx=context) | ast.Name(id=name, ctx=context):
-                (used if isinstance(context, ast.Load) else made).add(name)
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.arg(arg=name):
-                made.add(name)
-            case ast.ImportFrom(names=names) | ast.Import(names=names):
-                kept |= {alias.asname or alias.name for alias in names} | {alias.name for alias in names}
-            case ast.keyword(arg=str(name)):
-                kept.add(name)
-            case ast.Constant(value=str(text)):
-                kept.add(text)
-    return kept | (used - made)
+def _hides_names(node: ast.AST) -> bool:
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.ImportFrom) and node.names[0].name == "*")
 
 
-def _inherited(trees: Mapping[str, ast.Module]) -> set[str]:
-    """The names in classes whose base, or heir, is in another module."""
-    classes = {
-        node.name: (path, node)
-        for path, tree in trees.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    }
-    found: set[str] = set()
-    for path, heir in classes.values():
-        for base in heir.bases:
-            name = base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "")
-            if name in classes and classes[name][0] != path:
-                found |= _names(heir) | _names(classes[name][1])
+def _meant_elsewhere(modules: Mapping[str, Names]) -> set[str]:
+    """Names that are used and that none of these modules makes, and those that stand for something besides."""
+    found = {part for path in modules for part in path.removesuffix(".py").split("/")}
+    makes = set().union(*(module.attributes_made for module in modules.values()))
+    for module in modules.values():
+        found |= module.meant | (module.attributes - makes) | (module.plain - module.plain_made)
+        found |= module.attributes & named.elsewhere()
+        found |= {name for name in module.attributes | module.plain if name.strip("_") == "" or name.startswith("__")}
+        found |= {name for name, makers in module.imported.items() if not any(_has(modules, one) for one in makers)}
     return found
 
 
-def _names(tree: ast.AST) -> set[str]:
-    names = {getattr(node, key, None) for node in ast.walk(tree) for key in ("id", "attr", "name", "arg")}
-    return {name for name in names if isinstance(name, str)}
+def _has(modules: Mapping[str, Names], name: str) -> bool:
+    """Also where the folder that a module is found in is not the root."""
+    path = "/" + name.replace(".", "/")
+    return any(f"/{one}".endswith((f"{path}.py", f"{path}/__init__.py")) for one in modules)
 
 
-def _renamed(content: bytes, kept: set[str]) -> bytes:
-    tokens = [one for one in tokenize.tokenize(io.BytesIO(content).readline) if one.type == tokenize.NAME]
-    names = {one.string for one in tokens}
-    old = sorted(name for name in names - kept if _PRIVATE.match(name))
-    free = (name for name in _short() if name not in names | kept)
-    short = dict(zip(old, free, strict=False))
+def _coloured(modules: Mapping[str, Names], stay: set[str]) -> dict[Node, str]:
+    """The short name of each node: the first that no node has which somebody could take for it."""
+    families = _families(modules)
+    loose = set().union(*(module.loose for module in modules.values()))
+    shared = loose.union(*(module.imported for module in modules.values()))
+    for path, module in modules.items():
+        shared |= module.attributes if len(families[path]) > 1 else module.attributes - module.attributes_made
+    near: dict[Node, set[Node]] = {}
+    for path, module in modules.items():
+        family = [modules[one] for one in families[path]]
+        attributes = {
+            _node(name, one_path, shared)
+            for one_path, one in zip(families[path], family, strict=True)
+            for name in (one.attributes | loose) - stay
+        }
+        plain = {_node(name, path, shared) for name in module.plain - stay}
+        for group in (attributes, plain):
+            for node in group:
+                near.setdefault(node, set()).update(group)
+    return _first_free(near, stay)
+
+
+def _node(name: str, path: str, shared: Collection[str]) -> Node:
+    private = name.startswith("_") and name not in shared
+    return name, path if private else ""
+
+
+def _first_free(near: Mapping[Node, set[Node]], stay: set[str]) -> dict[Node, str]:
+    short: dict[Node, str] = {}
+    for node in sorted(near, key=lambda node: (-len(near[node]), node)):
+        taken = {short[other] for other in near[node] if other in short}
+        short[node] = next(name for name in _short() if name not in taken and name not in stay)
+    return short
+
+
+def _families(modules: Mapping[str, Names]) -> dict[str, list[str]]:
+    """The modules whose classes inherit from one another: the attributes of those are in the same objects."""
+    family = {path: {path} for path in modules}
+    for path, module in modules.items():
+        for other, maker in modules.items():
+            if module.bases & maker.classes:
+                both = family[path] | family[other]
+                for one in both:
+                    family[one] = both
+    return {path: sorted(members) for path, members in family.items()}
+
+
+def _renamed(content: bytes, path: str, short: Mapping[Node, str]) -> bytes:
     lines = content.decode().splitlines(keepends=True)
+    tokens = [one for one in tokenize.tokenize(io.BytesIO(content).readline) if one.type == tokenize.NAME]
     for one in reversed(tokens):
-        if one.string in short:
+        new = short.get((one.string, path)) or short.get((one.string, ""))
+        if new:
             row, (start, end) = one.start[0] - 1, (one.start[1], one.end[1])
-            lines[row] = lines[row][:start] + short[one.string] + lines[row][end:]
+            lines[row] = lines[row][:start] + new + lines[row][end:]
     return "".join(lines).encode()
 
 

@@ -14,12 +14,13 @@ from device_fw.tools import board_file, firmware
 _ROOT = Path(__file__).resolve().parents[2]
 
 
-def files(config: Mapping[str, object]) -> dict[str, bytes]:
+def files(config: Mapping[str, object], instead: Mapping[str, bytes] | None = None) -> dict[str, bytes]:
     """Path -> content of what a board with this configuration needs (docs/firmware.md). Raises FirmwareError.
 
-    umqtt.simple is fetched unless it is in the cache of the repository.
+    umqtt.simple is fetched unless it is in the cache of the repository. `instead` are sources that take the place of others.
     """
-    made = dict(_compiled(json.dumps({**config, "host": "127.0.0.1", "port": 1883}, sort_keys=True)))
+    described = json.dumps({**config, "host": "127.0.0.1", "port": 1883}, sort_keys=True)
+    made = dict(_compiled(described, tuple((instead or {}).items())))
     made["config.json"] = json.dumps(dict(config)).encode()
     return made
 
@@ -34,8 +35,8 @@ def by_board_file(path: Path, config: Mapping[str, object]) -> dict[str, bytes]:
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(config: str) -> tuple[tuple[str, bytes], ...]:
+def _compiled(config: str, instead: tuple[tuple[str, bytes], ...]) -> tuple[tuple[str, bytes], ...]:
     with tempfile.TemporaryDirectory(prefix="hedgerow-") as name:
         paths = firmware.assemble(Path(name), json.loads(config), firmware.umqtt_simple(_ROOT / firmware.CACHE))
         sources = {str(path): Path(name, path).read_bytes() for path in paths}
-    return tuple(firmware.compiled(sources).items())
+    return tuple(firmware.compiled({**sources, **dict(instead)}).items())

@@ -46,7 +46,7 @@ class Bare:
     properties = {}
 with open("gateway.txt") as file:
     vfs.mount(vfs.VfsPosix(file.read()), "/gateway")
-updater = update_parts.make({"max_packet": 1500}, Bare(), machine.reset)
+updater = update_parts.make({"max_packet": 1500}, Bare())
 if updater.state == "trial" and "hold" in os.listdir("/gateway"):
     print("TRYING")
     while True:
@@ -179,10 +179,10 @@ class PowerCuts:
 
 @functools.cache
 def _image(version: str, counter: int) -> Image:
-    wanted = ("update", "download", "log", "config", "properties", "__init__")
+    wanted = ("update", "download", "log", "config", "properties", "seldom", "__init__")
     files = {
         path: content
-        for path, content in updates.sources().items()
+        for path, content in updates.sources("mqtt", _MAIN).items()
         if path.startswith("edgewire/") or (path.startswith("device_fw/") and path.rsplit("/", 1)[1].startswith(wanted))
     }
     return updates.signed({**files, "main.py": _MAIN + b"# " + version.encode() + b"\n"}, version, counter)
