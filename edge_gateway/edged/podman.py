@@ -81,22 +81,29 @@ class PodmanRuntime:
     async def open(self, exited: Callable[[RunId, Exit], None]) -> list[Running]:
         """Find every run of this gateway. Raises RuntimeTrouble."""
         self._exited = exited
-        runs = [await self._take_up(container) for container in await self._sandboxes.open()]
-        return [run for run in runs if run is not None]
+        runs, never_ran = [], set()
+        for container in await self._sandboxes.open():
+            try:
+                id = RunId.parse(container.labels.get(RUN, ""))
+            except ValueError:
+                continue
+            run = await self._take_up(id, container)
+            if run is not None:
+                runs.append(run)
+            else:
+                never_ran.add(id)
+        dropped = await self._sandboxes.remove_fallen(keep={run.id.uid for run in runs})
+        await self._drop(*(id for id in never_ran if id.uid not in dropped))
+        return runs
 
-    async def _take_up(self, container: Inspected) -> Running | None:
-        """A container of before; None when it never ran, and is dropped."""
-        try:
-            id = RunId.parse(container.labels.get(RUN, ""))
-        except ValueError:
-            return None
+    async def _take_up(self, id: RunId, container: Inspected) -> Running | None:
+        """A container of before; None when it never ran, as far as Podman knows."""
         lost = container.state.status not in _ALIVE and not _seconds(container.state.finished_at)
         if lost and container.labels.get(BOOT) == self._boot:
             # Podman has lost its notes, and not because the machine was restarted: it may run all the same.
             await asyncio.to_thread(kill_container, container.id, self._proc)
         if container.state.status in _NEVER_STARTED:
             log.info("= container never started and is dropped run=%s", id)
-            await self._drop(id)
             return None
         at = _seconds(container.state.started_at) or time.time()
         if container.state.status in _ALIVE and container.labels.get(BOOT) == self._boot:
@@ -286,13 +293,15 @@ class PodmanRuntime:
         if id not in self._alive:
             await self._drop(id)
 
-    async def _drop(self, id: RunId) -> None:
+    async def _drop(self, *ids: RunId) -> None:
+        names = [self._names.container(id) for id in ids]
         try:
-            await self._podman("rm", "--force", "--ignore", "--time", "0", self._names.container(id))
+            if names:
+                await self._podman("rm", "--force", "--ignore", "--time", "0", *names)
         except RuntimeTrouble as trouble:
-            log.warning("= container is left run=%s reason=%s", id, trouble)
+            log.warning("= containers are left runs=%s reason=%s", ",".join(map(str, ids)), trouble)
             if self._left is not None:
-                self._left.add(self._names.container(id))
+                self._left.update(names)
 
     async def collect(self, uids: Collection[str]) -> None:
         """Remove what is left of containers, and once sandboxes of other pods than these. Raises RuntimeTrouble."""

@@ -116,6 +116,20 @@ class Sandboxes:
         await self._podman("pod", "rm", "--force", "--ignore", "--time", "0", self._names.pod(uid))
         self._fallen.discard(uid)
 
+    async def remove_fallen(self, keep: Collection[str]) -> set[str]:
+        """Remove at once what is left of pods that are not whole, but for these. After a power cut that may be all: which."""
+        uids = self._fallen - set(keep)
+        try:
+            if uids:
+                await self._podman(
+                    "pod", "rm", "--force", "--ignore", "--time", "0", *map(self._names.pod, sorted(uids))
+                )
+        except RuntimeTrouble as trouble:
+            log.warning("= sandboxes are left, and removed one by one reason=%s", trouble)
+            return set()
+        self._fallen -= uids
+        return uids
+
     async def remove_others(self, uids: Collection[str]) -> None:
         """Remove those of all pods but these. Raises RuntimeTrouble."""
         mine = ("--filter", f"label={GATEWAY}={self._names.own}", "--format", '{{index .Labels "' + UID + '"}}')
