@@ -124,7 +124,7 @@ async def run(config: EdgeConfig) -> None:
             talks[EXEC], talks[ATTACH], talks[FORWARD] = edged.commands, Attachments(edged.logs), edged.forwards
             services.append(edged)
             if access is not None:
-                services.append(_renewal(core, access, edged))
+                services.append(_renewal(access, edged))
             if garbage is not None:
                 watch.images = garbage.status
                 services.append(garbage)
@@ -239,10 +239,12 @@ def _local_api(
     return api, access
 
 
-def _renewal(core: EdgeCore, access: "PodAccess", edged: "Edged") -> Service:
+def _renewal(access: "PodAccess", edged: "Edged") -> Service:
+    """Let Edged say which pods have tokens, and keep those young."""
     from edge_gateway.local_api.renewal import Renewal
 
-    return Renewal(core, access, edged.renew_access)
+    access.pods = lambda: [life.pod for life in edged.lives() if life.record.final is None]
+    return Renewal(access.pods, access, edged.renew_access)
 
 
 def _hub(config: EdgeConfig, core: EdgeCore, events: EventBus, streams: StreamServer) -> "EdgeHub":

@@ -40,16 +40,24 @@ def the_pod(image: str) -> dict[str, Any]:
     return pod
 
 
-@pytest.fixture(params=["process", "podman"])
+@pytest.fixture(params=["process", "podman", "static"])
 def edgecore(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Edgecore]:
-    """A gateway with the example's pod in its store."""
+    """A gateway with the example's pod in its store, or in a folder of its own."""
     storage, image = None, "none"
     if request.param == "podman":
         storage, image = request.getfixturevalue("podman_storage"), IMAGE
         for name, value in storage.env.items():
             monkeypatch.setenv(name, value)
     stored = {key: content for key, content in objects().items() if "/pod/" not in key}
-    process = Edgecore(tmp_path, request.param, {**stored, "default/pod/fan-control": the_pod(image)})
+    pod, more = the_pod(image), {}
+    if request.param == "static":
+        (tmp_path / "static").mkdir()
+        pod["metadata"] = {name: pod["metadata"][name] for name in ("name", "annotations")}
+        (tmp_path / "static" / "pod.yaml").write_text(yaml.safe_dump(pod))
+        more = {"static_pods": str(tmp_path / "static")}
+    else:
+        stored["default/pod/fan-control"] = pod
+    process = Edgecore(tmp_path, "podman" if storage is not None else "process", stored, edged=more)
     try:
         process.start()
         yield process

@@ -250,8 +250,8 @@ class Edged:
         self._orders.keep_logs_of(self._entries.keys())
 
     def lives(self) -> list[PodLife]:
-        """Of every pod that runs here, or did."""
-        return [entry.life for entry in self._entries.values()]
+        """Of every pod that runs here, or did. Any thread may ask."""
+        return [entry.life for entry in list(self._entries.values())]
 
     def _life_of(self, name: Resource) -> PodLife | None:
         entry = self._entries.get(self._by_name.get(name, ""))

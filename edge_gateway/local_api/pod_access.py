@@ -6,20 +6,13 @@ here, does not end, and asks; what it may do follows from the annotation as it i
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-import msgspec
-from msgspec import Struct
-
-from edge_gateway.edge_core import EdgeCore
 from edge_gateway.edged.access import ANNOTATION
 from edge_gateway.edged.pods import Pod
 from edge_gateway.local_api.access import Rights, bearer
 from edge_gateway.local_api.pod_tokens import PodTokens, TokenPod
-from edgewire import resource
-from edgewire.message import UNREADABLE
-from edgewire.resource import Resource
 
 PLACE = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where clients of Kubernetes look in a container."""
@@ -27,19 +20,6 @@ HOST, POD_NETWORK_HOST = "127.0.0.1", "host.containers.internal"
 """Where the gateway is for a container on the machine's own network, and for one on Podman's."""
 USER_PREFIX = "pod:"
 _ROLES = ("viewer", "operator")
-_OVER = ("Succeeded", "Failed")
-
-
-class _Metadata(Struct):
-    uid: str
-    annotations: dict[str, str] | None = None
-
-
-class _Pod(Struct):
-    metadata: _Metadata
-
-
-_pod = msgspec.json.Decoder(_Pod)
 
 
 class Holder(NamedTuple):
@@ -64,7 +44,6 @@ class PodAccess:
 
     def __init__(
         self,
-        core: EdgeCore,
         tokens: PodTokens,
         certificate: bytes,
         *,
@@ -78,8 +57,9 @@ class PodAccess:
         """`certificate` is what the local API's `port` shows, PEM; `most` is the role that pods may have at most; `place` is as
         in `Access`; `apart` says that pods with a network of their own do not reach the port."""
         self.place = place
+        self.pods: Callable[[], Iterable[Pod]] = lambda: ()
+        """Those that are here and not over; Edged says so, once it runs them. Any thread may ask."""
         self._port, self._apart = port, apart
-        self._core = core
         self._tokens = tokens
         self._certificate = certificate
         self._most = most
@@ -139,15 +119,10 @@ class PodAccess:
 
     def named(self, namespace: str, name: str) -> "Holder | None":
         """The pod of a name, if it is here, is not over, and may use the local API now."""
-        pod = Resource(namespace, resource.POD, name)
-        try:
-            metadata = _pod.decode(self._core.content_of(pod) or b"").metadata
-        except UNREADABLE:
-            return None
-        told = self._core.pods.status_of(pod)
-        over = told is not None and told["uid"] == metadata.uid and told["status"].get("phase") in _OVER
-        role = (metadata.annotations or {}).get(ANNOTATION, "")
-        return Holder(namespace, name, metadata.uid, role == "operator") if self._allows(role) and not over else None
+        for pod in self.pods():
+            if (pod.metadata.name, pod.metadata.namespace) == (name, namespace) and self.asked(pod):
+                return Holder(namespace, name, pod.uid, pod.metadata.annotations[ANNOTATION] == "operator")
+        return None
 
     def _allows(self, role: str) -> bool:
         return role in _ROLES and role in (self._most, "viewer") and self._most != "none"

@@ -5,13 +5,11 @@ It is the time of day that counts, which jumps where a machine has no clock of i
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from edge_gateway.edge_core import EdgeCore
 from edge_gateway.edged import EdgedError
-from edge_gateway.edged.access import ANNOTATION, Access
-from edge_gateway.edged.pods import Pod, PodError, parse
-from edgewire import resource
+from edge_gateway.edged.access import Access
+from edge_gateway.edged.pods import Pod
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +21,11 @@ class Renewal:
 
     name = "pod-tokens"
 
-    def __init__(self, core: EdgeCore, access: Access, renew: Callable[[Pod], None], look_s: float = LOOK_S) -> None:
-        """`renew` puts a pod's files in their place, where nothing happens when they are there already."""
-        self._core = core
+    def __init__(
+        self, pods: Callable[[], Iterable[Pod]], access: Access, renew: Callable[[Pod], None], look_s: float = LOOK_S
+    ) -> None:
+        """`pods` are those that run; `renew` puts a pod's files in their place, if they are not there already."""
+        self._pods = pods
         self._access = access
         self._renew = renew
         self._look_s = look_s
@@ -34,24 +34,9 @@ class Renewal:
         """Renew until cancelled."""
         ready.set()
         while True:
-            for pod in self._pods():
+            for pod in [pod for pod in self._pods() if self._access.asked(pod)]:
                 try:
                     await asyncio.to_thread(self._renew, pod)
                 except EdgedError as error:
                     log.warning("= token not renewed pod=%s reason=%s", pod.id, error)
             await asyncio.sleep(self._look_s)
-
-    def _pods(self) -> list[Pod]:
-        """Those that have a token."""
-        found = []
-        for name in self._core.names_of(resource.POD):
-            content = self._core.content_of(name) or b""
-            if ANNOTATION.encode() not in content:
-                continue
-            try:
-                pod = parse(content)
-            except PodError:  # Edged has said so
-                continue
-            if self._access.asked(pod):
-                found.append(pod)
-        return found

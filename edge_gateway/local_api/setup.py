@@ -48,7 +48,7 @@ def build(config: EdgeConfig, settings: LocalApiConfig, core: EdgeCore, perform:
             server.listen_unix(folder / settings.socket, settings.socket_group, rights)
             log.info("= local API socket=%s role=%s", folder / settings.socket, settings.socket_role)
         if settings.port is not None:
-            pods = _listen(server, config, settings, core, runtime)
+            pods = _listen(server, config, settings, runtime)
     except (OSError, AccountsError) as error:
         server.close()
         raise LocalApiError(f"files of the local API cannot be used: {error}") from error
@@ -59,7 +59,7 @@ def build(config: EdgeConfig, settings: LocalApiConfig, core: EdgeCore, perform:
 
 
 def _listen(
-    server: LocalServer, config: EdgeConfig, settings: LocalApiConfig, core: EdgeCore, runtime: str | None
+    server: LocalServer, config: EdgeConfig, settings: LocalApiConfig, runtime: str | None
 ) -> "PodAccess | None":
     """Listen for those who show a token. Raises LocalApiError, AccountsError, ConfigError, OSError."""
     assert settings.port is not None
@@ -85,13 +85,13 @@ def _listen(
     if bridge:
         server.listen_tcp(bridge, port, tls, who)
         log.info("= local API for pods address=%s port=%d", bridge, port)
-    pods = _pods(config, settings, core, shown, port, _place(runtime), apart=runtime == "podman" and not bridge)
+    pods = _pods(config, settings, shown, port, _place(runtime), apart=runtime == "podman" and not bridge)
     found.append(pods.rights)
     return pods
 
 
 def _pods(
-    config: EdgeConfig, settings: LocalApiConfig, core: EdgeCore, shown: bytes, port: int, place: str, *, apart: bool
+    config: EdgeConfig, settings: LocalApiConfig, shown: bytes, port: int, place: str, *, apart: bool
 ) -> "PodAccess":
     from edge_gateway.local_api.pod_access import MqttPlace, PodAccess
     from edge_gateway.local_api.pod_tokens import PodTokens
@@ -101,7 +101,7 @@ def _pods(
     if config.broker.kind == "builtin" and config.broker.port:
         broker = MqttPlace(config.broker.port, everywhere=config.broker.host == "0.0.0.0")
     most, now = settings.pods, time.time
-    return PodAccess(core, tokens, shown, port=port, most=most, place=place, apart=apart, now_s=now, broker=broker)
+    return PodAccess(tokens, shown, port=port, most=most, place=place, apart=apart, now_s=now, broker=broker)
 
 
 def _place(runtime: str) -> str:

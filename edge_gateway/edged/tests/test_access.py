@@ -8,14 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from edge_gateway.edge_core import EdgeCore
 from edge_gateway.edged.access import ANNOTATION, NoAccess
 from edge_gateway.edged.orders import Orders
 from edge_gateway.edged.pods import Pod, parse
 from edge_gateway.edged.tests.bench import FACTS, a_container
 from edge_gateway.edged.volumes import Volumes
 from edge_gateway.local_api.renewal import Renewal
-from edgewire import message
 
 PLACE = "/var/run/secrets/kubernetes.io/serviceaccount"
 CLUSTERS_OWN = {
@@ -120,14 +118,12 @@ def test_they_go_with_the_pod(desk: Desk) -> None:
 async def test_tokens_of_running_pods_are_kept_young(tmp_path: Path) -> None:
     api = Told()
     desk = Desk(tmp_path, api)
-    core = EdgeCore("edge1", wanted=lambda topic: False, machine={})
-    for name, sent in (("app", content()), ("other", content(False)), ("broken", b'{"metadata": {"annotations": 1}}')):
-        key = f"default/pod/{name}"
-        body = msgspec.json.decode(sent)
-        core.from_cloud(message.build(message.INSERT, key, body, source="test", resource_version="1"), 0)
+    pods = [a_pod(), a_pod(False)]
     source = desk.mounted(a_pod())[PLACE]
     api.token = b"second"
-    running = asyncio.create_task(Renewal(core, api, desk.volumes.renew_access, look_s=0.01).run(asyncio.Event()))
+    running = asyncio.create_task(
+        Renewal(lambda: pods, api, desk.volumes.renew_access, look_s=0.01).run(asyncio.Event())
+    )
     try:
         async with asyncio.timeout(30):
             while (source / "token").read_bytes() != b"second":  # noqa: ASYNC110 (files tell nobody)

@@ -136,8 +136,9 @@ class Edgecore(BrokerProcess):
         runtime: str = "process",
         stored: dict[str, dict[str, Any]] | None = None,
         broker: dict[str, Any] | None = None,
+        edged: dict[str, Any] | None = None,
     ) -> None:
-        """`stored` is what a cloud once sent; `broker` are further keys of `broker`."""
+        """`stored` is what a cloud once sent; `broker` and `edged` are further keys of these."""
         super().__init__(folder, settings=broker)
         self.data = folder / "data"
         self.socket = self.data / "local-api" / "api.sock"
@@ -149,7 +150,7 @@ class Edgecore(BrokerProcess):
                     "node": "edge1",
                     "data_dir": str(self.data),
                     "broker": {"port": self.port, **self.settings},
-                    "edged": {"runtime": runtime, "leave_running": False},
+                    "edged": {"runtime": runtime, "leave_running": False, **(edged or {})},
                     "local_api": {"port": 0},
                 }
             )

@@ -15,23 +15,21 @@ from edge_gateway.local_api.pod_tokens import PodTokens
 from edge_gateway.local_api.refusals import Refusal
 from edge_gateway.local_api.requests import Request
 from edge_gateway.local_api.tests.gateway import DEVICE, Gateway
-from edgewire.resource import Resource
 
-POD = "default/pod/app"
 WISH = b'{"spec":{"properties":[{"name":"speed","desired":{"value":"7"}}]}}'
 
 
 class Site:
-    """A gateway whose cloud sends a pod."""
+    """A gateway that runs a pod."""
 
     def __init__(
         self, most: str = "operator", place: str = PLACE, apart: bool = False, broker: MqttPlace | None = None
     ) -> None:
         self.gateway = Gateway()
+        self.running: list[Pod] = []
         self.now_s = 1_800_000_000.0
         tokens = PodTokens(bytes(32), "edge1")
         self.access = PodAccess(
-            self.gateway.core,
             tokens,
             b"PEM",
             port=10550,
@@ -41,14 +39,16 @@ class Site:
             now_s=lambda: self.now_s,
             broker=broker,
         )
+        self.access.pods = lambda: self.running
 
     def pod(self, role: str | None = "viewer", uid: str = "u9", **spec: Any) -> Pod:
         metadata = {"name": "app", "namespace": "default", "uid": uid, "resourceVersion": "1"}
         annotations = {ANNOTATION: role} if role is not None else {}
         spec = {"containers": [{"name": "c", "image": "none"}], **spec}
         content = {"metadata": {**metadata, "annotations": annotations}, "spec": spec}
-        self.gateway.cloud("update", POD, content)
-        return parse(msgspec.json.encode(content))
+        pod = parse(msgspec.json.encode(content))
+        self.running = [pod]
+        return pod
 
     def token(self, pod: Pod) -> str:
         return f"Bearer {self.access.files(pod)['token'].decode()}"
@@ -91,18 +91,8 @@ def test_a_token_ends_with_its_pod(site: Site) -> None:
     assert site.access.rights(token) is None
     site.pod()
     assert site.access.rights(token) is not None
-    site.gateway.cloud("delete", POD)
+    site.running.clear()
     assert site.access.rights(token) is None
-
-
-@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
-def test_a_pod_that_is_over_has_no_rights(site: Site, phase: str) -> None:
-    pod = site.pod()
-    name = Resource("default", "pod", "app")
-    site.gateway.core.pods.status(name, pod.uid, {"phase": "Running"}, False)
-    assert site.rights(pod) is not None
-    site.gateway.core.pods.status(name, pod.uid, {"phase": phase}, True)
-    assert site.rights(pod) is None
 
 
 def test_tokens_grow_too_old_and_files_have_young_ones(site: Site) -> None:
