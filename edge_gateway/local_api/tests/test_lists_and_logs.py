@@ -202,3 +202,28 @@ def test_every_kind_has_a_place_in_the_openapi_document(gateway: Gateway) -> Non
             kinds.add(path["patch"]["x-kubernetes-group-version-kind"]["kind"])
     assert kinds == {"ConfigMap", "Device", "DeviceModel", "Event", "Node", "Pod", "Secret"}
     assert refused(gateway, "/openapi/v3/apis/apps/v1")[0] == 404
+
+
+# Static pods
+
+
+def test_static_pods_are_there_with_their_status_before_anybody_mirrors_them(gateway: Gateway) -> None:
+    name = Resource("default", "pod", "own-edge1")
+    metadata = {"name": "own-edge1", "namespace": "default", "uid": "static"}
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"containers": [{"name": "c"}]}}
+    watch = gateway.watch("/api/v1/pods")
+    watch.events(gateway.now)
+    status = {"phase": "Running", "startTime": "2026-01-01T00:00:00Z"}
+    gateway.api.marked(gateway.core.pods.status(name, "static", status, False, manifest))
+    assert gateway.told(watch) == [("ADDED", "own-edge1")]
+    pod = gateway.ask("/api/v1/namespaces/default/pods/own-edge1")
+    assert (pod["status"]["phase"], pod["metadata"]["creationTimestamp"]) == ("Running", "2026-01-01T00:00:00Z")
+    mirror = {**manifest, "metadata": {**metadata, "uid": "of the cloud", "resourceVersion": "9"}}
+    gateway.cloud("update", "default/pod/own-edge1", mirror)
+    assert gateway.told(watch) == [("MODIFIED", "own-edge1")]
+    assert gateway.ask("/api/v1/namespaces/default/pods/own-edge1")["status"] == status
+    assert [p["metadata"]["name"] for p in gateway.ask("/api/v1/pods")["items"]] == ["own-edge1", "web"]
+    gateway.cloud("delete", "default/pod/own-edge1")
+    gateway.api.marked(gateway.core.pods.status(name, "static", status, True, manifest))
+    assert gateway.told(watch)[-1] == ("DELETED", "own-edge1")
+    assert [p["metadata"]["name"] for p in gateway.ask("/api/v1/pods")["items"]] == ["web"]
