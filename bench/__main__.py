@@ -1,7 +1,7 @@
 """`make bench`: measure, print the figures with the machine, and keep them in bench/results.json.
 
 python -m bench [main_job] [broker] [firmware] [flash] [heap_32_bit] [kubernetes_api] [modbus] [ota] [pods] [power_cuts]
-                [serial_lines] [serial_link]
+                [real_cluster] [serial_lines] [serial_link]
 """
 
 import argparse
@@ -21,6 +21,7 @@ from bench import (
     ota,
     pods,
     power_cuts,
+    real_cluster,
     serial_lines,
     serial_link,
 )
@@ -38,6 +39,7 @@ ALL = {
     "ota": ota.measure,
     "pods": pods.measure,
     "power_cuts": power_cuts.measure,
+    "real_cluster": real_cluster.measure,
     "serial_lines": serial_lines.measure,
     "serial_link": serial_link.measure,
 }

@@ -32,7 +32,7 @@ async def measure() -> Figures:
         mosquitto_rate = await _mosquitto_rate(Path(folder))
         async with running(Path(folder)) as site:
             await site.install(DEVICES)
-            found |= await _one_at_a_time(site)
+            found |= await one_at_a_time(site)
             found |= await _paced(site)
             found |= await _sustained(site, mosquitto_rate)
             found |= await _start_again(site)
@@ -44,7 +44,7 @@ async def measure() -> Figures:
     return found
 
 
-async def _one_at_a_time(site: Site) -> Figures:
+async def one_at_a_time(site: Site) -> Figures:
     """From a report's PUBLISH to its value in the Device's status, as a watch tells it."""
     times: list[float] = []
     with MqttClient(site.stack.ports.mqtt) as mqtt:

@@ -59,13 +59,13 @@ class Site:
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Site]:
-    """Start everything below a folder; stop it in the end."""
-    stack = Stack(folder, ports=Ports.any())
+async def running(folder: Path, stack: Stack | None = None, kubeconfig: Path | None = None) -> AsyncIterator[Site]:
+    """Start everything below a folder; stop it in the end. `stack` is another than the usual, `kubeconfig` whose rights count."""
+    stack = stack or Stack(folder, ports=Ports.any())
     changed = asyncio.Event()
     try:
         await stack.start(mapper=False)
-        async with Cluster(stack.kubeconfig) as cluster:
+        async with Cluster(kubeconfig or stack.kubeconfig) as cluster:
             await until(cluster.serves_devices, stack.cloudcore.last_words)
             watch = asyncio.create_task(cluster.watch_devices(changed.set))
             try:

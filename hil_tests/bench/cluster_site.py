@@ -34,6 +34,23 @@ def install(cluster: KubernetesCluster) -> None:
     )
 
 
+def stack_of(
+    folder: Path,
+    cluster: KubernetesCluster,
+    *,
+    node: str,
+    cloud_port: int | None = None,
+    ports: Ports | None = None,
+    edge: dict[str, Any] | None = None,
+) -> Stack:
+    """cloudcore with the rights of its service account, and a gateway."""
+    folder.mkdir(exist_ok=True)
+    ports = ports or Ports.any()
+    account = cluster.account("hedgerow", "cloudcore")
+    kubelet = _kubelet(folder, cluster, ports.kubelet)
+    return Stack(folder, node=node, ports=ports, kubeconfig=account, cloud_port=cloud_port, cloud=kubelet, edge=edge)
+
+
 class ClusterSite:
     """One gateway."""
 
@@ -47,19 +64,10 @@ class ClusterSite:
         edge: dict[str, Any] | None = None,
     ) -> None:
         """As `Stack` has it."""
-        ports = ports or Ports.any()
         self.cluster = cluster
         self.node = f"gateway-{secrets.token_hex(3)}"
         self.namespace = f"site-{secrets.token_hex(3)}"
-        self.stack = Stack(
-            folder,
-            node=self.node,
-            ports=ports,
-            kubeconfig=cluster.account("hedgerow", "cloudcore"),
-            cloud_port=cloud_port,
-            cloud=_kubelet(folder, cluster, ports.kubelet),
-            edge=edge,
-        )
+        self.stack = stack_of(folder, cluster, node=self.node, cloud_port=cloud_port, ports=ports, edge=edge)
 
     async def kubectl(self, *arguments: str, give: str = "", ok: bool = True) -> str:
         """What kubectl prints, as an administrator in the namespace; `give` is its input."""
