@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from device_fw.tools import OLDEST_RUNTIME
 from hedgerow.options import DATA, FAILED, USAGE, DataDir, Kubeconfig, fail, kubeconfig_of
-from hedgerow.ota import OLDEST_RUNTIME
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from device_fw.tools import OLDEST_RUNTIME
 from hedgerow import rollout
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ app = typer.Typer(no_args_is_help=True, help="Firmware updates over the air.")
 rollout.register(app)
 
 FAILED = 1
-OLDEST_RUNTIME = "1.20.0"
-"""The oldest MicroPython that the firmware runs on."""
 
 
 @app.command()

@@ -186,7 +186,9 @@ def test_a_board_that_was_refused_goes_on_with_what_it_runs(board: UnixBoard) ->
 def test_an_old_runtime_is_named_with_where_to_get_a_new_one(board: UnixBoard) -> None:
     with BoardConnection(board.port) as connection:
         facts = connection.facts()
-    with pytest.raises(RuntimeTooOld, match=r"runs MicroPython 1\.19\.1; the firmware needs 1\.20 or newer.*--runtime"):
+    with pytest.raises(
+        RuntimeTooOld, match=r"runs MicroPython 1\.19\.1; the firmware needs 1\.20\.0 or newer.*--runtime"
+    ):
         check(Order(SmallFirmware()), replace(facts, version=(1, 19, 1)))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from device_fw.tools import board_file, firmware, signing
 from device_fw.tools.flash import flash
-from device_fw.tools.flash_errors import FlashError, NoAnswer
+from device_fw.tools.flash_errors import FlashError
 from device_fw.tools.flash_order import Order
 from device_fw.tools.flash_slots import Slots
 from hil_tests.bench.small_firmware import Silent, SmallFirmware
@@ -90,11 +90,7 @@ def commands(desk: Desk) -> int:
 def finish(board: UnixBoard) -> None:
     """Flash again, and see that everything is there: on the console, and byte for byte."""
     board.power_on()
-    try:
-        flash(order(board, 2), Silent())
-    except NoAnswer:  # what it advises then
-        board.cycle()
-        flash(order(board, 2), Silent())
+    flash(order(board, 2), Silent())
     board.expect(SmallFirmware(2).line())
     board.power_off()
     found = board.files()

@@ -93,7 +93,7 @@ async def test_a_microbit_is_a_device_like_any_other(
         heard = Heard(site)
         gateway.apply(manifests(board.port, led="ON"))
         await until(lambda: heard.values().get("led") == "ON")
-        assert set(heard.values()) == {"temperature", "led", "interval", "button"}
+        await until(lambda: set(heard.values()) == {"temperature", "led", "interval", "button"})
         assert heard.state() == "online"
 
         gateway.apply(manifests(board.port, led="BLUE"))

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from device_fw.tools import signing
+from device_fw.tools.flash import flash
+from device_fw.tools.flash_order import Order
 from device_fw.tools.image import Image
 from edgewire import ota
 from hil_tests.bench import mosquitto, updates
 from hil_tests.bench.ota_gateway import OtaGateway
+from hil_tests.bench.small_firmware import Silent, SmallFirmware
 from hil_tests.bench.unix_board import Unavailable, UnixBoard
 from hil_tests.conftest import missing
 
@@ -321,7 +324,7 @@ def test_a_firmware_for_which_the_heap_is_too_small_leads_to_recovery_which_take
     gateway.until(DEVICE, state=ota.CONFIRMED, firmware="1.1.0")
 
 
-def test_a_heap_too_small_even_for_recovery_lets_the_board_start_again_and_again(
+def test_a_heap_too_small_even_for_recovery_lets_the_board_start_again_and_again_and_flash_gets_in(
     tmp_path: Path,
 ) -> None:
     try:
@@ -332,6 +335,8 @@ def test_a_heap_too_small_even_for_recovery_lets_the_board_start_again_and_again
     with board:
         board.until(lambda board: board.starts > 4, "it starts again and again", 30)
         assert "MemoryError" in board.printed()
+        flash(Order(SmallFirmware(), port=board.port), Silent())
+        board.expect(SmallFirmware().line(), 30)
 
 
 def test_recovery_finds_its_gateway_when_the_configuration_is_damaged(make: MakeBoard, gateway: OtaGateway) -> None:

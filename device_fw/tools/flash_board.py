@@ -1,7 +1,7 @@
 """A board at its raw REPL, over mpremote's transport: what it is, what is on it, files written whole, and the reset.
 
-The board counts what it holds itself: sha256 is computed there. Ctrl-C stops the firmware that runs, and its memory is given back
-instead of a soft reset, which would start the boot code once more.
+The board counts what it holds itself: sha256 is computed there. Ctrl-C stops the firmware that runs, and its memory is given
+back; the board is reset only where that is not enough.
 """
 
 import ast
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import msgspec
 import serial
@@ -20,16 +20,14 @@ from mpremote.transport import TransportError
 from mpremote.transport_serial import SerialTransport
 from msgspec import Meta, Struct
 
-from device_fw.tools import bytecode, said
-from device_fw.tools.flash_errors import BoardLost, FlashError, NoAnswer, NoSpace, VerifyFailed
+from device_fw.tools import bytecode, flash_entry, said
+from device_fw.tools.flash_code import FACTS, MAKE_ROOM, PRELUDE
+from device_fw.tools.flash_errors import BoardLost, FlashError, NoAnswer, NoMemory, NoSpace, VerifyFailed
 from device_fw.tools.flash_plan import PART, Present, Write
 from device_fw.tools.flash_transport import ANSWER_S, open_port
 
 CHUNK = 1024
 """Bytes of a file in one command: a board needs about six times as much memory for it."""
-_FIRST_ATTEMPT_S = 0.25
-_ATTEMPT_S = 2.0
-_RAW = b"raw REPL; CTRL-B to exit\r\n"
 
 T = TypeVar("T")
 _Number = Annotated[int, Meta(ge=0, le=1 << 48)]
@@ -56,82 +54,6 @@ class _FileSaid(Struct, array_like=True, forbid_unknown_fields=True):
     path: str
     size: _Number
     sha256: Annotated[str, Meta(max_length=64)]
-
-
-_PRELUDE = """
-import sys, gc
-_feed = getattr(sys.modules.get('hedgerow_boot'), 'feed', None) or (lambda: None)
-for _n in list(sys.modules):
- if getattr(sys.modules[_n], '__file__', '')[:5] != '/rom/':
-  del sys.modules[_n]
-for _n in list(globals()):
- if _n[:1] != '_':
-  del globals()[_n]
-import sys, gc, os, hashlib, binascii
-gc.collect()
-def _sum(p):
- _feed()
- h = hashlib.sha256()
- b = bytearray(512)
- with open(p, 'rb') as f:
-  while 1:
-   n = f.readinto(b)
-   if not n:
-    break
-   h.update(memoryview(b)[:n])
- return binascii.hexlify(h.digest()).decode()
-def _walk(d):
- for e in os.ilistdir(d or '/'):
-  p = d + '/' + e[0]
-  if e[1] & 0x4000:
-   if os.statvfs(p)[:3] == os.statvfs('/')[:3]:
-    _walk(p)
-  else:
-   print(repr((p[1:], os.stat(p)[6], _sum(p))))
-def _folders(p):
- for i in range(1, len(p)):
-  if p[i] == '/':
-   try:
-    os.mkdir(p[:i])
-   except OSError:
-    pass
-def _remove(p):
- try:
-  os.remove(p)
- except OSError:
-  pass
- while p.count('/') > 1:
-  p = p[:p.rfind('/')]
-  try:
-   os.rmdir(p)
-  except OSError:
-   break
-def _place(a, b):
- try:
-  os.rename(a, b)
- except OSError:
-  os.remove(b)
-  os.rename(a, b)
- if hasattr(os, 'sync'):
-  os.sync()
-"""
-
-_FACTS = """
-import machine
-_i = sys.implementation
-_v = os.statvfs('/')
-try:
- import network
- _net = True
-except ImportError:
- _net = False
-print(repr((
- sys.platform, _i.name, list(_i.version), sys.version,
- getattr(_i, '_machine', ''), getattr(_i, '_build', ''), getattr(_i, '_mpy', 0),
- binascii.hexlify(machine.unique_id()).decode() if hasattr(machine, 'unique_id') else '', _net,
- _v[0] * _v[3], _v[0], [e[0] for e in os.ilistdir('/')],
-)))
-"""
 
 
 _SENSELESS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
@@ -172,12 +94,19 @@ class Facts:
 class BoardConnection:
     """A board at its raw REPL; a context. Every error is a FlashError."""
 
-    def __init__(self, port: str, on_command: Callable[[], None] | None = None, answer_s: float = ANSWER_S) -> None:
+    def __init__(
+        self,
+        port: str,
+        on_command: Callable[[], None] | None = None,
+        answer_s: float = ANSWER_S,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
         """`on_command` is called before each command that the board is sent: for who counts them. `answer_s`: a board that is
-        silent for so long is lost."""
+        silent for so long is lost. `say` is told what takes long."""
         self._port = port
         self._answer_s = answer_s
         self._on_command = on_command or (lambda: None)
+        self._say = say
         self._transport: SerialTransport | None = None
 
     def __enter__(self) -> Self:
@@ -189,16 +118,35 @@ class BoardConnection:
 
     def open(self, deadline_s: float = ANSWER_S) -> None:
         """Open the port and stop what runs there. NoBoard, PortBusy, PortForbidden, NoAnswer."""
+        begun = time.monotonic()
         if self._transport is None:
             self._transport = open_port(self._port, deadline_s, self._answer_s)
-        begun = time.monotonic()
-        attempt_s = _FIRST_ATTEMPT_S
-        while not self._at_repl(min(attempt_s, self._answer_s)):
-            attempt_s = min(2 * attempt_s, _ATTEMPT_S)
-            if time.monotonic() - begun > deadline_s:
-                self.close()
-                raise NoAnswer(_no_answer(self._port, deadline_s))
-        self.run(_PRELUDE)
+        starved = False
+        while True:
+            self._enter(deadline_s, begun)
+            try:
+                self.run(MAKE_ROOM)
+                self.run(PRELUDE)
+                return
+            except NoMemory:
+                if starved:
+                    raise
+                starved = True
+                with self._lost():
+                    flash_entry.soft_reset(self._at_work())
+            except BoardLost:  # it was reset meanwhile, or is slow
+                if time.monotonic() - begun > deadline_s:
+                    raise
+
+    def _enter(self, deadline_s: float, begun: float) -> None:
+        def slow() -> None:
+            self._say(f"No raw REPL yet, trying for {deadline_s:g} s: press the board's reset button if it hangs")
+
+        with self._lost():
+            found = flash_entry.enter(self._at_work(), max(0.0, begun + deadline_s - time.monotonic()), slow)
+        if not found:
+            self.close()
+            raise NoAnswer(_no_answer(self._port, deadline_s))
 
     def close(self) -> None:
         """Let the port go; harmless when it is."""
@@ -209,7 +157,7 @@ class BoardConnection:
 
     def facts(self) -> Facts:
         """What the board is. NoAnswer when it is no board but a computer's MicroPython."""
-        found = self._understood(self.run(_FACTS), _FactsSaid)
+        found = self._understood(self.run(FACTS), _FactsSaid)
         if found.name != "micropython":
             raise NoAnswer(
                 f"{self._port} runs {said.plain(found.name)}, not MicroPython: write it with --runtime IMAGE"
@@ -319,23 +267,6 @@ class BoardConnection:
             raise BoardLost(f"the port {self._port} is closed")
         return self._transport
 
-    def _at_repl(self, within_s: float) -> bool:
-        """Interrupt what runs; whether the raw REPL answers. A board that is just starting hears nothing yet."""
-        transport: Any = self._at_work()
-        with self._lost():
-            usual_s, transport.serial.timeout = transport.serial.timeout, within_s
-            try:
-                transport.serial.write(b"\r\x03\x03")
-                transport.serial.reset_input_buffer()
-                transport.serial.write(b"\r\x01")
-                if not transport.read_until(1, _RAW, timeout_overall=within_s).endswith(_RAW):
-                    return False
-                return bool(transport.exec_raw("print(1)", within_s)[0].strip() == b"1")
-            except (TransportError, struct.error):
-                return False
-            finally:
-                transport.serial.timeout = usual_s
-
     @contextlib.contextmanager
     def _lost(self) -> Iterator[None]:
         try:
@@ -355,7 +286,7 @@ def _of_board(traceback: str, port: str) -> FlashError:
             f"the board at {port} is full: remove files of yours from it (`mpremote fs ls`), and run this again"
         )
     if text.startswith("MemoryError"):
-        return BoardLost(f"the board at {port} has not enough memory free: reset it, and run this again")
+        return NoMemory(f"the board at {port} has not enough memory free: reset it, and run this again")
     return FlashError(f"the board at {port} says: {text}")
 
 

@@ -7,6 +7,7 @@ FlashError
 ├── PortForbidden     the user may not open it
 ├── NoAnswer          the board answers no raw REPL
 ├── BoardLost         it did, and then it did not: unplugged, reset, without power
+│   └── NoMemory      it has not enough memory free for what it was asked
 ├── WrongBoard        the image or the firmware is for another one
 ├── RuntimeTooOld     its MicroPython is older than the firmware needs
 ├── RuntimeFailed     MicroPython itself could not be written
@@ -44,6 +45,10 @@ class NoAnswer(FlashError):
 
 class BoardLost(FlashError):
     """The board went away in the midst of it."""
+
+
+class NoMemory(BoardLost):
+    """The board has not enough memory free for what it was asked."""
 
 
 class WrongBoard(FlashError):

@@ -9,8 +9,8 @@ from device_fw.tools.flash_board import Facts
 from device_fw.tools.flash_runtime import Runtime
 from device_fw.tools.flash_transport import ANSWER_S
 
-BACK_S = 15.0
-"""How long a board may be away after a reset or a loss of power."""
+BACK_S = 60.0
+"""How long a board may be away after a reset or a loss of power, and how long it is tried to get at its raw REPL."""
 
 
 @dataclass(frozen=True)

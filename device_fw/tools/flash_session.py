@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from device_fw.tools import flash_plan, flash_runtime
+from device_fw.tools import OLDEST_RUNTIME, flash_plan, flash_runtime
 from device_fw.tools.errors import FirmwareError
 from device_fw.tools.flash_board import BoardConnection, Facts
 from device_fw.tools.flash_errors import (
@@ -24,8 +24,6 @@ from device_fw.tools.flash_errors import (
 from device_fw.tools.flash_order import Order, Outcome, Show
 from device_fw.tools.flash_plan import Write
 
-OLDEST = (1, 20)
-"""The oldest MicroPython that the firmware runs on."""
 CONFIG = "config.json"
 OWN = (CONFIG, f"recovery/{CONFIG}")
 """What is every board's own."""
@@ -45,7 +43,7 @@ class Session:
         self._order = order
         self._show = show
         self._port = port
-        self._board = BoardConnection(port, order.on_command, order.answer_s)
+        self._board = BoardConnection(port, order.on_command, order.answer_s, show.step)
         self._written = 0
         self._password: tuple[str, str] | None = None
         self._done: dict[str, flash_plan.Step] = {}
@@ -207,9 +205,9 @@ def check(order: Order, facts: Facts) -> None:
             f"this firmware is for {firmware.board} ({firmware.platform}), and the board is {facts.machine or 'another'} "
             f"({facts.platform}): plug in the other board, or name the right one in the board file (`board:`)"
         )
-    if facts.version < OLDEST:
+    if facts.version < tuple(map(int, OLDEST_RUNTIME.split("."))):
         raise RuntimeTooOld(
-            f"the board runs MicroPython {facts.release}; the firmware needs {'.'.join(map(str, OLDEST))} or newer: "
+            f"the board runs MicroPython {facts.release}; the firmware needs {OLDEST_RUNTIME} or newer: "
             "download one from micropython.org/download and write it with --runtime IMAGE"
         )
 

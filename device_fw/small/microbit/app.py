@@ -38,34 +38,45 @@ def run(config, frames, outputs, link, take, tick):
     rest = b""
     while True:
         now = running_time()
-        if uart.any():
-            pieces = (rest + uart.read()).split(b"\0")
-            rest = pieces.pop()[-80:]
-            for piece in pieces:
-                body = frames.decode(piece)
-                said = body and take(link, body, now)
-                if said and said[0] == WELCOME:
-                    outputs.all_due()
-                elif said and said[0] == DELTA:
-                    obey(outputs, link, said[1])
-        tick(link, now)
-        for frame in link.out:
-            uart.write(frames.encode(*frame))
-        if link.out:
-            link.out = []
-            gc.collect()  # often, or there is no piece of a few hundred bytes left some day
-        if now - looked >= int(values["interval"]):
-            looked = now
-            outputs.look(now, config.SIMULATED)
-        if now - full >= HEARTBEAT_MS:
-            full = now
-            outputs.all_due()
-        if due and link.tag and not link.queue:
-            some = list(due)[:2]  # short ones, for which there is always room
-            twin = ",".join(['"%s":{"actual":{"value":"%s"}}' % (name, values[name]) for name in some])
-            for name in some:
+        try:
+            if uart.any():
+                pieces = (rest + uart.read(48)).split(b"\0")
+                rest = pieces.pop()[-80:]
+                for piece in pieces:
+                    body = frames.decode(piece)
+                    said = body and take(link, body, now)
+                    if said and said[0] == WELCOME:
+                        outputs.all_due()
+                    elif said and said[0] == DELTA:
+                        obey(outputs, link, said[1])
+                pieces = piece = body = said = None
+                gc.collect()  # often, or the heap falls to pieces
+            tick(link, now)
+            for frame in link.out:
+                uart.write(frames.encode(*frame))
+            if link.out:
+                link.out = []
+                frame = None
+                gc.collect()
+            if now - looked >= int(values["interval"]):
+                looked = now
+                outputs.look(now, config.SIMULATED)
+            if now - full >= HEARTBEAT_MS:
+                full = now
+                outputs.all_due()
+            if due and link.tag and not link.queue:
+                name = list(due)[0]  # short ones, for which there is always room
                 del due[name]
-            link.queue.append((REPORT, bytes('{"twin":{%s}}' % twin, "utf-8")))
+                said = '{"twin":{"%s":{"actual":{"value":"%s"}}}}' % (name, values[name])
+                link.queue.append((REPORT, bytes(said, "utf-8")))
+                said = None
+        except MemoryError:  # what was said and heard is lost, so both sides begin anew; the outputs stay as they are
+            link.out = link.queue = rest = pieces = piece = body = said = frame = None
+            gc.collect()
+            rest = b""
+            link.out = []
+            link.queue = []
+            link.hello(now)
         sleep(2)
 
 

@@ -31,7 +31,7 @@ def take(link, body, now):
                 link.queue.pop(0)
                 link.number = number + 1 & 255
                 link.sent = 0
-        elif kind & 15 < 8:
+        elif kind & 15 < 8 and len(link.queue) < 4:  # else it is not acknowledged, and comes again
             if number == link.expected or number == link.expected - 1 & 255:
                 link.out.append((ACK, tag, number, b""))
             if number == link.expected:

@@ -2,6 +2,8 @@
 
 What was programmed is in the file when the call returns, so it outlives SIGKILL. `cut_after` lets the power fail within a step:
 that erase or program step, counted from the start, is half done, and the supervisor is told.
+
+Ctrl-C does not interrupt a step, as on a board, where no Python runs below the file system: it comes once more after it.
 """
 
 from emulated import wires
@@ -21,42 +23,54 @@ class Flash:
 
     def readblocks(self, block, buffer, offset=0):
         """Fill the buffer."""
-        self._file.seek(block * _BLOCK + offset)
-        self._file.readinto(buffer)
+        try:
+            self._file.seek(block * _BLOCK + offset)
+            self._file.readinto(buffer)
+        except KeyboardInterrupt:
+            self.readblocks(block, buffer, offset)
+            wires.tell("interrupt")
 
     def writeblocks(self, block, buffer, offset=None):
         """Program; without an offset erase before."""
+        try:
+            self._program(block, buffer, offset)
+        except KeyboardInterrupt:
+            self.writeblocks(block, buffer, offset)
+            wires.tell("interrupt")
+
+    def ioctl(self, request, argument):
+        """Tell the number of blocks (4) and their size (5), erase one (6); the rest needs nothing."""
+        try:
+            if request == 4:
+                return self._blocks
+            if request == 5:
+                return _BLOCK
+            if request == 6:
+                self._erase(argument)
+            return 0
+        except KeyboardInterrupt:
+            result = self.ioctl(request, argument)
+            wires.tell("interrupt")
+            return result
+
+    def _program(self, block, buffer, offset):
         if offset is None:
             self._erase(block)
             offset = 0
         self._file.seek(block * _BLOCK + offset)
-        if self._is_cut():
+        if self._steps_left == 1:
             self._file.write(memoryview(buffer)[: len(buffer) // 2])
             wires.wait_for_the_end("cut")
         self._file.write(buffer)
-
-    def ioctl(self, request, argument):
-        """Tell the number of blocks (4) and their size (5), erase one (6); the rest needs nothing."""
-        if request == 4:
-            return self._blocks
-        if request == 5:
-            return _BLOCK
-        if request == 6:
-            self._erase(argument)
-        return 0
+        self._steps_left -= 1
 
     def _erase(self, block):
         self._file.seek(block * _BLOCK)
         pieces = _BLOCK // len(_ERASED)
-        if self._is_cut():
+        if self._steps_left == 1:
             pieces //= 2
         for _ in range(pieces):
             self._file.write(_ERASED)
         if pieces * len(_ERASED) < _BLOCK:
             wires.wait_for_the_end("cut")
-
-    def _is_cut(self):
-        if not self._steps_left:
-            return False
         self._steps_left -= 1
-        return not self._steps_left

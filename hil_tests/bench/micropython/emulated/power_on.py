@@ -55,8 +55,8 @@ def start(run):
     for name in ("emulated.power_on", "emulated.flash"):
         sys.modules.pop(name, None)
     gc.collect()
-    tell("run")
     micropython.kbd_intr(3)
+    tell("run")
     for name in ("boot.py", "main.py") if told("HEDGEROW_BOARD_MAIN") else ("boot.py",):
         if name in os.listdir("/") and _exits(run, name):
             wait_for_the_end("soft")

@@ -1,7 +1,8 @@
 """The wires from the board's processor to its supervisor, which holds the power, the reset line, the clock and the watchdog.
 
 A line of text a request: `run`, `reset`, `soft`, `watchdog <ms>`, `feed`, `sleep <ms>`, `clock <seconds>`, `cut`,
-`formatted`, `bootloader`. What the board is told at power-on stands in environment variables, `HEDGEROW_BOARD_...`.
+`formatted`, `bootloader`, `interrupt` (Ctrl-C, again). What the board is told at power-on stands in environment variables,
+`HEDGEROW_BOARD_...`.
 """
 
 import os
