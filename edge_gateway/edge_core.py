@@ -47,6 +47,8 @@ class EdgeCore:
         is for Secrets on disk, which are not stored without; `kept` are the types that `content_of` knows."""
         self.node = node
         self.pods = PodReports()
+        self.static_pods: dict[Resource, bytes] = {}
+        """Pods of files of this node; they stand before what the cloud shows of them."""
         self._machine = machine
         self._metas = MetaManager(seal, kept)
         self._twins = DeviceTwin(wanted)
@@ -174,11 +176,12 @@ class EdgeCore:
 
     def content_of(self, name: Resource) -> bytes | None:
         """A pod, ConfigMap or Secret, or another object that is kept, as the cloud last sent it; None when there is none."""
-        return self._metas.content(name)
+        return self.static_pods.get(name) or self._metas.content(name)
 
     def names_of(self, type: str) -> list[Resource]:
         """Every pod, ConfigMap or Secret of this node, or every object of another type that is kept."""
-        return self._metas.names(type)
+        own = self.static_pods if type == resource.POD else ()
+        return [*dict.fromkeys((*own, *self._metas.names(type)))]
 
     def twins_of(self, id: str) -> DeviceTwinRecord | None:
         """What is known of a device, to be read only; None when it is not here."""

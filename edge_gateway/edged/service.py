@@ -11,6 +11,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edge_gateway.edge_core import EdgeCore
 from edge_gateway.edged import evictions, pod_refusals, pods
 from edge_gateway.edged.actions import Action, Tell
@@ -164,6 +166,9 @@ class Edged:
         for file, why in look.problems:
             self._ledger.invalid_file(file, why)
         for name in self._static.take(look):
+            self._core.static_pods.pop(name, None)
+            if (found := self._static.pods.get(name)) is not None:
+                self._core.static_pods[name] = msgspec.json.encode(found.manifest)
             self._pod_changed(name, records, runs)
 
     def _static_pod(self, name: Resource) -> StaticPod | None:

@@ -159,6 +159,8 @@ async def test_a_mirror_is_not_run_and_its_deletion_stops_nothing(node: Node) ->
     await node.until_phase("Running", NAME)
     shown = mirror(node)
     node.send("pod", shown)
+    content = node.core.content_of(Resource("default", resource.POD, NAME)) or b""
+    assert msgspec.json.decode(content)["metadata"]["uid"] == uid_of(node)
     node.delete(shown, grace_s=0)
     node.gone(shown)
     await node.until_phase("Running", NAME)
