@@ -57,7 +57,7 @@ def validate_deployment(obj: Object, old: Object | None) -> list[Cause]:
 def _strategy(strategy: Object) -> Iterator[Cause]:
     kind, rolling = strategy.get("type"), strategy.get("rollingUpdate")
     if kind not in (ROLLING, RECREATE):
-        yield fields.not_supported("spec.strategy.type", kind, [RECREATE, ROLLING])
+        yield fields.not_supported("spec.strategy", kind, [RECREATE, ROLLING])
     elif kind == RECREATE and rolling is not None:
         why = "may not be specified when strategy `type` is 'Recreate'"
         yield fields.forbidden("spec.strategy.rollingUpdate", why)
@@ -80,7 +80,7 @@ def validate_daemon_set(obj: Object, old: Object | None) -> list[Cause]:
     causes = list(_common(spec, old))
     strategy = spec["updateStrategy"]
     if strategy.get("type") not in (ROLLING, ON_DELETE):
-        causes.append(fields.not_supported("spec.updateStrategy.type", strategy.get("type"), [ROLLING, ON_DELETE]))
+        causes.append(fields.not_supported("spec.updateStrategy", strategy.get("type"), [ROLLING, ON_DELETE]))
     elif strategy.get("rollingUpdate") is not None:
         rolling, path = strategy["rollingUpdate"], "spec.updateStrategy.rollingUpdate"
         causes += _amount(f"{path}.maxUnavailable", rolling.get("maxUnavailable"))

@@ -175,7 +175,7 @@ def test_a_restart_makes_nothing_twice(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("strategy", "field"),
     [
-        ({"type": "Sometimes"}, "spec.updateStrategy.type"),
+        ({"type": "Sometimes"}, "spec.updateStrategy"),
         ({"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}, "spec.updateStrategy.rollingUpdate.maxSurge"),
         ({"rollingUpdate": {"maxUnavailable": 0}}, "spec.updateStrategy.rollingUpdate.maxUnavailable"),
     ],

@@ -180,7 +180,7 @@ def test_defaults_are_kubernetes_own(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"strategy": {"type": "Sometimes"}}, "spec.strategy.type"),
+        ({"strategy": {"type": "Sometimes"}}, "spec.strategy"),
         ({"strategy": {"type": "Recreate", "rollingUpdate": {"maxSurge": 1}}}, "spec.strategy.rollingUpdate"),
         ({"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}}}, "maxUnavailable"),
         ({"strategy": {"rollingUpdate": {"maxSurge": "many"}}}, "spec.strategy.rollingUpdate.maxSurge"),
