@@ -4,7 +4,8 @@ State is synchronised, not messages. `offer` names an object that changed and a 
 message is built when the window has room, so an object waits once however often it changes, and never twice in flight.
 A message offered stays in flight until the peer answers it, is sent again every `resend_after_s`, and given up on this
 connection after `resend_limit` repeats. `send` is for what needs no answer, `send_last` for what besides keeps nothing else
-waiting.
+waiting. What it sends are parts of streams; the peer tells how much of them has come, and no more than `STREAMS_WINDOW` is
+on the way at a time, so that on a slow line, too, other messages wait for no more than that.
 
 The caller feeds frames to `receive`, calls `tick` when `next_tick` says so, acts on the events of both, and writes
 `frames()` whenever it has called anything else, and again while there is `more`. Towards a peer that does not read, at most
@@ -25,6 +26,8 @@ from edgewire import message as wire
 from edgewire.message import Message, MessageError
 
 OUTGOING_LIMIT = 4096
+STREAMS_WINDOW, RECEIPT_BYTES = 64 * 1024, 16 * 1024
+"""Bytes of streams' frames on their way at most, and after how many the other side tells that they have come."""
 
 Make = Callable[[], Message | None]
 
@@ -110,6 +113,8 @@ class Link:
         self._outgoing: deque[Message] = deque(maxlen=OUTGOING_LIMIT)
         self._last: deque[Message] = deque(maxlen=OUTGOING_LIMIT)
         self._too_long: list[Event] = []
+        # Bytes of streams' frames, since the link began: sent, and of these arrived; come, and of these told.
+        self._sent = self._arrived = self._came = self._told = 0
 
     def offer(self, key: str, make: Make) -> None:
         """An object has something new for the peer. `make` builds its newest message when it is its turn, or None."""
@@ -138,7 +143,7 @@ class Link:
     @property
     def more(self) -> bool:
         """Whether there is more to be written once what `frames` gave is."""
-        return bool(self._last)
+        return bool(self._last) and self._sent - self._arrived < STREAMS_WINDOW
 
     @property
     def unfinished(self) -> int:
@@ -157,6 +162,11 @@ class Link:
             return self._answered(message)
         if message.operation == wire.KEEPALIVE:
             return []
+        if message.operation == wire.RECEIPT:
+            self._arrived = max(self._arrived, min(self._sent, message.read(int)))
+            return []
+        if message.group == wire.GROUP_STREAM:
+            self._came += len(frame)
         return [Received(message)]
 
     def tick(self, now: float) -> list[Event]:
@@ -201,8 +211,14 @@ class Link:
                 why = f"frame of {len(frame)} bytes is longer than {wire.MAX_FRAME}"
                 self._too_long.append(Refused(flight.key, message, 413, why))
         self._outgoing.clear()
-        if self._last and len(frame := wire.encode(self._last.popleft())) <= wire.MAX_FRAME:
+        if self._came - self._told >= RECEIPT_BYTES:
+            self._told = self._came
+            receipt = wire.build(wire.RECEIPT, "streams", self._came, source=self._source, group=wire.GROUP_STREAM)
+            frames.append(wire.encode(receipt))
+        if self.more and len(frame := wire.encode(message := self._last.popleft())) <= wire.MAX_FRAME:
             frames.append(frame)
+            if message.group == wire.GROUP_STREAM:
+                self._sent += len(frame)
         return frames
 
     def _launch(self, now: float) -> None:

@@ -15,8 +15,9 @@ from edgewire import resource as resources
 
 INSERT, UPDATE, DELETE, GET = "insert", "update", "delete", "get"
 RESPONSE, ERROR, KEEPALIVE, UPLOAD = "response", "error", "keepalive", "upload"
+RECEIPT = "receipt"
 
-GROUP_RESOURCE, GROUP_TWIN = "resource", "twin"
+GROUP_RESOURCE, GROUP_TWIN, GROUP_STREAM = "resource", "twin", "stream"
 
 MAX_FRAME = 4 * 1024 * 1024
 """Bytes of the largest frame either side takes: Kubernetes objects are limited to 1.5 MiB (etcd's default)."""

@@ -19,7 +19,7 @@ from msgspec import Struct, field
 from edgewire import message as wire
 from edgewire.message import Message, MessageError
 
-GROUP = "stream"
+GROUP = wire.GROUP_STREAM
 OPEN, DATA, CREDIT, CLOSE = "open", "data", "credit", "close"
 WINDOW, CHUNK = 16 * 1024, 4 * 1024
 LEAST = 512

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgewire import board, topics
+from edgewire.streams import FORWARDS_LIMIT
 from hedgerow.stack import Ports, free_port
 from hil_tests.bench.cable import Cable
 from hil_tests.bench.mqtt_client import MqttClient
@@ -16,11 +17,11 @@ from hil_tests.conftest import counter, counter_model
 from hil_tests.test_pod_port_forward import server
 from hil_tests.test_pods import Gateway
 
-BYTES_PER_S = 128 * 1024
-READERS = 8
-FILLED_BYTES = 4 * BYTES_PER_S
-SOON_S = 15.0
-"""For a value: ten times what the streams may have under way, so that only what holds nothing back takes longer."""
+BYTES_PER_S = 32 * 1024
+READERS = FORWARDS_LIMIT
+FILLED_BYTES = 3 * BYTES_PER_S
+SOON_S = 10.0
+"""For a value. `STREAMS_WINDOW` takes two seconds on this line, and what each of the streams may have under way 16 together."""
 ACCEPTED = "jsonpath={.status.conditions[?(@.type=='Accepted')].status}"
 COUNT = "jsonpath={.status.twins[0].reported.value}"
 

@@ -37,6 +37,8 @@ class Node:
             for event in self._link.receive(frame, 0.0):
                 if isinstance(event, links.Received) and event.message.group == streams.GROUP:
                     self.parts.put_nowait(streams.decode(event.message))
+            for receipt in self._link.frames(0.0):
+                self._sessions.receive(self._session, receipt, 0.0)
 
     def say(self, part: Part) -> None:
         frame = wire.encode(streams.encode(part, "edged"))

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edgewire import link as links
 from edgewire import message as wire
-from edgewire.link import Delivered, Link, PeerSilent, Received, Refused, Undelivered
+from edgewire.link import RECEIPT_BYTES, STREAMS_WINDOW, Delivered, Link, PeerSilent, Received, Refused, Undelivered
 from edgewire.message import MAX_FRAME, Message, MessageError
 
 
@@ -308,6 +308,59 @@ def test_an_acknowledgement_goes_before_what_is_sent_last() -> None:
     link.send_last(wire.build("data", "stream/1", "x", source="edged"))
     link.acknowledge(update("b"))
     assert [m.operation for m in sent(link)] == [wire.RESPONSE, "data"]
+
+
+def piece(number: int) -> Message:
+    return wire.build("data", f"stream/{number}", "x" * 4000, source="edged", group=wire.GROUP_STREAM)
+
+
+def test_of_streams_no_more_is_on_its_way_than_has_a_place_and_reports_pass() -> None:
+    here, there = edge(), cloud()
+    flood = [piece(number) for number in range(100)]
+    for message in flood:
+        here.send_last(message)
+    line = here.frames(0.0)
+    while here.more:
+        line += here.frames(0.0)
+    assert STREAMS_WINDOW <= sum(map(len, line)) < STREAMS_WINDOW + len(line[0])
+    assert here.frames(0.0) == []
+    here.offer("a", lambda: update("a", "report"))
+    assert [m.resource for m in sent(here)] == ["a"]
+    got = []
+    while line:
+        for frame in line:
+            got += [event.message for event in there.receive(frame, 0.0) if isinstance(event, Received)]
+        for receipt in there.frames(0.0):
+            assert here.receive(receipt, 0.0) == []
+        line = here.frames(0.0)
+        while here.more:
+            line += here.frames(0.0)
+    assert got == flood
+
+
+def test_a_receipt_tells_all_that_came_and_of_no_more_than_was_sent() -> None:
+    here, there = edge(), cloud()
+    here.send_last(piece(0))
+    [frame] = here.frames(0.0)
+    for _ in range(1 + RECEIPT_BYTES // len(frame)):
+        there.receive(frame, 0.0)
+    [receipt] = sent(there)
+    assert receipt.read(int) >= RECEIPT_BYTES
+    assert sent(there) == []
+    boast = wire.build(wire.RECEIPT, "streams", 10**12, source="cloudhub", group=wire.GROUP_STREAM)
+    here.receive(wire.encode(boast), 0.0)
+    for number in range(100):
+        here.send_last(piece(number))
+    on_its_way = 0
+    while here.more:
+        on_its_way += sum(map(len, here.frames(0.0)))
+    assert on_its_way < STREAMS_WINDOW + len(frame), "what it said of the future counts for nothing"
+
+
+def test_a_receipt_that_makes_no_sense_is_an_error_of_the_peers() -> None:
+    link = edge()
+    with pytest.raises(MessageError):
+        link.receive(wire.encode(wire.build(wire.RECEIPT, "streams", "much", source="cloudhub")), 0.0)
 
 
 def test_many_objects_cost_no_more_each_than_few() -> None:
