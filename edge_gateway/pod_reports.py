@@ -64,11 +64,6 @@ class PodReports:
         """The status of a pod as it was last told, and its `uid`; None when nothing was."""
         return self._statuses.get(str(name._replace(type=resource.POD_STATUS)))
 
-    def static(self) -> list[Resource]:
-        """The static pods that there are: what was told of one has its `manifest`."""
-        told = ((key, content) for key, content in self._statuses.items() if "manifest" in content)
-        return [resource.parse(key)._replace(type=resource.POD) for key, content in told if not content["finished"]]
-
     def events(self) -> Iterable[tuple[Resource, dict[str, Any]]]:
         """What happened to pods, as far as it is still known, the oldest first."""
         return ((resource.parse(key), event) for key, event in self._events.items())

@@ -21,7 +21,7 @@ from hedgerow.stack import Ports, Stack
 from hil_tests.bench.podman_storage import IMAGE, PodmanStorage
 from hil_tests.conftest import NODE, missing
 
-DEADLINE_S = 40.0
+DEADLINE_S = 60.0
 WAITS = "trap 'echo bye; exit 0' TERM; while :; do sleep 0.05; done"
 
 

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,9 @@ DRIVERS = {
     "bluetooth": ("mappers.ble", "Ble"),
 }
 """Protocol name -> module and class of its drivers; imported only when configured, for their libraries are heavy."""
+
+
+_INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,63}")
 
 
 class OneMapper(Struct, frozen=True):
@@ -74,6 +78,9 @@ class MapperConfig(Struct, frozen=True):
     """Its driver's own settings, which hold for all its devices."""
     mappers: list[OneMapper] = field(default_factory=list)
     """Several protocols in one process, instead of `protocol`."""
+    instance: str = ""
+    """Its name among several mappers of one protocol on a gateway: `roof` serves the devices whose `protocol.protocolName` is
+    `modbus@roof`, and those only."""
     broker: BrokerConfig = field(default_factory=BrokerConfig)
     """The gateway's MQTT broker."""
     devices: Settings = field(default_factory=Settings)
@@ -95,6 +102,8 @@ class MapperConfig(Struct, frozen=True):
             raise ValueError("`options` is for one mapper: with `mappers` give each its own")
         if len(set(names)) < len(names):
             raise ValueError("`mappers` names one twice: one mapper serves all devices of a protocol")
+        if self.instance and not _INSTANCE.fullmatch(self.instance):
+            raise ValueError(f"`instance` {self.instance!r} is not of up to 63 letters, digits, `-`, `.` and `_`")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise ValueError("`log_level` must be debug, info, warning or error")
 
@@ -144,7 +153,8 @@ def make_services(configuration: MapperConfig) -> list[Service]:
 
 
 def from_environment(environment: Mapping[str, str]) -> dict[str, str | int]:
-    """What the environment says of the broker, as overrides for `config.load`: for a pod, whose password comes from a Secret.
+    """What the environment says of the broker and the mapper, as overrides for `config.load`: for a pod, whose password
+    comes from a Secret.
 
     Empty ones count as not given. Raises ConfigError for a port that is no number.
     """
@@ -156,6 +166,8 @@ def from_environment(environment: Mapping[str, str]) -> dict[str, str | int]:
             raise config.ConfigError(f"{variable} is {value!r}, not a number")
         if value:
             found[f"broker.{name}"] = int(value) if name == "port" else value
+    if instance := environment.get("HEDGEROW_MAPPER_INSTANCE", ""):
+        found["instance"] = instance
     return found
 
 
@@ -173,7 +185,7 @@ def configurations(names: Sequence[str], overrides: Mapping[str, Any]) -> list[M
     if protocols or not files:
         several = [{"protocol": protocol} for protocol in protocols] or None
         found.append(config.load(None, MapperConfig, {**overrides, "mappers": several}))
-    drivers = [DRIVERS.get(one.protocol, one.driver) for each in found for one in each.each]
+    drivers = [(DRIVERS.get(one.protocol, one.driver), each.instance) for each in found for one in each.each]
     if len(set(drivers)) < len(drivers):
         raise config.ConfigError("a protocol is named twice: one mapper serves all devices of a protocol")
     if len(found) > 1 and overrides.get("metrics.port") is not None:
@@ -198,7 +210,11 @@ def _supervised(one: OneMapper, configuration: MapperConfig, outlets: Outlets) -
     drivers, broker = make_drivers(one.name, one.options), configuration.broker
     if broker.client_id and len(configuration.mappers) > 1:
         broker = replace(broker, client_id=f"{broker.client_id}-{drivers.protocol}")
-    return SupervisedMapper(drivers.protocol, lambda: Exchange(Mapper(drivers, one.devices), broker, outlets))
+
+    def exchange() -> Exchange:
+        return Exchange(Mapper(drivers, one.devices, instance=configuration.instance), broker, outlets)
+
+    return SupervisedMapper(drivers.protocol, exchange)
 
 
 def main() -> int:
@@ -207,12 +223,18 @@ def main() -> int:
     known = ", ".join(DRIVERS)
     parser.add_argument("config", nargs="*", help=f"mapper.yaml, or a protocol: {known}; without any, modbus")
     parser.add_argument("--protocol", help="instead of the file's")
+    parser.add_argument(
+        "--instance", help="its name among mappers of one protocol: serves `<protocol>@<instance>` only"
+    )
     parser.add_argument("--metrics-port", type=int, help="serve /metrics there, instead of the file's port")
     parser.add_argument("--stop-with-stdin", action="store_true", help="end when standard input does: for a supervisor")
     options = parser.parse_args()
     given = {"protocol": options.protocol, "metrics.port": options.metrics_port}
     try:
-        configured = configurations(options.config, {**given, **from_environment(os.environ)})
+        of_environment = from_environment(os.environ)
+        if options.instance:
+            of_environment["instance"] = options.instance
+        configured = configurations(options.config, {**given, **of_environment})
         level = min(logging.getLevelNamesMapping()[one.log_level.upper()] for one in configured)
         logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
         asyncio.run(run(configured, stop_with_stdin=options.stop_with_stdin))

@@ -29,7 +29,7 @@ class Exchange:
         self._relays = Relays()
         self._up = False
         self.poller = Poller(mapper, self._tell)
-        self.connection = MqttConnection(broker, f"mapper-{mapper.drivers.protocol}", self)
+        self.connection = MqttConnection(broker, f"mapper-{mapper.protocol}", self)
 
     @property
     def services(self) -> tuple[Poller, MqttConnection]:

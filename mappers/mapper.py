@@ -65,12 +65,18 @@ class Mapper:
     """The devices of one protocol, by id and by bus."""
 
     def __init__(
-        self, drivers: Drivers, settings: Settings | None = None, draw: Callable[[], float] = random.random
+        self,
+        drivers: Drivers,
+        settings: Settings | None = None,
+        draw: Callable[[], float] = random.random,
+        instance: str = "",
     ) -> None:
+        """`instance` is this one's name among mappers of one protocol: it serves devices of `<protocol>@<instance>` only."""
         self.drivers = drivers
         self._settings = settings or Settings()
         self._draw = draw
-        self._protocols = (drivers.protocol, *getattr(drivers, "aliases", ()))
+        suffix = f"@{instance}" if instance else ""
+        self._protocols = tuple(name + suffix for name in (drivers.protocol, *getattr(drivers, "aliases", ())))
         self._index: dict[str, set[str]] = {}
         self._definitions: dict[str, _Definition] = {}
         self._served: dict[str, MappedDevice] = {}
@@ -80,6 +86,12 @@ class Mapper:
         self.changes = 0
         """Counts up whenever the devices of a bus or their points change."""
         self._on_bus: dict[Hashable, list[MappedDevice]] = {}
+
+    @property
+    def protocol(self) -> str:
+        """Which devices it serves: their `protocolName`."""
+        first: str = self._protocols[0]
+        return first
 
     def filters(self) -> list[str]:
         """What to subscribe to on every new session with the broker."""

@@ -11,6 +11,7 @@ topic only; that a mapper died is for the gateway that supervises it to see.
 import asyncio
 import logging
 import socket
+import time
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
@@ -28,7 +29,16 @@ ANSWER_TIMEOUT_S = 5.0
 """For the broker's answer to CONNECT and to SUBSCRIBE."""
 ACKNOWLEDGE_TIMEOUT_S = 30.0
 """A broker that acknowledges nothing for so long is taken for dead."""
+SETTLED_S = 30.0
+"""A connection that lasts so long is a good one: the next break is retried at once."""
+TUSSLES = 3
+"""So many in a row that did not: perhaps two mappers take one client id from each other."""
 _REFUSED = 128  # a reason code from here on is a failure; MQTT 5, section 2.4; paho gives MQTT 3.1.1's codes as these
+
+_TUSSLE = (
+    "= broker ends every connection soon client_id=%s hint=if another mapper of this protocol runs here, end one, or give it an "
+    "`instance`"
+)
 
 
 class BrokerError(MapperError):
@@ -47,7 +57,8 @@ class BrokerConfig(Struct, frozen=True):
     password: str = ""
     """Sent in clear text: keep the broker on the loopback interface."""
     client_id: str = ""
-    """Empty: `mapper-<protocol>`, so that a second mapper of the same protocol takes over from the first."""
+    """Empty: `mapper-<protocol>`, with `@<instance>` for one that has a name, so that a mapper which is started anew takes over
+    from the one before."""
     keepalive_s: int = 15
     """A silent connection is noticed after one and a half times this."""
 
@@ -95,19 +106,25 @@ class MqttConnection:
 
     async def run(self, ready: asyncio.Event) -> None:
         """Keep a connection until cancelled; ready with the first one."""
-        delays = backoff.delays()
+        delays, short = backoff.delays(), 0
         while True:
             # Known from the start: what the first messages make the handler subscribe to comes before `connected`.
             session = self._session = _Session(self._config, self._client_id, self._handler)
-            connected = False
+            connected, since = False, 0.0
             try:
                 await session.open()
                 log.info("= broker connected host=%s port=%d", self._config.host, self._config.port)
-                connected, delays = True, backoff.delays()
+                connected, since = True, time.monotonic()
                 self._handler.connected()
                 ready.set()
                 await session.until_lost()
             except BrokerError as error:
+                if connected and time.monotonic() - since >= SETTLED_S:
+                    delays, short = backoff.delays(), 0
+                elif connected:
+                    short += 1
+                    if short % TUSSLES == 0:
+                        log.error(_TUSSLE, self._client_id)
                 delay = next(delays)
                 log.warning("= broker unreachable retry_s=%.1f error=%s", delay, error)
             finally:

@@ -61,7 +61,7 @@ def readable(manifests: Iterable[Any], drivers: Callable[[str], Drivers]) -> lis
     for device in devices:
         if device.model_id not in models:
             raise DefinitionError(f"Device {device.id}: its DeviceModel {device.model_id} is not in it")
-        of_protocol = drivers(device.spec.protocol.protocol_name)
+        of_protocol = drivers(device.spec.protocol.protocol_name.partition("@")[0])
         plan = make_plan(MapperDevice(device, models[device.model_id]), of_protocol, Settings())
         found.append(Readable(device.id, plan, of_protocol))
     return found

@@ -45,16 +45,12 @@ class Objects:
             return [Resource(resource.NO_NAMESPACE, NODE, self._core.node)]
         if type == resource.EVENT:
             return [name for name, _ in self._core.pods.events()]
-        if type == resource.POD:
-            return {*self._core.names_of(type), *self._core.pods.static()}
         return self._core.names_of(type)
 
     def has(self, name: Resource) -> bool:
         """Whether there is such an object now."""
         if name.type == resource.EVENT:
             return self._core.pods.event(name) is not None
-        if name.type == resource.POD and name in self._core.pods.static():
-            return True
         return name.type == NODE or self._core.content_of(name) is not None
 
     def get(self, name: Resource) -> Object | None:
@@ -74,15 +70,12 @@ class Objects:
 
     def _pod(self, name: Resource) -> Object | None:
         found, told = self._as_it_came(name), self._core.pods.status_of(name)
-        static = told["manifest"] if told is not None and "manifest" in told and not told["finished"] else None
-        if found is None and static is not None:  # nobody has mirrored it yet
-            since = told["status"].get("startTime", self._started) if told is not None else ""
-            found = {**static, "metadata": {**static["metadata"], "creationTimestamp": since}}
-        if found is not None:
-            if told is not None and (static is not None or told["uid"] == found["metadata"].get("uid", "")):
-                found["status"] = told["status"]
-            else:
-                found.setdefault("status", {"phase": "Pending"})
+        if found is not None and told is not None and told["uid"] == found["metadata"].get("uid", ""):
+            found["status"] = told["status"]
+            # A static pod came to be when it was started here.
+            found["metadata"].setdefault("creationTimestamp", told["status"].get("startTime", self._started))
+        elif found is not None:
+            found.setdefault("status", {"phase": "Pending"})
         return found
 
     def _node(self, name: Resource) -> Object | None:

@@ -190,6 +190,15 @@ def test_a_port_in_the_environment_that_is_none_is_named() -> None:
         from_environment({"HEDGEROW_BROKER_PORT": "many"})
 
 
+def test_a_mapper_may_have_a_name_among_those_of_its_protocol(tmp_path: Path) -> None:
+    assert from_environment({"HEDGEROW_MAPPER_INSTANCE": "roof"}) == {"instance": "roof"}
+    file = written(tmp_path, "{protocol: modbus, instance: roof}")
+    named, unnamed = configurations([str(file), "modbus"], {})
+    assert (named.instance, unnamed.instance) == ("roof", "")
+    with pytest.raises(ConfigError, match="`instance` 'no/such' is not of up to 63 letters"):
+        load(file, MapperConfig, {"instance": "no/such"})
+
+
 def test_protocols_and_files_run_in_one_process(tmp_path: Path) -> None:
     file = written(tmp_path, "{protocol: serial, devices: {attempts: 3}}")
     overrides = {"broker.port": 1884, "metrics.port": None}

@@ -236,3 +236,16 @@ def test_a_mistake_in_a_driver_harms_only_the_device_it_is_made_with(caplog: pyt
     )
     assert define(mapper, "b", temp={"cell": 14}) == [Listen("default/b")]
     assert "Traceback" in caplog.text
+
+
+def test_a_mapper_with_a_name_serves_the_devices_that_name_it_and_no_others() -> None:
+    roof, other = Mapper(Renamed(), instance="roof"), Mapper(Renamed())
+    assert (roof.protocol, other.protocol) == ("toy@roof", "toy")
+    assert not set(roof.filters()) & set(other.filters())
+    assert topics.mapper_index("plaything@roof") in roof.filters()
+    device = device_json("a", temp={"cell": 1})
+    device["spec"]["protocol"]["protocolName"] = "toy@roof"
+    for mapper, found in ((roof, [Listen("default/a")]), (other, [])):
+        mapper.received(topics.mapper_index("toy@roof"), index("a"), 0)
+        told = topics.mapper_device("toy@roof", "default/a")
+        assert mapper.received(told, payload(device, MODEL), 0) == found

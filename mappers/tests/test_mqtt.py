@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from edgewire import backoff
 from mappers import mqtt
 from mappers.mqtt import BrokerConfig, MqttConnection
 
@@ -128,6 +129,34 @@ async def test_what_a_message_before_the_suback_makes_the_mapper_subscribe_to_is
                 await asyncio.sleep(0.002)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_mappers_that_take_one_client_id_from_each_other_are_told_and_wait_longer(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "TUSSLES", 2)
+    limits: list[float] = []
+    delays = backoff.delays
+
+    def noted() -> Iterator[float]:
+        for delay in delays(draw=lambda: 1.0):
+            limits.append(delay)
+            yield 0.0
+
+    monkeypatch.setattr(backoff, "delays", noted)
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            for answer in (CONNACK, b"\x90\x03\x00\x01\x01"):
+                await reader.read(1000)
+                writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    async with server, connecting(BrokerConfig(port=server.sockets[0].getsockname()[1])):
+        await until_logged(caplog, "broker ends every connection soon client_id=m")
+    assert limits[:2] == [1.0, 2.0]
 
 
 async def test_a_broker_that_refuses_a_subscription_is_said_so(caplog: pytest.LogCaptureFixture) -> None:

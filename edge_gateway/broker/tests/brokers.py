@@ -50,6 +50,8 @@ class BrokerProcess:
     """A broker on a loopback port of its own, with its state and log in `folder`."""
 
     name = ""
+    start_s = 60.0
+    """For it to come up, on a machine that has much else to do."""
 
     def __init__(self, folder: Path, users: list[User] | None = None, settings: dict[str, Any] | None = None) -> None:
         """Every user's password is its name. `settings` are lines of the broker's own configuration, key -> value."""
@@ -65,7 +67,7 @@ class BrokerProcess:
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self.command(), cwd=ROOT, stdout=log, stderr=log)
-        until(self._accepts, f"{self.name} listens, see {self.folder / 'log'}")
+        until(self._accepts, f"{self.name} listens, see {self.folder / 'log'}", self.start_s)
 
     def _accepts(self) -> bool:
         assert self._process is not None

@@ -11,6 +11,8 @@ from edge_gateway.broker.tests.brokers import until
 from edge_gateway.local_api.tests.gateway import Edgecore, objects
 from edge_gateway.local_api.tests.test_server import kubectl, kubectl_command
 
+pytestmark = pytest.mark.timeout(240)
+
 SAYS = "echo one; echo two; echo three; while :; do sleep 0.1; [ -e %s ] && echo four && exec sleep 600; done"
 DEVICE = {
     "apiVersion": "devices.kubeedge.io/v1beta1",

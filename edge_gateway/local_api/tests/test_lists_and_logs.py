@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from edge_gateway.local_api.refusals import Refusal
@@ -214,6 +215,7 @@ def test_static_pods_are_there_with_their_status_before_anybody_mirrors_them(gat
     watch = gateway.watch("/api/v1/pods")
     watch.events(gateway.now)
     status = {"phase": "Running", "startTime": "2026-01-01T00:00:00Z"}
+    gateway.core.static_pods[name] = msgspec.json.encode(manifest)
     gateway.api.marked(gateway.core.pods.status(name, "static", status, False, manifest))
     assert gateway.told(watch) == [("ADDED", "own-edge1")]
     pod = gateway.ask("/api/v1/namespaces/default/pods/own-edge1")
@@ -224,6 +226,7 @@ def test_static_pods_are_there_with_their_status_before_anybody_mirrors_them(gat
     assert gateway.ask("/api/v1/namespaces/default/pods/own-edge1")["status"] == status
     assert [p["metadata"]["name"] for p in gateway.ask("/api/v1/pods")["items"]] == ["own-edge1", "web"]
     gateway.cloud("delete", "default/pod/own-edge1")
+    del gateway.core.static_pods[name]
     gateway.api.marked(gateway.core.pods.status(name, "static", status, True, manifest))
     assert gateway.told(watch)[-1] == ("DELETED", "own-edge1")
     assert [p["metadata"]["name"] for p in gateway.ask("/api/v1/pods")["items"]] == ["web"]

@@ -2,14 +2,12 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from edge_gateway.local_api.access import Rights
 from edge_gateway.local_api.refusals import Refusal
 from edge_gateway.local_api.tests.gateway import DEVICE, OPERATOR, TABLE, Gateway, objects
 from edgewire import message
-from edgewire.resource import Resource
 
 DEVICES = "/apis/devices.kubeedge.io/v1beta1/devices"
 PODS = "/api/v1/pods"
@@ -58,16 +56,6 @@ def test_a_pod_has_the_status_that_edged_told(gateway: Gateway) -> None:
     assert gateway.ask(path)["status"] == {"phase": "Running"}
     gateway.core.pods.status(name, "of-another-pod", {"phase": "Failed"}, True)
     assert gateway.ask(path)["status"] == {"phase": "Pending"}
-
-
-def test_a_static_pod_is_shown_before_any_cloud_knows_of_it(gateway: Gateway) -> None:
-    name = Resource("default", "pod", "own-edge1")
-    manifest = {"metadata": {"name": name.name, "namespace": "default", "uid": "s1"}, "spec": {"containers": []}}
-    gateway.core.static_pods[name] = msgspec.json.encode(manifest)
-    gateway.api.marked(gateway.core.pods.status(name, "s1", {"phase": "Running"}, False, manifest))
-    assert gateway.ask("/api/v1/namespaces/default/pods/own-edge1")["status"] == {"phase": "Running"}
-    pods = gateway.ask("/api/v1/namespaces/default/pods")["items"]
-    assert [item["metadata"]["name"] for item in pods] == ["own-edge1", "web"]
 
 
 def test_lists_are_of_their_kind_and_ordered(gateway: Gateway) -> None:

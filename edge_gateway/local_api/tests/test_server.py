@@ -20,6 +20,8 @@ from edge_gateway.local_api.server import BODY_BYTES, CONNECTIONS, HEAD_BYTES
 from edge_gateway.local_api.tests.gateway import DEVICE, Edgecore
 from edgewire import board, topics
 
+pytestmark = pytest.mark.timeout(240)
+
 WISH = '{"spec":{"properties":[{"name":"speed","desired":{"value":"%s"}}]}}'
 
 
