@@ -303,11 +303,16 @@ class PodmanRuntime:
             if self._left is not None:
                 self._left.update(names)
 
-    async def collect(self, uids: Collection[str]) -> None:
-        """Remove what is left of containers, and once sandboxes of other pods than these. Raises RuntimeTrouble."""
+    async def collect(self, uids: Collection[str], over: Collection[str]) -> None:
+        """Remove what is left of containers, once sandboxes of other pods than these, and those of pods that are over.
+
+        Raises RuntimeTrouble.
+        """
         if self._left is None:
             self._left = set()
             await self._sandboxes.remove_others({*uids, *(id.uid for id in self._alive)})
+        for uid in over:
+            await self._sandboxes.release(uid)
         for name in sorted(self._left):
             await self._podman("rm", "--force", "--ignore", "--time", "0", name)
             self._left.discard(name)

@@ -1,4 +1,4 @@
-"""Removes what no pod of this node needs any more from Podman: images, above all, and sandboxes that were left.
+"""Removes what no pod of this node needs any more from Podman: images above all, sandboxes of pods that are over, what was left.
 
 Nothing is asked of Podman while nothing changes: whether images came or went shows in a file of its storage, and the kernel
 says how full the disk is. Dead containers go as soon as their end is durable, and only their logs are kept (`orders.py`); what
@@ -23,8 +23,8 @@ from edge_gateway.pod_reports import Happened
 
 log = logging.getLogger(__name__)
 
-PERIOD_S, IMAGES_PERIOD_S = 60.0, 300.0
-"""Kubelet's for dead containers, and for images."""
+PERIOD_S, IMAGES_PERIOD_S = 10.0, 300.0
+"""For pods that are over and disks that are short, whose pods would be evicted next; and for images (kubelet's both)."""
 FIRST_LOOK_S = 5.0
 """For the pods of before to be on their way again."""
 
@@ -88,7 +88,9 @@ class PodmanGarbage:
 
     async def _collect_sandboxes(self) -> None:
         try:
-            await self._runtime.collect({life.pod.uid for life in self._lives()})
+            lives = self._lives()
+            over = [life.pod.uid for life in lives if life.record.final is not None and not life.containers.alive]
+            await self._runtime.collect({life.pod.uid for life in lives}, over)
         except RuntimeTrouble as trouble:
             self._tell(Happened("Warning", "ContainerGCFailed", str(trouble)))
 

@@ -33,6 +33,8 @@ class Sandboxes:
         """Likewise -> the file of their network."""
         self._fallen: set[str] = set()
         """Pods of before that are not whole."""
+        self._released: set[str] = set()
+        """Pods that are over, whose sandbox is gone; their address is known still."""
 
     async def open(self) -> list[Inspected]:
         """Find those of before: every other container that this gateway has in Podman. Raises RuntimeTrouble."""
@@ -113,17 +115,26 @@ class Sandboxes:
         """Drop a pod and what is left in it. Raises RuntimeTrouble."""
         self._addresses.pop(uid, None)
         self._networks.pop(uid, None)
-        await self._podman("pod", "rm", "--force", "--ignore", "--time", "0", self._names.pod(uid))
+        await self._remove(uid)
         self._fallen.discard(uid)
+        self._released.discard(uid)
+
+    async def _remove(self, *uids: str) -> None:
+        await self._podman("pod", "rm", "--force", "--ignore", "--time", "0", *map(self._names.pod, uids))
+
+    async def release(self, uid: str) -> None:
+        """A pod is over: its sandbox goes, and with it what it held of the network. Raises RuntimeTrouble."""
+        if uid in self._addresses and uid not in self._released:
+            await self._remove(uid)
+            self._networks.pop(uid, None)
+            self._released.add(uid)
 
     async def remove_fallen(self, keep: Collection[str]) -> set[str]:
         """Remove at once what is left of pods that are not whole, but for these. After a power cut that may be all: which."""
         uids = self._fallen - set(keep)
         try:
             if uids:
-                await self._podman(
-                    "pod", "rm", "--force", "--ignore", "--time", "0", *map(self._names.pod, sorted(uids))
-                )
+                await self._remove(*sorted(uids))
         except RuntimeTrouble as trouble:
             log.warning("= sandboxes are left, and removed one by one reason=%s", trouble)
             return set()

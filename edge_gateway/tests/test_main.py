@@ -23,6 +23,10 @@ def run(folder: Path, **settings: object) -> tuple[int, str]:
     [
         ({"brokr": {}}, "unknown key `brokr` in edgecore.yaml: did you mean `broker`?"),
         ({"broker": {"port": "many"}}, "`broker.port` in edgecore.yaml: expected `int | null`, got `str`"),
+        (
+            {"edged": {"images": {"high_percent": 70}}},
+            "`edged.images` in edgecore.yaml: `low_percent` is below `high_percent`, and both are from 0 to 100",
+        ),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_explained(
