@@ -11,7 +11,7 @@ environment.py       a container's environment from the pod, ConfigMaps and Secr
 volumes.py           what a container finds on its disk (shell)
 evictions.py         pods that use more of the disk than they may go;  memory_disks.py  volumes in memory with a size (shells)
 last_words.py        what containers say of their end (shell)
-runtime.py           what runs containers: the protocol;  process.py  plain processes;  keeper.py, keeper_mounts.py  their parent
+runtime.py           what runs containers: the protocol;  process.py  plain processes;  keeper.py, keeper_link.py …  their parent
 podman.py            Podman as a runtime (shell), with podman_words.py (core), podman_cli.py and podman_images.py (shells)
 service.py           the shell around all of it; performer.py  does what lives want;  ledger.py  saves and tells what they come to
 """

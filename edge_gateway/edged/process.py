@@ -1,7 +1,7 @@
 """Plain processes as containers: what a gateway has where no Podman is installed.
 
 A container is its `command`, in a session of its own, with the machine's files, users and network: there are no images.
-The keeper (`keeper.py`) is the parent of all; this is edgecore's end of it. Where edgecore may (as root), a container gets its
+The keeper (`keeper.py`) is the parent of all, reached by `keeper_link.py`. Where edgecore may (as root), a container gets its
 volumes at their paths in a mount namespace of its own, its user and groups, and a cgroup with its limits; what cannot be given is
 refused.
 
@@ -27,14 +27,13 @@ from edge_gateway.edged import identity, keeper
 from edge_gateway.edged.cgroups import PIDS, Cgroups
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE
 from edge_gateway.edged.isolation import process_refusals
+from edge_gateway.edged.keeper_link import KeeperLink
 from edge_gateway.edged.pods import MESSAGE_PATH, Container, Pod
 from edge_gateway.edged.process_session import ProcessSession
 from edge_gateway.edged.runtime import CannotStart, Exit, Processes, RunId, Running, RuntimeTrouble, StartOrder
 
 log = logging.getLogger(__name__)
 
-START_S = 10.0
-"""For the keeper to come up, or to answer."""
 LOG_BYTES = 10 * 1024 * 1024
 """Of one container's log on disk, both files together."""
 OUTPUT_BYTES = 10 * 1024
@@ -47,10 +46,6 @@ LIMITS = {
 PATH = f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{Path(sys.executable).parent}"
 """The machine's, and last the folder of the gateway's own commands: a mapper's pod says `command: [mapper]` on any gateway."""
 
-_ROOT = Path(keeper.__file__).parents[2]
-# Without site: the keeper needs nothing that is installed, and takes half the memory so.
-_KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); from edge_gateway.edged.keeper import main; main()"
-
 
 class ProcessRuntime:
     """A `runtime.Runtime`."""
@@ -59,15 +54,11 @@ class ProcessRuntime:
 
     def __init__(self, folder: Path, cgroups: Cgroups, *, root: bool | None = None) -> None:
         """`folder` is the keeper's; `root` says whether mounts and users are possible, which depends on who runs this."""
-        self._folder = folder
         self._cgroups = cgroups
         self._root = os.geteuid() == 0 if root is None else root
         self._exited: Callable[[RunId, Exit], None] = lambda id, exit: None
-        self._writer: asyncio.StreamWriter | None = None
-        self._hearing: asyncio.Task[None] | None = None
-        self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._alive: dict[RunId, dict[str, Any]] = {}
-        self._connecting = asyncio.Lock()
+        self._keeper = KeeperLink(folder, self._has_exited, self._lost)
 
     # What it cannot give
 
@@ -107,16 +98,16 @@ class ProcessRuntime:
         """Find the keeper, or start one: every run it has, and those a keeper before it left. Raises RuntimeTrouble."""
         self._exited = exited
         known: dict[RunId, dict[str, Any]] = {}
-        if await self._connect(start=False):
+        if await self._keeper.connect(start=False):
             try:
-                answer = await self._ask("list", {"do": "list"})
+                answer = await self._keeper.ask("list", {"do": "list"})
             except RuntimeTrouble:
                 await self.close()
                 raise
             known = {RunId.parse(run["id"]): run for run in answer["runs"]}
         self._alive = {id: run for id, run in known.items() if run["exit"] is None}
         self._cgroups.sweep()
-        for id, run in self._notes().items():
+        for id, run in self._keeper.notes().items():
             if id not in known:
                 known[id] = await self._left_behind(run)
         return [Running(id, run["at"], self._exit(id, run)) for id, run in known.items()]
@@ -130,104 +121,20 @@ class ProcessRuntime:
             run = {**run, "exit": {"code": UNKNOWN_CODE, "at": run["at"], "unseen": True}}
         return run
 
-    def _notes(self) -> dict[RunId, dict[str, Any]]:
-        found = {}
-        for file in sorted((self._folder / "runs").glob("*.json")):
-            try:
-                run = json.loads(file.read_bytes())
-                found[RunId.parse(run["id"])] = run
-            except (OSError, ValueError, KeyError) as error:
-                log.warning("= note of a run is unreadable and dropped file=%s error=%s", file.name, error)
-                file.unlink(missing_ok=True)
-        return found
-
-    async def _connect(self, *, start: bool) -> bool:
-        async with self._connecting:
-            if self._writer is not None:
-                return True
-            path = str(self._folder / "socket")
-            spawned = False
-            deadline = asyncio.get_running_loop().time() + START_S
-            while True:
-                try:
-                    reader, self._writer = await asyncio.open_unix_connection(path, limit=keeper.REQUEST_LIMIT)
-                    break
-                except OSError as error:
-                    if not start:
-                        return False
-                    if asyncio.get_running_loop().time() > deadline:
-                        raise RuntimeTrouble(f"the keeper of processes does not come up: {error}") from error
-                if not spawned:
-                    spawned = True
-                    await asyncio.to_thread(self._spawn)
-                await asyncio.sleep(0.01)
-            self._hearing = asyncio.create_task(self._hear(reader), name="edged-keeper")
-            return True
-
-    def _spawn(self) -> None:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / "keeper.log").open("ab") as words:
-                subprocess.run(
-                    [sys.executable, "-I", "-S", "-c", _KEEPER, str(_ROOT), str(self._folder)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=words,
-                    stderr=words,
-                    start_new_session=True,
-                    cwd="/",
-                    timeout=START_S,
-                    check=True,
-                )
-        except (OSError, subprocess.SubprocessError) as error:
-            raise RuntimeTrouble(f"the keeper of processes cannot be started: {error}") from error
-
-    async def _hear(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while line := await reader.readline():
-                content = json.loads(line)
-                if "exited" in content:
-                    run = content["exited"]
-                    id = RunId.parse(run["id"])
-                    self._alive.pop(id, None)
-                    if (exit := self._exit(id, run)) is not None:
-                        self._exited(id, exit)
-                else:
-                    waiting = self._answers.pop(content.get("re", "list"), None)
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(content)
-        except (OSError, ValueError) as error:
-            log.warning("= keeper does not make sense error=%s", error)
-        self._lost()
+    def _has_exited(self, run: dict[str, Any]) -> None:
+        id = RunId.parse(run["id"])
+        self._alive.pop(id, None)
+        if (exit := self._exit(id, run)) is not None:
+            self._exited(id, exit)
 
     def _lost(self) -> None:
         """The keeper is gone: so is everything it kept."""
         log.warning("= keeper lost runs=%d", len(self._alive))
-        if self._writer is not None:
-            self._writer.close()
-        self._writer = None
-        for waiting in self._answers.values():
-            if not waiting.done():
-                waiting.set_exception(RuntimeTrouble("the keeper of processes is gone"))
-        self._answers.clear()
         lost, self._alive = self._alive, {}
         for id, run in lost.items():
             if keeper.started_ticks(run["pid"]) == run["started"] != 0:
                 keeper.kill_all(run["pid"], run.get("cgroup", ""), signal.SIGKILL)
             self._exited(id, Exit(UNKNOWN_CODE, time.time(), UNKNOWN, "its keeper is gone"))
-
-    async def _ask(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._writer is not None
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._answers[key] = answer
-        try:
-            async with asyncio.timeout(START_S):
-                self._writer.write(json.dumps(request).encode() + b"\n")
-                await self._writer.drain()
-                return await answer
-        except (OSError, TimeoutError) as error:
-            raise RuntimeTrouble(f"the keeper of processes does not answer: {error}") from error
-        finally:
-            self._answers.pop(key, None)
 
     def _exit(self, id: RunId, run: dict[str, Any]) -> Exit | None:
         exit = run["exit"]
@@ -257,7 +164,7 @@ class ProcessRuntime:
 
     async def start(self, order: StartOrder) -> float:
         """Start a run: when. Raises CannotStart, RuntimeTrouble."""
-        await self._connect(start=True)
+        await self._keeper.connect(start=True)
         try:
             cgroup = self._cgroups.make(str(order.id), order.container.resources.limits)
         except OSError as error:
@@ -275,7 +182,7 @@ class ProcessRuntime:
             self._cgroups.remove(str(order.id))
             why = f"arguments and environment of {size} bytes are more than a process can have"
             raise CannotStart(why, keeper.CANNOT)
-        answer = await self._ask(str(order.id), request)
+        answer = await self._keeper.ask(str(order.id), request)
         if "error" in answer:
             self._cgroups.remove(str(order.id))
             raise CannotStart(answer["error"], answer["code"])
@@ -327,22 +234,13 @@ class ProcessRuntime:
 
     async def signal(self, id: RunId, number: int, *, everything: bool = False) -> None:
         """Send a signal to a run's first process, or to all of them."""
-        await self._send({"do": "signal", "id": str(id), "number": number, "all": everything})
+        await self._keeper.send({"do": "signal", "id": str(id), "number": number, "all": everything})
 
     async def forget(self, id: RunId) -> None:
         """Drop what is known of a run that has ended."""
         self._cgroups.remove(str(id))
-        (self._folder / "runs" / f"{str(id).replace('/', '_')}.json").unlink(missing_ok=True)
-        await self._send({"do": "forget", "id": str(id)})
-
-    async def _send(self, request: dict[str, Any]) -> None:
-        if self._writer is not None:
-            self._writer.write(json.dumps(request).encode() + b"\n")
-            try:
-                async with asyncio.timeout(START_S):
-                    await self._writer.drain()
-            except (OSError, TimeoutError) as error:
-                raise RuntimeTrouble(f"the keeper of processes does not take orders: {error}") from error
+        self._keeper.forget_note(id)
+        await self._keeper.send({"do": "forget", "id": str(id)})
 
     async def exec(self, order: StartOrder, command: tuple[str, ...], timeout_s: float) -> tuple[int, bytes]:
         """Run a command with a container's surroundings: exit code and output. Raises TimeoutError, CannotStart."""
@@ -382,9 +280,4 @@ class ProcessRuntime:
 
     async def close(self) -> None:
         """Leave everything running."""
-        if self._hearing is not None:
-            self._hearing.cancel()
-            await asyncio.gather(self._hearing, return_exceptions=True)
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+        await self._keeper.close()

@@ -28,7 +28,7 @@ from edge_gateway.edged.pod_life import PodLife
 from edge_gateway.edged.pods import Pod, PodError
 from edge_gateway.edged.records import PodRecord
 from edge_gateway.edged.runtime import Exit, RunId, Running, Runtime, RuntimeTrouble
-from edge_gateway.edged.static_pods import StaticPod, StaticPods
+from edge_gateway.edged.static_pods import StaticPods
 from edge_gateway.edged.usage_source import UsageSource
 from edge_gateway.edged.volumes import Volumes
 from edge_gateway.kernel_files import text
@@ -171,11 +171,9 @@ class Edged:
                 self._core.static_pods[name] = msgspec.json.encode(found.manifest)
             self._pod_changed(name, records, runs)
 
-    def _static_pod(self, name: Resource) -> StaticPod | None:
-        return self._static.pods.get(name) if self._static is not None else None
-
     def _pod_changed(self, name: Resource, records: dict[str, PodRecord], runs: dict[str, list[Running]]) -> None:
-        static, content = self._static_pod(name), self._core.content_of(name)
+        static = self._static.pods.get(name) if self._static is not None else None
+        content = self._core.content_of(name)
         before = self._entries.get(self._by_name.get(name, ""))
         try:
             pod = static.pod if static is not None else pods.parse(content) if content is not None else None
@@ -327,8 +325,7 @@ class Edged:
 
     async def _clean(self, entry: Entry) -> None:
         await self._performer.clean(entry)
-        waits = self._static_pod(entry.name) is not None or self._core.content_of(entry.name) is not None
-        if entry.manifest is not None and waits:
+        if entry.manifest is not None and self._core.content_of(entry.name) is not None:
             self._pod_changed(entry.name, {}, {})
 
 

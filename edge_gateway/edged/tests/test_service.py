@@ -263,7 +263,7 @@ async def test_a_keeper_that_hangs_keeps_nobody_waiting_and_is_waited_for(
 ) -> None:
     node.pod("exec sleep 1000")
     await node.until_phase("Running")
-    monkeypatch.setattr("edge_gateway.edged.process.START_S", 0.3)
+    monkeypatch.setattr("edge_gateway.edged.keeper_link.START_S", 0.3)
     [keeper] = node.keepers()
     await node.stop()
     keeper.suspend()
