@@ -192,8 +192,9 @@ class MappedDevice:
     ) -> tuple[list[Report], int]:
         """The report of what is to be reported, if anything, and how many results are no values."""
         taken = self.readings.take(points, results, now, now_ms)
-        for point, text, raw in taken.read:
-            self.wishes.read_back(point, text, raw)
+        if self.wishes.tried:
+            for point, text, raw in taken.read:
+                self.wishes.read_back(point, text, raw)
         return [Report(self.id, taken.changed)] if taken.changed else [], taken.failures
 
     def _cannot_speak(self, error: DriverError, now: float) -> list[Output]:

@@ -63,6 +63,11 @@ class Wishes:
         """Whether any is to be written."""
         return bool(self._pending)
 
+    @property
+    def tried(self) -> bool:
+        """Whether any was written or refused and is not known to be followed."""
+        return bool(self._settled)
+
     def want(self, desired: dict[str, str]) -> None:
         """Take in desired values; the newest of each property waits until it can be written."""
         for name, value in desired.items():
