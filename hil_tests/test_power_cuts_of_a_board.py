@@ -1,7 +1,8 @@
 """The power fails while a board is updated, at erase and program steps of its flash: it always starts, and only what was signed.
 
-Forty steps, each time the same ones; `make bench` takes a thousand at random. device_fw/tests/test_power_cuts.py goes through
-every step that the updater takes, on a plain folder.
+Forty steps of a whole update, each time the same ones, of which `make bench` takes a thousand at random; each single step of the
+download of a small image, and of a trial. device_fw/tests/test_power_cuts.py goes through every step that the updater takes, on a
+plain folder.
 """
 
 from collections.abc import Iterator
@@ -25,7 +26,6 @@ def bench(tmp_path: Path) -> Iterator[PowerCuts]:
         missing(str(error))
         raise
     try:
-        found.prepare()
         yield found
     finally:
         found.close()
@@ -38,6 +38,7 @@ def assert_all_well(tally: Tally) -> None:
 
 @pytest.mark.timeout(180)
 def test_whenever_the_power_fails_a_whole_signed_image_runs(bench: PowerCuts) -> None:
+    bench.prepare()
     tally = bench.run(CUTS)
     assert_all_well(tally)
     assert tally.starts >= 2 * CUTS
@@ -47,6 +48,15 @@ def test_whenever_the_power_fails_a_whole_signed_image_runs(bench: PowerCuts) ->
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("state", ["armed", "trying"])
 def test_no_step_of_a_trial_is_one_too_many(bench: PowerCuts, state: str) -> None:
+    bench.prepare()
     tally = bench.everywhere(state)
     assert_all_well(tally)
     assert tally.cuts >= 5
+
+
+@pytest.mark.timeout(300)
+def test_no_step_of_a_download_is_one_too_many(bench: PowerCuts) -> None:
+    bench.prepare_download()
+    tally = bench.everywhere_in_download()
+    assert tally.untrue == []
+    assert tally.cuts > 30

@@ -75,6 +75,12 @@ while True:
     pass
 """
 _REST = re.compile(r"REST (\S+) (\S+) (\S+)\r?\n")
+_HELD = re.compile(r"(ARMED|SMALL)\r?\n")
+_SMALL = {
+    "main.py": b"print('SMALL')\nwhile True:\n pass\n" + b"#" * 900,
+    "lib/one.py": b"ONE = 1\n" * 150,
+    "lib/empty.py": b"",
+}
 
 
 @dataclass
@@ -104,6 +110,17 @@ class PowerCuts:
 
     def prepare(self) -> None:
         """Make the states to begin with."""
+        self.prepare_download()
+        (self._gateway / "hold").touch()
+        for state, sign in (("armed", "ARMED"), ("trying", "TRYING")):
+            self.board.power_on()
+            self.board.expect(sign, DEADLINE_S)
+            self.board.power_off()
+            self._keep(state)
+        (self._gateway / "hold").unlink()
+
+    def prepare_download(self) -> None:
+        """Make the first of them only."""
         config = {"name": "default/b1", "host": "127.0.0.1"}
         files = image.layout(
             self.first, updates.boot(), updates.recovery(), updates.KEY.public, config, watchdog_ms=60_000
@@ -112,13 +129,6 @@ class PowerCuts:
         (self._gateway / "offer").write_text(ota.offer(self.second.offer()))
         (self._gateway / "stream").write_bytes(self.second.stream)
         self._keep("before")
-        (self._gateway / "hold").touch()
-        for state, sign in (("armed", "ARMED"), ("trying", "TRYING")):
-            self.board.power_on()
-            self.board.expect(sign, DEADLINE_S)
-            self.board.power_off()
-            self._keep(state)
-        (self._gateway / "hold").unlink()
 
     def run(self, cuts: int) -> Tally:
         """Cut the power so often, each time from a state to begin with, and let the board come to rest."""
@@ -156,13 +166,48 @@ class PowerCuts:
         tally.ended[ended] = tally.ended.get(ended, 0) + 1
         return was_cut
 
+    def everywhere_in_download(self) -> Tally:
+        """Cut the power at every step of the start that downloads a small image, from the offer until its trial is armed.
+
+        What is in the other slot then must be that image, byte for byte; it counts as a start.
+        """
+        small = updates.signed(_SMALL, "1.1.0", 2)
+        (self._gateway / "offer").write_text(ota.offer(small.offer()))
+        (self._gateway / "stream").write_bytes(small.stream)
+        (self._gateway / "hold").touch()
+        tally = Tally()
+        step = 1
+        while self._cut_download(step, small, tally):
+            step += 1
+        (self._gateway / "hold").unlink()
+        return tally
+
+    def _cut_download(self, step: int, wanted: Image, tally: Tally) -> bool:
+        self._begin("before")
+        self.board.cut_power_after(step)
+        self.board.power_on()
+        was_cut = self._until_rest_or_cut(_HELD)
+        if was_cut:
+            tally.cuts += 1
+            self.board.power_on()
+            self._until_rest_or_cut(_HELD)
+        self.board.power_off()
+        self.board.cut_power_after(0)
+        slot = {path[2:]: data for path, data in self.board.files().items() if path.startswith("b/")}
+        found = {path: data for path, data in slot.items() if path not in (ota.MANIFEST, ota.SIGNATURE, ota.OFFER)}
+        tally.starts += 1
+        if found != dict(wanted.files):
+            tally.untrue.append(f"step {step}: {sorted(found)}")
+        tally.untrue += [one for one in re.findall(r"RAN (\w+)", self.board.printed()) if one not in self._true]
+        return was_cut
+
     def close(self) -> None:
         """Take the board away."""
         self.board.close()
 
-    def _until_rest_or_cut(self) -> bool:
+    def _until_rest_or_cut(self, rest: re.Pattern[str] = _REST) -> bool:
         self.board.until(
-            lambda board: board.off_because == "cut" or _REST.search(board.printed()), "rest, or a cut", DEADLINE_S
+            lambda board: board.off_because == "cut" or rest.search(board.printed()), "rest, or a cut", DEADLINE_S
         )
         return self.board.off_because == "cut"
 
