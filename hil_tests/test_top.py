@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from hil_tests.conftest import NODE
-from hil_tests.test_pods import WAITS, Gateway, gateway, pod
+from hil_tests.test_pods import Gateway, gateway, pod
 
 __all__ = ["gateway"]
 
@@ -54,7 +54,7 @@ async def test_kubectl_top_shows_who_burns_and_who_waits(gateway: Gateway) -> No
     assert set(only) == {("waits",)}
 
 
-async def test_metrics_server_can_read_it(gateway: Gateway) -> None:
+async def test_metrics_server_can_read_it_and_a_gateway_that_is_away_keeps_nobody_waiting(gateway: Gateway) -> None:
     await gateway.apply(pod("burns", BURNS))
     await gateway.wait_ready("burns")
     node: dict[str, Any] = await gateway.get("node", NODE)
@@ -75,10 +75,6 @@ async def test_metrics_server_can_read_it(gateway: Gateway) -> None:
     [sample] = [line for line in text.splitlines() if line.startswith("container_cpu_usage_seconds_total{")]
     assert sample.startswith('container_cpu_usage_seconds_total{container="c",namespace="default",pod="burns"} ')
 
-
-async def test_a_gateway_that_is_away_has_no_metrics_and_keeps_nobody_waiting(gateway: Gateway) -> None:
-    await gateway.apply(pod("web", WAITS))
-    await gateway.wait_ready("web")
     await gateway.stack.edgecore.kill()
 
     async def away() -> bool:
@@ -86,5 +82,5 @@ async def test_a_gateway_that_is_away_has_no_metrics_and_keeps_nobody_waiting(ga
         return f'nodemetrics.metrics.k8s.io "{NODE}" not found' in printed
 
     await gateway.until(away, "its node has no metrics")
-    printed = await gateway.kubectl("top", "pod", "web", ok=False)
-    assert 'podmetrics.metrics.k8s.io "default/web" not found' in printed
+    printed = await gateway.kubectl("top", "pod", "burns", ok=False)
+    assert 'podmetrics.metrics.k8s.io "default/burns" not found' in printed
