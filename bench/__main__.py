@@ -1,7 +1,7 @@
 """`make bench`: measure, print the figures with the machine, and keep them in bench/results.json.
 
-python -m bench [main_job] [broker] [firmware] [flash] [heap_32_bit] [kubernetes_api] [modbus] [ota] [pods] [power_cuts]
-                [real_cluster] [serial_lines] [serial_link]
+python -m bench [main_job] [broker] [firmware] [flash] [heap] [heap_32_bit] [kubernetes_api] [modbus] [ota] [pods]
+                [power_cuts] [real_cluster] [serial_lines] [serial_link]
 """
 
 import argparse
@@ -14,6 +14,7 @@ from bench import (
     broker,
     firmware,
     flash,
+    heap,
     heap_32_bit,
     kubernetes_api,
     main_job,
@@ -33,6 +34,7 @@ ALL = {
     "broker": broker.measure,
     "firmware": firmware.measure,
     "flash": flash.measure,
+    "heap": heap.measure,
     "heap_32_bit": heap_32_bit.measure,
     "kubernetes_api": kubernetes_api.measure,
     "modbus": modbus.measure,

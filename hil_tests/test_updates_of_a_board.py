@@ -88,8 +88,11 @@ def flipped(data: bytes) -> bytes:
 
 def test_a_firmware_that_can_be_updated_runs_on_96_kilobytes(make: MakeBoard, gateway: OtaGateway) -> None:
     board = make(image("1.0.0", 1), heap_kb=96)
-    gateway.until_seen(lambda g: len(g.history[DEVICE]) > 3, "it goes on reporting")
-    assert gateway.online[DEVICE] == 1
+    for start in range(1, 6):
+        gateway.history[DEVICE].clear()
+        gateway.until_seen(lambda g: len(g.history[DEVICE]) > 3, "it goes on reporting")
+        assert gateway.online[DEVICE] == start
+        board.cycle()
     assert "MemoryError" not in board.printed()
 
 

@@ -3,11 +3,10 @@
 Only the start needs this; it is forgotten after it.
 """
 
-import sys
-
 from device_fw.boards.hardware import Board, Source
 from device_fw.drivers import complete
 from device_fw.firmware.properties import Property
+from device_fw.firmware.seldom import forget
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
@@ -71,8 +70,7 @@ def _own() -> "dict[str, dict[str, Any]]":
     except ImportError:
         return {}
     found: dict[str, dict[str, Any]] = module.PROPERTIES
-    sys.modules.pop("device_fw.boards.own")  # read once: forget it, here too
-    sys.modules["device_fw.boards"].__dict__.pop("own", None)
+    forget("device_fw.boards.own")  # read once
     return found
 
 

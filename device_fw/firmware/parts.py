@@ -29,7 +29,7 @@ def station(config: "dict[str, Any]", board: "Board | None" = None) -> "Station"
 
         board = boards.load(config)
         del boards
-        forget("device_fw.boards.own", "device_fw.boards.equipment", "device_fw.boards", "device_fw.drivers")
+        forget("device_fw.boards.equipment", "device_fw.boards", "device_fw.drivers")
     link = transport.make(config, board)
     import random
 
