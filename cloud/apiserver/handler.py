@@ -206,9 +206,10 @@ class Handler:
 
     async def _read(self, request: web.BaseRequest, resource: Resource, target: Target) -> web.StreamResponse:
         query = request.query
-        form = requests.form(request.headers.get("Accept", ""), resource, query)
+        watches = requests.is_watch(query) and not target.subresource
+        form = requests.form(request.headers.get("Accept", ""), resource, query, not target.name and not watches)
         renderer = Renderer(resource, form, self._objects.now)
-        if requests.is_watch(query) and not target.subresource:
+        if watches:
             options = requests.watch_options(resource, query, target.name)
             return await self._streams.watch(request, resource, target.namespace, renderer, options)
         if target.name:

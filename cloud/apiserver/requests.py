@@ -168,8 +168,9 @@ def delete_options(query: Query, content_type: str, body: bytes) -> DeleteOption
     return options
 
 
-def form(accept: str, resource: Resource, query: Query) -> Form:
-    """What the client wants to read. Raises ApiError 406 when it is nothing this server writes."""
+def form(accept: str, resource: Resource, query: Query, many: bool | None = None) -> Form:
+    """What the client wants to read: `many` objects, or one, where that is known. Raises ApiError 406 when it is nothing this
+    server writes, or the first form that it writes is for the other: kube-apiserver looks no further."""
     if not accept:
         return Form(resource.api_version)
     for part in accept.split(","):
@@ -180,6 +181,8 @@ def form(accept: str, resource: Resource, query: Query) -> Form:
         shape = parameters.get("as", "").removesuffix("List")
         if not shape:
             return Form(resource.api_version)
+        if shape == PARTIAL and many is not None and many != parameters["as"].endswith("List"):
+            raise status.misfit(parameters["as"], many)
         if shape in (TABLE, PARTIAL) and parameters.get("v") == "v1" and parameters.get("g") == "meta.k8s.io":
             include = query.get("includeObject", "") or "Metadata"
             return Form(resource.api_version, shape, include if shape == TABLE else "")

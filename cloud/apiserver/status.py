@@ -149,6 +149,13 @@ def not_acceptable(offered: str) -> ApiError:
     return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {offered}")
 
 
+def misfit(form: str, many: bool) -> ApiError:
+    """406: the form asked for is one object's, and there are many; or the other way round."""
+    return ApiError(
+        406, "NotAcceptable", f"you requested {form}, but the requested object is {'' if many else 'not '}a list"
+    )
+
+
 def unsupported_media_type(accepted: Iterable[str]) -> ApiError:
     """415: the body's media type cannot be read here."""
     offered = ", ".join(accepted)

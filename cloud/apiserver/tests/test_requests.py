@@ -53,6 +53,16 @@ def test_the_first_form_that_both_know_is_taken(accept: str, form: Form) -> None
     assert requests.form(accept, PODS, {}) == form
 
 
+@pytest.mark.parametrize(("kind", "many"), [("PartialObjectMetadata", True), ("PartialObjectMetadataList", False)])
+def test_a_form_for_one_does_not_fit_many_though_another_behind_it_would(kind: str, many: bool) -> None:
+    assert PODS is not None
+    accept = f"application/json;as={kind};g=meta.k8s.io;v=v1,application/json"
+    with pytest.raises(ApiError) as caught:
+        requests.form(accept, PODS, {}, many)
+    assert caught.value.code == 406
+    assert requests.form(accept, PODS, {}, not many).shape == "PartialObjectMetadata"
+
+
 def test_a_client_that_reads_nothing_known_is_told() -> None:
     assert PODS is not None
     with pytest.raises(ApiError) as caught:
