@@ -24,7 +24,7 @@ from edge_gateway.edged.podman_images import Images
 from edge_gateway.edged.podman_sandboxes import Sandboxes
 from edge_gateway.edged.podman_session import PodmanSession, kill_container, kill_marked, new_mark
 from edge_gateway.edged.podman_start import Notes, Started
-from edge_gateway.edged.podman_words import BOOT, RUN, Names, refusals, run
+from edge_gateway.edged.podman_words import BOOT, RUN, STARTED, Names, refusals, run
 from edge_gateway.edged.pods import Pod
 from edge_gateway.edged.process_session import ProcessSession
 from edge_gateway.edged.runtime import CannotStart, Exit, Processes, RunId, Running, RuntimeTrouble, StartOrder
@@ -105,7 +105,7 @@ class PodmanRuntime:
         if container.state.status in _NEVER_STARTED:
             log.info("= container never started and is dropped run=%s", id)
             return None
-        at = _seconds(container.state.started_at) or time.time()
+        at = _started_at(container)
         if container.state.status in _ALIVE and container.labels.get(BOOT) == self._boot:
             if self._watch(id, _started(container)):
                 self._alive[id] = at
@@ -216,8 +216,9 @@ class PodmanRuntime:
         order.log.parent.mkdir(parents=True, exist_ok=True)
         devices = {str(m.source) for m in order.mounts if m.source.is_char_device() or m.source.is_block_device()}
         notes = Notes(self._podman.place(), self._names.container(id))
-        words, env = run(order, self._names, image, self._boot, devices, self._profiles, notes.options())
         at = time.time()
+        more = (*notes.options(), "--label", f"{STARTED}={at!r}")
+        words, env = run(order, self._names, image, self._boot, devices, self._profiles, more)
         try:
             printed = await self._podman(*words, env=env)
             started = notes.read(printed.strip())
@@ -328,6 +329,14 @@ class PodmanRuntime:
 
 def _started(container: Inspected) -> Started:
     return Started(container.id, container.state.conmon_pid, container.state.pid)
+
+
+def _started_at(container: Inspected) -> float:
+    """When a run was started, as it was told then: a pod's status stays the same over edgecore's restart."""
+    try:
+        return float(container.labels[STARTED])
+    except (KeyError, ValueError):
+        return _seconds(container.state.started_at) or time.time()
 
 
 def _seconds(time: str) -> float:

@@ -15,6 +15,8 @@ from edge_gateway.edged.runtime import Mount, RunId, StartOrder
 
 GATEWAY, RUN, BOOT, UID = "hedgerow.dev/gateway", "hedgerow.dev/run", "hedgerow.dev/boot", "hedgerow.dev/uid"
 """Labels: whose a container is, which run of which pod, and in which of the machine's starts it was started."""
+STARTED = "hedgerow.dev/started"
+"""Label: when a run was started, as it was told, seconds since 1970; Podman's own time is a moment later."""
 LOG_SIZE = "10mb"
 PIDS = 4096
 """Processes and threads of one container, at most: what keeps one that forks without end from taking the machine along."""

@@ -104,13 +104,16 @@ async def test_the_same_run_is_never_started_twice(desk: Desk) -> None:
 
 
 async def test_runs_outlive_edgecore_and_are_found_again(desk: Desk) -> None:
-    runs_on = await desk.start("while :; do echo still; sleep 0.05; done")
+    runs_on = desk.order("while :; do echo still; sleep 0.05; done")
+    await desk.runtime.prepare(runs_on.pod)
+    began = await desk.runtime.start(runs_on)
     ends = await desk.start("sleep 0.2; exit 7", attempt=1)
     await desk.runtime.close()
     await until(lambda: len(desk.says(runs_on)) > 8, "it goes on")
     again = type(desk)(desk.folder)  # type: ignore[call-arg]
     found = {run.id: run for run in await again.open()}
     assert found[runs_on.id].exit is None
+    assert found[runs_on.id].at == began
     known = found[ends.id].exit or await again.exit(ends)
     assert known.code == 7
     assert again.runtime.address(runs_on.id.uid) == desk.runtime.address(runs_on.id.uid)
