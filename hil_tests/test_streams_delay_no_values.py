@@ -17,11 +17,11 @@ from hil_tests.conftest import counter, counter_model
 from hil_tests.test_pod_port_forward import server
 from hil_tests.test_pods import Gateway
 
-BYTES_PER_S = 32 * 1024
+BYTES_PER_S = 24 * 1024
 READERS = FORWARDS_LIMIT
 FILLED_BYTES = 3 * BYTES_PER_S
-SOON_S = 10.0
-"""For a value. `STREAMS_WINDOW` takes two seconds on this line, and what each of the streams may have under way 16 together."""
+SOON_S = 15.0
+"""For a value. `STREAMS_WINDOW` takes three seconds on this line; what the streams may have under way without it takes 22."""
 ACCEPTED = "jsonpath={.status.conditions[?(@.type=='Accepted')].status}"
 COUNT = "jsonpath={.status.twins[0].reported.value}"
 
