@@ -69,6 +69,7 @@ class PodmanRuntime:
         """Of those that are watched."""
         self._killed: set[RunId] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_open = False
         self._left: set[str] | None = None
         """Containers that podman did not remove; None before it was looked for sandboxes that were left."""
 
@@ -94,6 +95,7 @@ class PodmanRuntime:
                 never_ran.add(id)
         dropped = await self._sandboxes.remove_fallen(keep={run.id.uid for run in runs})
         await self._drop(*(id for id in never_ran if id.uid not in dropped))
+        self._is_open = True
         return runs
 
     async def _take_up(self, id: RunId, container: Inspected) -> Running | None:
@@ -309,6 +311,8 @@ class PodmanRuntime:
 
         Raises RuntimeTrouble.
         """
+        if not self._is_open:
+            return  # nor are the pods known yet
         if self._left is None:
             self._left = set()
             await self._sandboxes.remove_others({*uids, *(id.uid for id in self._alive)})

@@ -156,8 +156,9 @@ async def test_sandboxes_that_an_edgecore_before_left_are_removed(node: Node) ->
     await node.runtime.prepare(pod)
     node.benches.append(Bench(pod))
     again = PodmanDesk(node.desk.folder)
-    await again.open()
     assert isinstance(again.runtime, PodmanRuntime)
+    await again.runtime.collect([], [])  # before it knows which pods there are
+    await again.open()
     await again.runtime.collect({"u1"}, [])
     assert node.storage("pod", "ls", "--quiet")
     await again.end()
