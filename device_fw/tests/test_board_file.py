@@ -60,6 +60,12 @@ def test_without_a_model_the_drivers_say_the_types(tmp_path: Path) -> None:
     assert [(p.name, p.type, p.access_mode) for p in loaded.model.spec.properties] == [("warmth", "FLOAT", "ReadOnly")]
 
 
+def test_two_texts_for_a_boolean_make_a_string_without_a_model_too(tmp_path: Path) -> None:
+    lamp = {"driver": "digital_out", "pin": 3, "values": ["OFF", "ON"]}
+    loaded = board_file.load(write(tmp_path, {"model": "", "properties": {"lamp": lamp}}))
+    assert [(p.name, p.type) for p in loaded.model.spec.properties] == [("lamp", "STRING")]
+
+
 def test_what_a_file_is_called_does_not_become_code(tmp_path: Path) -> None:
     path = write(tmp_path).rename(tmp_path / '""";STOLEN=1;""".yaml')
     own: dict[str, Any] = {}

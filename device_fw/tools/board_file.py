@@ -183,7 +183,8 @@ class _Checked:
         output = reading in driver.OUTPUTS
         if model is None:
             access = "ReadWrite" if output else "ReadOnly"
-            return ModelProperty(name=name, type=_OF_READING[kind], access_mode=access, unit=unit)
+            of_kind = "STRING" if "values" in self._written.properties[name] else _OF_READING[kind]
+            return ModelProperty(name=name, type=of_kind, access_mode=access, unit=unit)
         self._known("properties", f"property of {self._written.model}", name, [p.name for p in model.spec.properties])
         found = next(p for p in model.spec.properties if p.name == name)
         at = f"properties.{name}"
