@@ -3,13 +3,11 @@
 It runs when no slot holds a whole image, or the active one failed too often, and does nothing but wait for an offer.
 """
 
-import gc
 import os
 import random
 
-from device_fw.firmware import parts
-from device_fw.firmware.config import load
 from device_fw.firmware.log import log
+from device_fw.firmware.seldom import forget
 
 TYPE_CHECKING = False  # MicroPython has no typing
 if TYPE_CHECKING:
@@ -52,12 +50,15 @@ class Bare:
 
 def main() -> None:
     """Run until the power goes, or an update is there."""
-    config = _config()
     random.seed(int.from_bytes(os.urandom(4), "big"))  # boards switched on together must not retry together
     whole = bytearray(6144)  # of heap that building leaves in one piece, for messages
+    config = _config()
+    forget("device_fw.firmware.config")  # what comes next finds its place there
+    from device_fw.firmware import parts
+
     station = parts.station(config, Bare())
-    del whole
-    gc.collect()
+    del whole, parts
+    forget("device_fw.firmware.parts", "device_fw.firmware.update_parts")
     log("recovery", device=config["name"])
     try:
         station.run()
@@ -67,6 +68,8 @@ def main() -> None:
 
 def _config() -> "dict[str, Any]":
     """The board's configuration; where that cannot be read, what it was when the board was flashed."""
+    from device_fw.firmware.config import load
+
     try:
         return load("config.json")
     except (OSError, ValueError) as error:
