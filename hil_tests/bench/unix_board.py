@@ -12,13 +12,14 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from msgspec import Struct, structs
 
 from hil_tests.bench import board_rom, micropython_board
 from hil_tests.bench.flash_chip import FlashChip
 from hil_tests.bench.micropython_board import Unavailable
+from hil_tests.bench.supervised_board import SupervisedBoard
 from hil_tests.bench.supervisor import Supervisor
 from hil_tests.bench.transcript import BoardError, Transcript
 
@@ -40,7 +41,7 @@ class UsbIdentity(Struct, kw_only=True, frozen=True):
     description: str = "Board in FS mode - Board CDC"
 
 
-class UnixBoard:
+class UnixBoard(SupervisedBoard):
     """One board. Off when made; `close` ends it for good, and so does the end of this process."""
 
     def __init__(
@@ -75,7 +76,7 @@ class UnixBoard:
         }
         self._chip = FlashChip(self.flash_image, flash_bytes, modules, board_rom.SOURCES / "emulated" / "programmer.py")
         heap = f"{heap_kb + board_rom.HEAP_KB}k"
-        self._supervisor = Supervisor(
+        supervisor = Supervisor(
             self.folder,
             {
                 "command": micropython_board.command("-i", "-c", _BOOT, heap=heap, terminal=True),
@@ -88,6 +89,7 @@ class UnixBoard:
                 "clock_s": clock_s,
             },
         )
+        super().__init__(supervisor)
         self.transcript = Transcript(self.console)
 
     # --- the board from outside
@@ -112,58 +114,6 @@ class UnixBoard:
     def running(self) -> bool:
         """Whether it has power, and is neither asleep nor in its boot loader."""
         return self.pid is not None
-
-    @property
-    def powered(self) -> bool:
-        """Whether it has power; also while it sleeps, or between two starts."""
-        return self._supervisor.running and self.off_because not in ("never on", "off", "cut")
-
-    @property
-    def pid(self) -> int | None:
-        """MicroPython's process; another one after each reset, none between two."""
-        return self._order("state")["pid"] if self._supervisor.running else None
-
-    @property
-    def starts(self) -> int:
-        """How often it started, for whatever reason."""
-        return int(self._order("state")["starts"])
-
-    @property
-    def cause(self) -> str:
-        """Why it started last: power-on, hard, watchdog, deepsleep or soft."""
-        return str(self._order("state")["cause"])
-
-    @property
-    def off_because(self) -> str:
-        """Why it does not run: never on, off, cut (`cut_power_after`), asleep, bootloader; empty while it does."""
-        return str(self._order("state")["off"])
-
-    # --- power
-
-    def power_on(self) -> None:
-        """Power on; nothing happens when it is."""
-        self._order("on")
-
-    def power_off(self) -> None:
-        """Cut the power: SIGKILL, at whatever it is doing."""
-        self._order("off")
-
-    def cycle(self) -> None:
-        """Power off and on."""
-        self.power_off()
-        self.power_on()
-
-    def reset(self) -> None:
-        """Press the reset button."""
-        self._order("reset")
-
-    def cut_power_after(self, steps: int) -> None:
-        """From the next start on, let the power fail in the middle of so manieth erase or program step of the flash, once."""
-        self._order("cut_after", steps=steps)
-
-    def close(self) -> None:
-        """Take it off the desk; its folder stays."""
-        self._supervisor.close()
 
     def __enter__(self) -> Self:
         self.power_on()
@@ -226,11 +176,9 @@ class UnixBoard:
         if self.powered:
             raise BoardError(f"{self.folder} is on; its flash belongs to it")
 
-    def _order(self, do: str, **more: object) -> dict[str, Any]:
-        if not self._supervisor.running:
-            identity = {"device": str(self.folder / "port"), **structs.asdict(self.usb)}
-            (self.folder / "usb.json").write_text(json.dumps(identity))
-        return self._supervisor.order(do, **more)
+    def _plug_in(self) -> None:
+        identity = {"device": str(self.folder / "port"), **structs.asdict(self.usb)}
+        (self.folder / "usb.json").write_text(json.dumps(identity))
 
 
 def listed(folder: Path) -> list[dict[str, object]]:
