@@ -206,7 +206,15 @@ async def test_a_static_pod_is_mirrored(tmp_path: Path, real_cluster: Kubernetes
         (folder / "still.yaml").write_text(yaml.safe_dump(made))
         name = f"still-{site.node}"
         await site.until_says("True", "get", "pod", name, "-o", READY)
-        await site.kubectl("delete", "pod", name)
+        first = (await site.get("pod", name))["metadata"]["uid"]
+        # It does not wait: the mirror is made again so soon that kubectl may see no gap, and then waits for ever.
+        await site.kubectl("delete", "pod", name, "--wait=false")
+
+        async def made_again() -> bool:
+            found = await site.kubectl("get", "pod", name, "-o", "jsonpath={.metadata.uid}", ok=False)
+            return found != first and "NotFound" not in found
+
+        await site.until(made_again, "it is made again")
         await site.until_says("True", "get", "pod", name, "-o", READY)
         assert await site.kubectl("logs", name) == "up\n"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds kube-apiserver, kube-controller-manager and kube-scheduler from Debian's source package into a folder, and installs what
 # that needs: `make test-cluster` does it once. Debian ships kubectl only; newer releases' source packages than bookworm's have
-# nothing but kubectl's source left. About seven minutes on two cores that are free, 1.5 GB of disk meanwhile.
+# nothing but kubectl's source left. About six minutes on two cores (eight of processor time), 3 GB of disk meanwhile.
 #
 #   hil_tests/bench/kubernetes_programs.sh .hedgerow/cache/kubernetes
 set -euo pipefail
