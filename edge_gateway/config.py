@@ -92,8 +92,8 @@ class ImagesConfig(Struct):
     max_age_s: float = 0.0
     """Unused for that long, an image goes though the disk has room (imageMaximumGCAge); 0: never for that."""
     pinned: list[str] = []
-    """Names of images that stay, with their registry and tag; `*` stands for anything: `localhost/*`. What was loaded from a file
-    and has no registry cannot come back by itself."""
+    """Names of images that stay, with their registry and tag; `*` stands for anything: `localhost/*`, those of no
+    registry, which go last as it is; what was loaded from a file under a registry's name goes like any other."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low_percent < self.high_percent <= 100:

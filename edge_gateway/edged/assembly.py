@@ -15,6 +15,7 @@ from edge_gateway.edged.access import Access
 from edge_gateway.edged.cgroups import Cgroups
 from edge_gateway.edged.environment import Facts
 from edge_gateway.edged.orders import Orders
+from edge_gateway.edged.pod_life import PodLife
 from edge_gateway.edged.pod_status import rfc3339
 from edge_gateway.edged.podman import PodmanRuntime
 from edge_gateway.edged.podman_cli import Podman, version
@@ -106,7 +107,10 @@ def build(
         log.warning("= %s node=%s message=%s", happened.reason, config.node, happened.message)
         mark(core.pods.happened_to_node(config.node, happened, rfc3339(time.time())))
 
-    return service, PodmanGarbage(images, runtime, service.lives, tell, of.images, disks)
+    def lives() -> list[PodLife] | None:
+        return service.lives() if service.restored else None
+
+    return service, PodmanGarbage(images, runtime, lives, tell, of.images, disks)
 
 
 def _memory_dir(own: str) -> Path:

@@ -2,9 +2,9 @@
 
 Limits are `emptyDir.sizeLimit`, and `ephemeral-storage` of containers, which counts a pod's emptyDirs on the disk and its logs.
 They are looked at every ten seconds, of those pods only that have any, in a kubelet's words and with its one second to stop.
-When the disk is short at three looks in a row (images that nobody needs go first), one pod a look goes: of those that use so much
-that it helps, the one of the lowest priority, then the one that uses the most beyond its request. Static pods and those that are
-critical to the cluster stay, as with a kubelet.
+When the disk is short at three looks in a row (images that nobody needs go first), one pod goes, another one three looks later:
+of those that use so much that it helps, the one of the lowest priority, then the one that uses the most beyond its request.
+Static pods and those that are critical to the cluster stay, as with a kubelet.
 """
 
 import asyncio
@@ -68,8 +68,9 @@ class Evictions:
     def _look(self, running: list[Pod]) -> Iterator[Eviction]:
         over = {pod.uid: why for pod in running if (why := self._over_limit(pod))}
         yield from map(Eviction, over.keys(), over.values())
-        self._short = self._short + 1 if short_of_disk(self._volumes.disk) else 0
-        if self._short >= SHORT_LOOKS and not over:
+        self._short = self._short + 1 if not over and short_of_disk(self._volumes.disk) else 0
+        if self._short >= SHORT_LOOKS:
+            self._short = 0  # what went is given time to be removed before another one has to go
             yield from self._relief(running)
 
     def _over_limit(self, pod: Pod) -> str:

@@ -3,6 +3,7 @@
 The rules are kubelet's (pkg/kubelet/images/image_gc_manager.go): above one mark of the disk, images go until it is below another,
 those that were not used for longest first; never one that is in use, is pinned, or came a moment ago. What a pod of this node
 names counts as in use while the pod is not over, though its container waits to be started again: offline it could not come back.
+Beyond kubelet's rules, an image of no registry goes only where a disk is short, and last: nobody could pull it again.
 """
 
 import math
@@ -17,6 +18,8 @@ REPORTED, NAMES_REPORTED = 50, 5
 """Images in a Node's status, and names of each, at most (kubelet: nodeStatusMaxImages, MaxNamesPerImageInNodeStatus)."""
 ALWAYS_PINNED = ("localhost/podman-pause:*",)
 """What Podman makes itself for the sandboxes of pods."""
+_NO_REGISTRY = "localhost/"
+"""What Podman puts before the names of images that were built or loaded without one."""
 
 
 class Image(NamedTuple):
@@ -29,6 +32,11 @@ class Image(NamedTuple):
     """Bytes."""
     containers: int
     """How many containers were made from it, whoever made them."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it has a name that no registry knows: what was built or loaded here, and cannot be pulled again."""
+        return any(tag.startswith(_NO_REGISTRY) for tag in self.tags)
 
     def is_called(self, name: str) -> bool:
         """Whether a container that names an image so means this one."""
@@ -71,7 +79,10 @@ class ImageGarbage:
         self._began: float | None = None
 
     def look(self, images: Iterable[Image], wanted: Collection[str], now: float) -> list[Image]:
-        """Note what there is; `wanted` are the names in pods. What nobody uses comes back, the longest unused first."""
+        """Note what there is; `wanted` are the names in pods. What nobody uses comes back.
+
+        The longest unused is the first; local ones are behind all others.
+        """
         since = now
         if self._began is None:
             self._began, since = now, -math.inf  # what was there before edgecore is as old as anything
@@ -84,7 +95,7 @@ class ImageGarbage:
             elif not self._is_pinned(image):
                 free.append(image)
         self._known = known
-        return sorted(free, key=lambda image: (known[image.id].last_used, known[image.id].first_seen))
+        return sorted(free, key=lambda image: (image.is_local, *astuple(known[image.id])[::-1]))
 
     def _is_pinned(self, image: Image) -> bool:
         return any(fnmatchcase(tag, pattern) for tag in (*image.tags, *image.digests) for pattern in self._pinned)

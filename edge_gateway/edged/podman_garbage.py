@@ -38,14 +38,14 @@ class PodmanGarbage:
         self,
         store: ImageStore,
         runtime: PodmanRuntime,
-        lives: Callable[[], list[PodLife]],
+        lives: Callable[[], list[PodLife] | None],
         tell: Callable[[Happened], None],
         settings: ImagesConfig,
         disks: list[Path],
         period_s: float = PERIOD_S,
     ) -> None:
-        """`lives` are those of this node's pods; `tell` is told what happens to the node; `disks` are folders on those whose
-        shortage counts, and the image store's is added."""
+        """`lives` are those of this node's pods, None while they are not known yet; `tell` is told what happens to the node;
+        `disks` are folders on those whose shortage counts, and the image store's is added."""
         self._store, self._runtime = store, runtime
         self._lives, self._tell = lives, tell
         self._settings, self._disks = settings, disks
@@ -78,17 +78,18 @@ class PodmanGarbage:
             await asyncio.sleep(self._period_s)
 
     async def _look(self) -> None:
-        await self._collect_sandboxes()
         await self._list()
+        if (lives := self._lives()) is None:
+            return  # what they need looks like garbage
+        await self._collect_sandboxes(lives)
         self._look_for_garbage()
         short = any(map(short_of_disk, self._disks))
         if short or time.monotonic() >= self._next_round:
             self._next_round = time.monotonic() + IMAGES_PERIOD_S
             await self._round(short)
 
-    async def _collect_sandboxes(self) -> None:
+    async def _collect_sandboxes(self, lives: list[PodLife]) -> None:
         try:
-            lives = self._lives()
             over = [life.pod.uid for life in lives if life.record.final is not None and not life.containers.alive]
             await self._runtime.collect({life.pod.uid for life in lives}, over)
         except RuntimeTrouble as trouble:
@@ -103,9 +104,12 @@ class PodmanGarbage:
         self._status = image_garbage.status(self._images)
 
     def _look_for_garbage(self) -> list[Image]:
-        specs = [life.pod.spec for life in self._lives() if life.record.final is None]
-        wanted = {container.image for spec in specs for container in (*spec.init_containers, *spec.containers)}
-        return self._garbage.look(self._images, wanted, time.monotonic())
+        return self._garbage.look(self._images, self._wanted(), time.monotonic())
+
+    def _wanted(self) -> set[str]:
+        """The images that pods name."""
+        specs = [life.pod.spec for life in self._lives() or () if life.record.final is None]
+        return {container.image for spec in specs for container in (*spec.init_containers, *spec.containers)}
 
     # Images
 
@@ -121,8 +125,11 @@ class PodmanGarbage:
             return
         self._images = await self._store.images()  # for what containers use of them now
         free = self._look_for_garbage()
+        local, free = [image for image in free if image.is_local], [image for image in free if not image.is_local]
         if short:
             await self._remove(free, None)
+            if local and any(map(short_of_disk, self._disks)):
+                await self._remove(local, None)
             return
         await self._remove(self._garbage.old(free, time.monotonic()), None)
         if not full:
@@ -151,6 +158,8 @@ class PodmanGarbage:
         for image in self._garbage.to_remove(free, time.monotonic()):
             if at_least is not None and freed >= at_least:
                 break
+            if any(map(image.is_called, self._wanted())):
+                continue  # by a pod that came meanwhile
             try:
                 gone = await self._store.remove(image)
             except RuntimeTrouble as trouble:

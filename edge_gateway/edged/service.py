@@ -83,6 +83,8 @@ class Edged:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = False
+        self.restored = False
+        """Whether it is known which pods there are."""
 
     async def run(self, ready: asyncio.Event) -> None:
         """Run the node's pods until cancelled. A runtime that does not answer keeps nothing else waiting."""
@@ -98,6 +100,7 @@ class Edged:
             self._drop_what_nobody_wants(records, runs)
             for run in [run for uid in self._entries for run in runs.get(uid, ()) if run.exit is not None]:
                 self._forget(run.id)
+            self.restored = True
             log.info("= pods restored pods=%d runs=%d", len(self._entries), sum(map(len, runs.values())))
             ready.set()
             self._do(self._evictions.run())

@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from edge_gateway.edged.evictions import size_of
+from edge_gateway.edged.evictions import SHORT_LOOKS, WORTH_BYTES, Evictions, size_of
+from edge_gateway.edged.orders import Orders
+from edge_gateway.edged.tests.bench import FACTS, Bench, a_container, a_pod
+from edge_gateway.edged.tests.desks import until
 from edge_gateway.edged.tests.node import Node, manifest
+from edge_gateway.edged.volumes import Volumes
 
 root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts")
 WAITS = "trap exit TERM; while :; do sleep 0.05; done"
@@ -113,6 +117,32 @@ async def test_a_full_disk_takes_the_largest_of_the_least_important_pods(node: N
     finally:
         await node.end()
         await asyncio.to_thread(subprocess.run, ["umount", "-l", str(disk)], check=True)
+
+
+async def test_what_went_has_time_to_be_removed_before_another_pod_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volumes = Volumes(tmp_path / "disk", tmp_path / "memory", FACTS, lambda name: None)
+    orders = Orders(FACTS, lambda name: None, volumes, tmp_path / "logs")
+    bench = Bench(a_pod(a_container(), volumes=[{"name": "v", "emptyDir": {}}]))
+    bench.step()
+    (tmp_path / "disk/u1/v").mkdir(parents=True)
+    (tmp_path / "disk/u1/v/fill").write_bytes(bytes(WORTH_BYTES + 1))
+    looks = 0
+    evicted = []
+
+    def is_short(folder: Path) -> bool:
+        nonlocal looks
+        looks += 1
+        return True
+
+    monkeypatch.setattr("edge_gateway.edged.evictions.short_of_disk", is_short)
+    evictions = Evictions(lambda: [bench.life], lambda eviction: evicted.append(looks), volumes, orders, 0.001)
+    task = asyncio.create_task(evictions.run())
+    await until(lambda: len(evicted) > 1, "it would go twice")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert evicted[:2] == [SHORT_LOOKS, 2 * SHORT_LOOKS]
 
 
 def mount(folder: Path, size: str) -> None:

@@ -21,8 +21,10 @@ from hil_tests.bench.podman_storage import IMAGE, PodmanFailed, PodmanStorage
 
 ALL_OF_IT = ImagesConfig(high_percent=1, low_percent=0, min_age_s=0, pinned=[IMAGE])
 """No disk is that empty."""
-ADDED = ("unused", "another", "named", "used")
+ADDED = ("unused", "another", "named", "used", "built")
 """Beside what the session's other tests left."""
+PULLED, BUILT = "docker.io/library", "localhost"
+"""Where images are from, as their names say."""
 
 
 class Node:
@@ -36,8 +38,9 @@ class Node:
         self.benches: list[Bench] = []
         self.told: list[Happened] = []
         self.disks: list[Path] = []
+        self.restored = True
 
-    async def add(self, *names: str) -> None:
+    async def add(self, *names: str, place: str = PULLED) -> None:
         for name in names:
             file = self.desk.folder / "content"
             file.write_text(name)
@@ -45,12 +48,12 @@ class Node:
             await asyncio.to_thread(
                 subprocess.run, ["tar", "-cf", str(tar), "-C", str(file.parent), file.name], check=True
             )
-            await asyncio.to_thread(self.storage, "import", "--quiet", str(tar), f"localhost/{name}:1")
+            await asyncio.to_thread(self.storage, "import", "--quiet", str(tar), f"{place}/{name}:1")
 
     def names(self) -> set[str]:
         """Of the images that were added, those that are there."""
         printed = set(self.storage("images", "--format", "{{.Repository}}").split())
-        return {name for name in ADDED if f"localhost/{name}" in printed}
+        return {name for name in ADDED if printed & {f"{PULLED}/{name}", f"{BUILT}/{name}"}}
 
     def nothing(self, *words: str) -> bool:
         """Whether podman lists nothing; it may fail over what is being removed."""
@@ -59,11 +62,11 @@ class Node:
         return False
 
     def has_no(self, name: str) -> bool:
-        return self.nothing("images", "--filter", f"reference=localhost/{name}")
+        return all(self.nothing("images", "--filter", f"reference={place}/{name}") for place in (PULLED, BUILT))
 
     @contextlib.asynccontextmanager
     async def collecting(self, settings: ImagesConfig) -> AsyncIterator[PodmanGarbage]:
-        lives = lambda: [bench.life for bench in self.benches]  # noqa: E731
+        lives = lambda: [bench.life for bench in self.benches] if self.restored else None  # noqa: E731
         garbage = PodmanGarbage(self.store, self.runtime, lives, self.told.append, settings, self.disks, 0.05)
         task = asyncio.create_task(garbage.run(asyncio.Event()))
         try:
@@ -84,20 +87,22 @@ async def node(tmp_path: Path, podman_storage: PodmanStorage, monkeypatch: pytes
     await desk.end()
     await asyncio.to_thread(podman_storage.clear)
     for name in await asyncio.to_thread(node.names):
-        await asyncio.to_thread(podman_storage, "rmi", f"localhost/{name}:1")
+        place = BUILT if name == "built" else PULLED
+        await asyncio.to_thread(podman_storage, "rmi", f"{place}/{name}:1")
 
 
 async def test_a_full_disk_costs_the_images_that_nobody_uses(node: Node) -> None:
     await node.add("unused", "named", "used")
-    await asyncio.to_thread(node.storage, "tag", "localhost/unused:1", "localhost/unused:2")
-    await asyncio.to_thread(node.storage, "create", "--name", "somebodys", "localhost/used:1", "true")
+    await node.add("built", place=BUILT)
+    await asyncio.to_thread(node.storage, "tag", f"{PULLED}/unused:1", f"{PULLED}/unused:2")
+    await asyncio.to_thread(node.storage, "create", "--name", "somebodys", f"{PULLED}/used:1", "true")
     node.benches.append(Bench(node.desk.pod("true", image="named:1")))
     async with node.collecting(ALL_OF_IT) as garbage:
         await until(lambda: node.told, "it was not enough")
-        assert node.names() == {"named", "used"}
+        assert node.names() == {"named", "used", "built"}
         said = {name for image in garbage.status() for name in image["names"]}  # type: ignore[attr-defined]
-        assert {"localhost/named:1", "localhost/used:1"} <= said
-        assert "localhost/unused:1" not in said
+        assert {f"{PULLED}/named:1", f"{PULLED}/used:1"} <= said
+        assert f"{PULLED}/unused:1" not in said
         assert node.storage("ps", "--all", "--format", "{{.Names}}").split() == ["somebodys"]
     [told] = node.told
     assert (told.type, told.reason) == ("Warning", "FreeDiskSpaceFailed")
@@ -135,20 +140,48 @@ async def test_while_there_is_room_and_nothing_changes_podman_is_not_run(
 
 async def test_an_image_with_two_names_is_one(node: Node) -> None:
     await node.add("unused")
-    await asyncio.to_thread(node.storage, "tag", "localhost/unused:1", "localhost/unused:2")
-    [found] = [image for image in await node.store.images() if image.is_called("localhost/unused:2")]
-    assert sorted(found.tags) == ["localhost/unused:1", "localhost/unused:2"]
+    await asyncio.to_thread(node.storage, "tag", f"{PULLED}/unused:1", f"{PULLED}/unused:2")
+    [found] = [image for image in await node.store.images() if image.is_called("unused:2")]
+    assert sorted(found.tags) == [f"{PULLED}/unused:1", f"{PULLED}/unused:2"]
     assert await node.store.remove(found)
     assert not await node.store.remove(found)
 
 
 async def test_a_disk_that_is_short_costs_all_images_that_may_go(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     await node.add("unused")
-    monkeypatch.setattr("edge_gateway.edged.podman_garbage.short_of_disk", node.disks.__contains__)
+    await node.add("built", place=BUILT)
+    short = lambda disk: disk in node.disks and not node.has_no("unused")  # noqa: E731
+    monkeypatch.setattr("edge_gateway.edged.podman_garbage.short_of_disk", short)
     async with node.collecting(ImagesConfig(min_age_s=0, pinned=[IMAGE])):
         await until(lambda: node.has_no("unused"), "it is gone")
         assert node.disks == [node.store.folder]
+        assert node.names() == {"built"}
+        monkeypatch.setattr("edge_gateway.edged.podman_garbage.short_of_disk", node.disks.__contains__)
+        await until(lambda: node.has_no("built"), "what cannot be pulled again goes last")
     assert node.told == []
+
+
+async def test_no_image_goes_before_it_is_known_which_pods_there_are(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await node.add("unused", "named")
+    node.restored = False
+    looks = []
+    monkeypatch.setattr("edge_gateway.edged.podman_garbage.short_of_disk", node.disks.__contains__)
+    look = node.store.version
+
+    async def looked() -> tuple[int, int]:
+        looks.append(node.names())
+        return await look()
+
+    monkeypatch.setattr(node.store, "version", looked)
+    async with node.collecting(ImagesConfig(min_age_s=0, pinned=[IMAGE])):
+        await until(lambda: len(looks) > 2, "it looks")
+        assert looks[-1] == {"unused", "named"}
+        node.benches.append(Bench(node.desk.pod("true", image="named:1")))
+        node.restored = True
+        await until(lambda: node.has_no("unused"), "what that pod does not need goes")
+        assert node.names() == {"named"}
 
 
 async def test_sandboxes_that_an_edgecore_before_left_are_removed(node: Node) -> None:
