@@ -94,7 +94,7 @@ class ContainerLife:
             self._next_attempt(now, record.ended)
         elif self.waiting[0] == CRASH_LOOP and record.last is not None:
             self._next_attempt(now, record.last)
-        record.state = State.STARTING
+        record.state, record.image, record.renewing = State.STARTING, self.spec.image, False
         yield Start(self.spec, record.attempt)
 
     def _next_attempt(self, now: Now, ended: Ended) -> None:
@@ -140,6 +140,7 @@ class ContainerLife:
         """It runs since before edgecore did; what its probes found before is not known."""
         was_started = self.record.state is State.RUNNING and self.record.attempt == attempt
         self.record.attempt = attempt
+        self.record.image, self.record.renewing = self.record.image or self.spec.image, False
         for _ in self.has_started(at, now):
             self._hooking = False
         if was_started:

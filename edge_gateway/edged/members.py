@@ -6,6 +6,8 @@ What has ended for good stays ended. Sidecars stop last, the last one first.
 
 from collections.abc import Iterable, Iterator
 
+from msgspec.structs import replace
+
 from edge_gateway.edged.actions import Action, Now
 from edge_gateway.edged.container_life import UNKNOWN, UNKNOWN_CODE, ContainerLife, Role
 from edge_gateway.edged.pods import Pod
@@ -22,6 +24,7 @@ class Members:
         self.inits: list[ContainerLife] = []
         self.mains: list[ContainerLife] = []
         self._policy = pod.spec.restart_policy
+        self._grace_s = float(pod.spec.termination_grace_period_seconds)
         for spec in pod.spec.init_containers:
             role = Role.SIDECAR if spec.restart_policy == "Always" else Role.INIT
             self.inits.append(ContainerLife(called, spec, role, records.setdefault(spec.name, ContainerRecord())))
@@ -67,8 +70,19 @@ class Members:
         for container in self:
             yield from _adopt(container, newest.get(container.name), now)
 
+    def redefine(self, pod: Pod) -> None:
+        """Their pod is this now, in which the images alone can be others (Kubernetes lets nobody change more)."""
+        for container in self:
+            spec = pod.container(container.name)
+            if spec is not None and spec.image != container.spec.image:
+                container.spec = replace(container.spec, image=spec.image)
+                container.not_before = container.record.back_off_s = 0.0
+
     def run(self, now: Now) -> Iterator[Action]:
-        """Start what may be started now."""
+        """Start what may be started now, and stop what is to start again with another image."""
+        for container in self:
+            if container.role is not Role.INIT:
+                yield from _renew(container, self._grace_s, now)
         for container in self.inits:
             if container.role is Role.INIT and container.succeeded:
                 continue
@@ -85,7 +99,11 @@ class Members:
     def _restarts(self, container: ContainerLife) -> bool:
         if container.state is not State.ENDED:
             return False
-        return self._policy == "Always" or (self._policy == "OnFailure" and not container.succeeded)
+        return (
+            container.record.renewing
+            or self._policy == "Always"
+            or (self._policy == "OnFailure" and not container.succeeded)
+        )
 
     def stop(self, left_s: float, now: Now) -> Iterator[Action]:
         """Stop them within so many seconds; what is stopped last is told later."""
@@ -98,6 +116,14 @@ class Members:
             if container.alive:
                 yield from container.stop(left_s, f"Stopping container {container.name}", now)
                 return
+
+
+def _renew(container: ContainerLife, grace_s: float, now: Now) -> Iterator[Action]:
+    """Stop one that runs with another image than it shall have; its start is next, whatever the restart policy says."""
+    record = container.record
+    if record.state is State.RUNNING and record.image != container.spec.image and not record.renewing:
+        record.renewing = True
+        yield from container.stop(grace_s, f"Container {container.name} definition changed, will be restarted", now)
 
 
 def _adopt(container: ContainerLife, known: Running | None, now: Now) -> Iterator[Action]:

@@ -25,7 +25,7 @@ class PodLife:
     def __init__(self, pod: Pod, now: Now, record: PodRecord | None = None) -> None:
         """`record` is what was known of it when edgecore last ran."""
         self.pod = pod
-        """Labels and annotations may change; its containers do not."""
+        """Labels, annotations and images of containers may change; nothing else does."""
         self.record = record or PodRecord(pod.id, now.wall)
         self.containers = Members(pod, self.record.containers)
         self.prepared = False

@@ -37,6 +37,10 @@ class ContainerRecord(Struct):
     back_off_s: float = 0.0
     back_off_at: float = 0.0
     """Since 1970: when the back-off was last raised."""
+    image: str = ""
+    """What the attempt was started with; empty where that was not noted."""
+    renewing: bool = False
+    """Whether it was stopped for another image, and starts again whatever the restart policy says."""
 
 
 class Final(Struct, frozen=True):

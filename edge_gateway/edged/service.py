@@ -205,6 +205,7 @@ class Edged:
         if (ignored := pod_refusals.ignored(pod)) and (is_new or pod.unread != entry.life.pod.unread):
             self._ledger.tell(entry.life, [Happened("Warning", IGNORED, ignored)], now())
         entry.life.pod = pod
+        entry.life.containers.redefine(pod)
         if labels and entry.life.prepared:
             self._do(self._performer.refresh(entry))
         if pod.metadata.deletion_timestamp:
