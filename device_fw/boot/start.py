@@ -1,7 +1,7 @@
 """Runs what was chosen, a slot's `main` or recovery's, and sees to it that whatever ends is started again.
 
-The firmware finds in `hedgerow_boot` the slots, as `running`, and `feed`, which feeds the watchdog. It may expect of them what
-`Slots` says under "What the firmware asks", of this boot code as of any later one.
+The firmware finds in `hedgerow_boot` the slots, as `running`, and `feed`, which feeds the watchdog. It may ask of this boot code
+what it asks of any: what the first one knew, which `tests/test_boot_contract.py` lists.
 """
 
 import gc

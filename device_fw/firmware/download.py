@@ -246,5 +246,5 @@ class Download:
             if begun:  # else the slot still holds the version before, and may be needed
                 self._store.clear()
             self._slots.refuse(offer.id, reason, offer.retry)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._updater.log("record_not_written", reason=error)

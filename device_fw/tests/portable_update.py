@@ -308,6 +308,18 @@ def test_what_is_wrong_is_refused_once_and_for_all_until_a_retry() -> None:
             assert again.next_get() is not None
 
 
+def test_a_refusal_for_which_there_is_no_memory_is_told_all_the_same() -> None:
+    class Full(FakeSlots):
+        def refuse(self, id: str, reason: str, retry: int) -> None:
+            raise MemoryError("no room for the record's module")
+
+    bench = Bench(Full())
+    image = FakeImage(board="pico")
+    bench.offer(image.offer())
+    bench.serve(image)
+    assert bench.says() == ("refused", "wrong-board")
+
+
 def test_a_refused_downgrade_leaves_the_version_before_where_it_is() -> None:
     bench = Bench()
     bench.store.files["main.py"] = b"the version before"

@@ -116,7 +116,7 @@ def _spoken_of(files: Mapping[str, bytes]) -> set[str]:
     """The names that these other files, and a program compiled apart, may use of ours."""
     slots = [named.Names(ast.parse((sources.ROOT / path).read_bytes())) for path in _SLOTS]
     public = {name for one in slots for name in one.attributes_made if not name.startswith("_")}
-    return short_names.words(*files.values()).union(public, _MET_BY_OTHERS)
+    return named.words(*files.values()).union(public, _MET_BY_OTHERS)
 
 
 def _compiles(path: str) -> bool:

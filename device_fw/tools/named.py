@@ -2,13 +2,74 @@
 
 import ast
 import functools
+import re
+from collections.abc import Collection
 from pathlib import Path
+
+_WORD = re.compile(r"[^\W\d]\w*")
+_BY_TEXT = ("getattr", "setattr", "hasattr", "delattr")
+_OF_ALL = ("eval", "exec", "execfile", "globals", "locals", "vars", "dir", "namedtuple")
+ANY_CLASS = ""
+"""In place of a base: nobody knows which one it is."""
+_OF_ALL_ATTRIBUTES = ("__dict__", "namedtuple")
 
 
 @functools.cache
 def elsewhere() -> frozenset[str]:
     """Names that MicroPython's modules and their objects have, on any port: ours may stand beside them in one expression."""
     return frozenset(Path(__file__).with_name("runtime_names.txt").read_text().split())
+
+
+def words(*texts: bytes) -> set[str]:
+    """All that could be a name in these texts."""
+    return {word for text in texts for word in _WORD.findall(text.decode(errors="replace"))}
+
+
+def composes_names(tree: ast.Module) -> bool:
+    """Whether a module may use names that stand nowhere in it as such, or means others by them than Python does.
+
+    It puts them together from texts, asks what names there are, runs a text, or has functions in assembler.
+    """
+    made = {
+        one.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and _is_put_together(node.value)
+        for one in node.targets
+        if isinstance(one, ast.Name)
+    }
+    return any(_is_beyond_names(node, made) for node in ast.walk(tree))
+
+
+def _is_beyond_names(node: ast.AST, made: Collection[str]) -> bool:
+    match node:
+        case ast.Call(func=ast.Name(id=function), args=[_, name, *_]) if function in _BY_TEXT:
+            return _is_put_together(name) or getattr(name, "id", "") in made
+        case ast.Name(id=name):
+            return name in _OF_ALL or name.startswith("asm_")
+        case ast.Attribute(attr=name):
+            return name in _OF_ALL_ATTRIBUTES or name.startswith("asm_")
+    return False
+
+
+def _is_put_together(text: ast.expr) -> bool:
+    return isinstance(text, ast.BinOp | ast.Call | ast.JoinedStr)
+
+
+def _aliases(tree: ast.Module) -> dict[str, set[str]]:
+    """Other name of a class -> its names."""
+    found: dict[str, set[str]] = {}
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(names=names):
+                for alias in names:
+                    found.setdefault(alias.asname or alias.name, set()).add(alias.name)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                found.setdefault(name, set()).add(_last_name(value))
+    return found
+
+
+def _last_name(value: ast.expr) -> str:
+    return value.attr if isinstance(value, ast.Attribute) else getattr(value, "id", ANY_CLASS)
 
 
 class Names(ast.NodeVisitor):
@@ -26,19 +87,28 @@ class Names(ast.NodeVisitor):
         """Attributes given to somebody else's object: they may be there beside any others."""
         self.meant: set[str] = set()
         """What is more than a name here: texts, keywords, optional arguments, modules."""
+        self.foreign: set[str] = set()
+        """Attributes looked up in something but `self`: other modules may have made them."""
         self.imported: dict[str, set[str]] = {}
         """Name -> the modules that it is taken from."""
         self.classes: set[str] = set()
         self.bases: set[str] = set()
+        """The classes that those inherit from, by their own names, or `ANY_CLASS`."""
         self._scopes = ["module"]
+        self._aliases = _aliases(tree)
         for statement in tree.body:
             self.visit(statement)
+        if self.bases & self.plain_made - self.classes - set(self.imported):
+            self.bases.add(ANY_CLASS)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.attributes.add(node.attr)
+        own = isinstance(node.value, ast.Name) and node.value.id == "self"
+        if not own:
+            self.foreign.add(node.attr)
         if not isinstance(node.ctx, ast.Load):
             self.attributes_made.add(node.attr)
-            if not (isinstance(node.value, ast.Name) and node.value.id == "self"):
+            if not own:
                 self.loose.add(node.attr)
         self.visit(node.value)
 
@@ -52,10 +122,16 @@ class Names(ast.NodeVisitor):
             self._make(node.id)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self._defined(node)
+
+    def _defined(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self._make(node.name)
         for decorator in node.decorator_list:
             self.visit(decorator)
         self._function(node.args, node.body)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self._defined(node)
 
     def visit_Lambda(self, node: ast.Lambda) -> None:
         self._function(node.args, [node.body])
@@ -63,9 +139,10 @@ class Names(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._make(node.name)
         self.classes.add(node.name)
-        for base in node.bases:
-            self.visit(base)
-            self.bases.add(base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", ""))
+        for one in (*node.bases, *node.decorator_list):
+            self.visit(one)
+        for one in node.bases:
+            self.bases.update(self._aliases.get(_last_name(one), {_last_name(one)}))
         self._scopes.append("class")
         for statement in node.body:
             self.visit(statement)

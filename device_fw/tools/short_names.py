@@ -10,18 +10,15 @@ not made. Lines stay where they are; a traceback's functions have their short na
 import ast
 import io
 import itertools
-import re
 import string
 import tokenize
 from collections.abc import Collection, Iterator, Mapping
 
 from device_fw.tools import named
-from device_fw.tools.named import Names
+from device_fw.tools.named import Names, words
 
 Node = tuple[str, str]
 """A name, and the module to which it is private; "" where all modules mean the same by it."""
-
-_WORD = re.compile(r"[^\W\d]\w*")
 
 
 def shortened(sources: Mapping[str, bytes], kept: Collection[str] = ()) -> dict[str, bytes]:
@@ -37,18 +34,15 @@ def shortened(sources: Mapping[str, bytes], kept: Collection[str] = ()) -> dict[
     return {path: _renamed(content, path, short) if path in trees else content for path, content in sources.items()}
 
 
-def words(*texts: bytes) -> set[str]:
-    """All that could be a name in these texts."""
-    return {word for text in texts for word in _WORD.findall(text.decode(errors="replace"))}
-
-
 def _parsed(content: bytes) -> ast.Module | None:
-    """None for what the compiler will refuse, for f-strings, whose names are not told before Python 3.12, and for `import *`."""
+    """None for what the compiler will refuse, for f-strings, whose names are not told before Python 3.12, for `import *`, and for
+    what puts names together.
+    """
     try:
         tree = ast.parse(content)
     except (SyntaxError, ValueError):
         return None
-    return None if any(_hides_names(node) for node in ast.walk(tree)) else tree
+    return None if any(_hides_names(node) for node in ast.walk(tree)) or named.composes_names(tree) else tree
 
 
 def _hides_names(node: ast.AST) -> bool:
@@ -79,7 +73,9 @@ def _coloured(modules: Mapping[str, Names], stay: set[str]) -> dict[Node, str]:
     loose = set().union(*(module.loose for module in modules.values()))
     shared = loose.union(*(module.imported for module in modules.values()))
     for path, module in modules.items():
-        shared |= module.attributes if len(families[path]) > 1 else module.attributes - module.attributes_made
+        shared |= module.foreign | (module.attributes - module.attributes_made)
+        if len(families[path]) > 1:
+            shared |= module.attributes
     near: dict[Node, set[Node]] = {}
     for path, module in modules.items():
         family = [modules[one] for one in families[path]]
@@ -88,7 +84,7 @@ def _coloured(modules: Mapping[str, Names], stay: set[str]) -> dict[Node, str]:
             for one_path, one in zip(families[path], family, strict=True)
             for name in (one.attributes | loose) - stay
         }
-        plain = {_node(name, path, shared) for name in module.plain - stay}
+        plain = {_node(name, path, shared) for name in (module.plain | loose) - stay}
         for group in (attributes, plain):
             for node in group:
                 near.setdefault(node, set()).update(group)
@@ -113,7 +109,7 @@ def _families(modules: Mapping[str, Names]) -> dict[str, list[str]]:
     family = {path: {path} for path in modules}
     for path, module in modules.items():
         for other, maker in modules.items():
-            if module.bases & maker.classes:
+            if module.bases & maker.classes or (named.ANY_CLASS in module.bases and maker.classes):
                 both = family[path] | family[other]
                 for one in both:
                     family[one] = both
@@ -121,14 +117,14 @@ def _families(modules: Mapping[str, Names]) -> dict[str, list[str]]:
 
 
 def _renamed(content: bytes, path: str, short: Mapping[Node, str]) -> bytes:
-    lines = content.decode().splitlines(keepends=True)
+    lines = content.decode().split("\n")  # a form feed ends no line to the tokenizer
     tokens = [one for one in tokenize.tokenize(io.BytesIO(content).readline) if one.type == tokenize.NAME]
     for one in reversed(tokens):
         new = short.get((one.string, path)) or short.get((one.string, ""))
         if new:
             row, (start, end) = one.start[0] - 1, (one.start[1], one.end[1])
             lines[row] = lines[row][:start] + new + lines[row][end:]
-    return "".join(lines).encode()
+    return "\n".join(lines).encode()
 
 
 def _short() -> Iterator[str]:

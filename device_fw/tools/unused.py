@@ -8,11 +8,13 @@ where they are.
 import ast
 from collections.abc import Collection, Iterator, Mapping
 
-from device_fw.tools.named import elsewhere
+from device_fw.tools.named import composes_names, elsewhere, words
 
 _PURE = (ast.Constant, ast.Name, ast.Attribute, ast.Tuple, ast.List, ast.Dict, ast.BinOp, ast.UnaryOp, ast.operator)
 _TOLD_TO_TOOLS = ("__all__", "__version__")
 _HARMLESS = (*_PURE, ast.unaryop, ast.expr_context)
+_DECORATORS = frozenset(("property", "staticmethod", "classmethod", "setter", "native", "viper"))
+"""Another one may note what it is given."""
 
 
 def without_unused(sources: Mapping[str, bytes], kept: Collection[str] = ()) -> dict[str, bytes]:
@@ -27,6 +29,7 @@ def without_unused(sources: Mapping[str, bytes], kept: Collection[str] = ()) -> 
         except (SyntaxError, ValueError):  # the compiler says best what is wrong
             return dict(sources)
         used = elsewhere().union(kept, *map(_used, trees.values()))
+        used = used.union(*(words(left[path]) for path, tree in trees.items() if composes_names(tree)))
         fewer = {path: _cut(left[path], tree, used) for path, tree in trees.items()}
         if fewer == left:
             return left
@@ -37,7 +40,9 @@ def _used(tree: ast.Module) -> set[str]:
     found: set[str] = set()
     for node in _run(tree):
         match node:
-            case ast.Attribute(attr=name) | ast.Name(id=name, ctx=ast.Load()) | ast.keyword(arg=str(name)):
+            case ast.Attribute(attr=name) | ast.Name(id=name, ctx=ast.Load() | ast.Del()) | ast.keyword(arg=str(name)):
+                found.add(name)
+            case ast.AugAssign(target=ast.Name(id=name)):
                 found.add(name)
             case ast.Constant(value=str(text)):
                 found.add(text)
@@ -81,16 +86,36 @@ def _bodies(tree: ast.Module) -> Iterator[list[ast.stmt]]:
 
 def _is_unused(statement: ast.stmt, used: Collection[str]) -> bool:
     match statement:
-        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
             pass
-        case (
-            ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(target=ast.Name(id=name), value=value)
-        ):
-            if value is not None and not all(isinstance(node, _HARMLESS) for node in ast.walk(value)):
-                return False
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            pass
         case _:
             return False
-    return name not in used and (not name.startswith("__") or name in _TOLD_TO_TOOLS)
+    return name not in used and (not name.startswith("__") or name in _TOLD_TO_TOOLS) and _only_makes(statement)
+
+
+def _only_makes(statement: ast.stmt) -> bool:
+    """Whether it does nothing but give something a name."""
+    match statement:
+        case ast.FunctionDef(decorator_list=decorators, args=arguments):
+            names = {getattr(one, "attr", getattr(one, "id", "")) for one in decorators}
+            return names <= _DECORATORS and all(map(_is_harmless, [*arguments.defaults, *arguments.kw_defaults]))
+        case ast.ClassDef():
+            outside = [*statement.bases, *statement.keywords, *statement.decorator_list]
+            return (
+                not statement.decorator_list
+                and all(map(_is_harmless, outside))
+                and all(map(_only_makes, statement.body))
+            )
+        case ast.Assign(value=value) | ast.AnnAssign(value=value) | ast.Expr(value=value):
+            return _is_harmless(value)
+        case _:
+            return isinstance(statement, ast.Pass)
+
+
+def _is_harmless(value: ast.AST | None) -> bool:
+    return value is None or all(isinstance(node, _HARMLESS) for node in ast.walk(value))
 
 
 def _thin_out(lines: list[bytes], statement: ast.ImportFrom, used: Collection[str]) -> None:
@@ -98,10 +123,10 @@ def _thin_out(lines: list[bytes], statement: ast.ImportFrom, used: Collection[st
     names = [alias for alias in statement.names if alias.name == "*" or (alias.asname or alias.name) in used]
     if len(names) == len(statement.names):
         return
-    indent = b" " * statement.col_offset
+    indent = lines[statement.lineno - 1][: statement.col_offset]
     text = ", ".join(alias.name + (f" as {alias.asname}" if alias.asname else "") for alias in names)
     _blank(lines, statement)
-    line = f"from {statement.module} import {text}" if names else "pass"
+    line = f"from {'.' * statement.level}{statement.module or ''} import {text}" if names else "pass"
     lines[statement.lineno - 1] = indent + line.encode() + b"\n"
 
 
