@@ -230,11 +230,13 @@ class EdgeController:
         return Request("POST", LEASES.path(LEASE_NAMESPACE), msgspec.json.encode(lease), JSON)
 
     def owner(self, name: str) -> dict[str, Any] | None:
-        """A Node as the owner of what goes with it; None when there is none."""
+        """A Node as the owner of what goes with it, and as its controller, so that no other takes it over; None when there is
+        none."""
         node = self._nodes.get(name)
         if node is None or node.object is None:
             return None
-        return {"apiVersion": "v1", "kind": "Node", "name": name, "uid": node.object.metadata.uid}
+        uid = node.object.metadata.uid
+        return {"apiVersion": "v1", "kind": "Node", "name": name, "uid": uid, "controller": True}
 
     def answered(self, key: str, answer: Answer) -> bool:
         """The answer to that step."""

@@ -8,6 +8,7 @@ ConfigMaps, Secrets or service accounts, so that it cannot get at those of other
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from cloud.objects import is_name
 from cloud.pod_catalogue import MIRROR, needs
@@ -18,11 +19,31 @@ _EVERYTHING = {"operator": "Exists", "effect": "NoExecute"}
 """What a static pod tolerates: nothing but its file takes it off its node."""
 
 
+class _Metadata(Struct):
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Spec(Struct):
+    tolerations: list[dict[str, Any]] | None = None
+
+
+class _Manifest(Struct):
+    """What of a manifest is looked into, to add to it; of the rest the API server says whether it makes sense."""
+
+    metadata: _Metadata
+    spec: _Spec
+
+
 def problem(node: str, name: Resource, manifest: dict[str, Any]) -> str:
     """Why a node cannot have a pod of this name and manifest mirrored; empty when it can."""
     metadata, spec = manifest.get("metadata"), manifest.get("spec")
     if not isinstance(metadata, dict) or not isinstance(spec, dict):
         return "a static pod has `metadata` and `spec`"
+    try:
+        msgspec.convert(manifest, _Manifest)
+    except msgspec.ValidationError as error:
+        return f"the manifest of a static pod: {error}"
     if (metadata.get("namespace"), metadata.get("name")) != (name.namespace, name.name) or not is_name(name.name):
         return f"the static pod {name.id} has another name in its metadata"
     if not name.name.endswith(f"-{node}"):

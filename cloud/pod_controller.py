@@ -49,6 +49,18 @@ class PodReport(Struct, frozen=True):
         return self.manifest["spec"]["nodeName"] if self.manifest is not None else ""
 
 
+class _Condition(Struct):
+    type: str = ""
+
+
+class _Status(Struct):
+    """What of a PodStatus is looked into; of the rest the API server says whether it makes sense."""
+
+    conditions: list[_Condition] = []
+    podIPs: list[Any] = []
+    hostIPs: list[Any] = []
+
+
 @dataclass(slots=True)
 class _Reported:
     """What is known of a pod's status, and who waits until Kubernetes has it."""
@@ -214,8 +226,12 @@ class PodController:
             return False
         try:
             report = message.read(PodReport)
+            msgspec.convert(report.status, _Status)
         except MessageError as error:
             sender.refuse(400, error.reason)
+            return True
+        except msgspec.ValidationError as error:
+            sender.refuse(400, f"the status of pod {named.id}: {error}")
             return True
         entry = self._catalogue.pods.get(named.id)
         if report.manifest is not None:

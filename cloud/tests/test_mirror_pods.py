@@ -54,6 +54,7 @@ def test_a_static_pod_is_shown_with_its_status_and_goes_with_its_node(desk: Desk
     }
     [owner] = mirror["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"]) == ("Node", "edge1")
+    assert owner["controller"], "or a ReplicaSet whose selector fits would take it over"
     assert mirror["spec"]["tolerations"] == [{"operator": "Exists", "effect": "NoExecute"}]
     assert edge.objects["default/pod/web-edge1"]["metadata"]["uid"] == mirror["metadata"]["uid"]
 
@@ -144,6 +145,8 @@ def test_a_name_that_another_pod_has_is_given_up_in_the_end(desk: Desk) -> None:
         (manifest(volumes=[{"name": "v", "secret": {"secretName": "key"}}]), "names no ConfigMaps"),
         (manifest(serviceAccountName="admin"), "names no ConfigMaps"),
         ({"metadata": {}, "spec": None}, "`metadata` and `spec`"),
+        ({**manifest(), "metadata": {**manifest()["metadata"], "annotations": "x"}}, "`object | null`, got `str`"),
+        (manifest(tolerations=5), "`array | null`, got `int`"),
     ],
 )
 def test_a_node_gets_nothing_else_by_a_mirror(desk: Desk, given: dict[str, Any], why: str) -> None:

@@ -280,11 +280,15 @@ def test_the_status_of_a_pod_that_was_replaced_is_refused(desk: Desk) -> None:
     assert edge.refused[report(desk, edge, "absent").id][0] == 404
 
 
-def test_a_status_that_is_none_is_refused(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "status",
+    ["Running", {"conditions": 5}, {"conditions": ["Ready"]}, {"conditions": [{"type": []}]}, {"podIPs": 5}, {"hostIPs": None}],
+)
+def test_a_status_that_is_none_is_refused_and_does_nobody_harm(desk: Desk, status: Any) -> None:
     edge = desk.connect()
-    desk.put(pod("web"))
+    desk.put({**pod("web"), "status": {"podIPs": [{"ip": "10.88.0.2"}], "hostIPs": [{"ip": "10.88.0.1"}]}})
     desk.settle()
-    assert edge.refused[report(desk, edge, status="Running").id][0] == 400
+    assert edge.refused[report(desk, edge, status=status).id][0] == 400
 
 
 def test_a_status_that_kubernetes_rejects_is_refused_to_the_node(desk: Desk) -> None:
