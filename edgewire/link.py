@@ -5,7 +5,8 @@ message is built when the window has room, so an object waits once however often
 A message offered stays in flight until the peer answers it, is sent again every `resend_after_s`, and given up on this
 connection after `resend_limit` repeats. `send` is for what needs no answer, `send_last` for what besides keeps nothing else
 waiting. What it sends are parts of streams; the peer tells how much of them has come, and no more than `STREAMS_WINDOW` is
-on the way at a time, so that on a slow line, too, other messages wait for no more than that.
+on the way at a time, so that on a slow line, too, other messages wait for no more than that. That holds for peers that tell:
+each does from the first part of a stream on, before it sends one or when one comes. Older ones never do, and are not waited for.
 
 The caller feeds frames to `receive`, calls `tick` when `next_tick` says so, acts on the events of both, and writes
 `frames()` whenever it has called anything else, and again while there is `more`. Towards a peer that does not read, at most
@@ -114,7 +115,9 @@ class Link:
         self._last: deque[Message] = deque(maxlen=OUTGOING_LIMIT)
         self._too_long: list[Event] = []
         # Bytes of streams' frames, since the link began: sent, and of these arrived; come, and of these told.
-        self._sent = self._arrived = self._came = self._told = 0
+        self._sent = self._came = 0
+        self._arrived: int | None = None
+        self._told: int | None = None
 
     def offer(self, key: str, make: Make) -> None:
         """An object has something new for the peer. `make` builds its newest message when it is its turn, or None."""
@@ -143,7 +146,7 @@ class Link:
     @property
     def more(self) -> bool:
         """Whether there is more to be written once what `frames` gave is."""
-        return bool(self._last) and self._sent - self._arrived < STREAMS_WINDOW
+        return bool(self._last) and (self._arrived is None or self._sent - self._arrived < STREAMS_WINDOW)
 
     @property
     def unfinished(self) -> int:
@@ -163,7 +166,7 @@ class Link:
         if message.operation == wire.KEEPALIVE:
             return []
         if message.operation == wire.RECEIPT:
-            self._arrived = max(self._arrived, min(self._sent, message.read(int)))
+            self._arrived = max(self._arrived or 0, min(self._sent, message.read(int)))
             return []
         if message.group == wire.GROUP_STREAM:
             self._came += len(frame)
@@ -211,7 +214,7 @@ class Link:
                 why = f"frame of {len(frame)} bytes is longer than {wire.MAX_FRAME}"
                 self._too_long.append(Refused(flight.key, message, 413, why))
         self._outgoing.clear()
-        if self._came - self._told >= RECEIPT_BYTES:
+        if self._is_receipt_due:
             self._told = self._came
             receipt = wire.build(wire.RECEIPT, "streams", self._came, source=self._source, group=wire.GROUP_STREAM)
             frames.append(wire.encode(receipt))
@@ -220,6 +223,12 @@ class Link:
             if message.group == wire.GROUP_STREAM:
                 self._sent += len(frame)
         return frames
+
+    @property
+    def _is_receipt_due(self) -> bool:
+        if self._told is None:
+            return self._came > 0 or (bool(self._last) and self._last[0].group == wire.GROUP_STREAM)
+        return self._came - self._told >= RECEIPT_BYTES
 
     def _launch(self, now: float) -> None:
         while len(self._flights) < self._window:

@@ -111,7 +111,7 @@ def test_what_is_said_in_streams_keeps_nothing_else_waiting(reader: Reader) -> N
     urgent = links.keepalive()
     edge.session.link.send(urgent)
     frames = [wire.decode(frame) for frame in edge.session.link.frames(reader.desk.now)]
-    assert [frames[0].id, *(frame.resource for frame in frames[1:])] == [urgent.id, "stream/logs-1"]
+    assert [frames[0].id, *(frame.resource for frame in frames[1:])] == [urgent.id, "streams", "stream/logs-1"]
 
 
 def test_a_node_that_is_away_has_no_streams(reader: Reader) -> None:

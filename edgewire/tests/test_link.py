@@ -314,8 +314,31 @@ def piece(number: int) -> Message:
     return wire.build("data", f"stream/{number}", "x" * 4000, source="edged", group=wire.GROUP_STREAM)
 
 
+def opened(here: Link, there: Link) -> None:
+    """Somebody in the cloud asks for a stream, and each side learns of the other that it tells what comes."""
+    there.send_last(wire.build("open", "stream/1", source="cloudhub", group=wire.GROUP_STREAM))
+    for _ in range(2):
+        for frame in there.frames(0.0):
+            here.receive(frame, 0.0)
+        for frame in here.frames(0.0):
+            there.receive(frame, 0.0)
+
+
+def test_a_peer_that_never_tells_what_has_come_is_not_waited_for() -> None:
+    here, older = edge(), cloud()
+    flood = [piece(number) for number in range(100)]
+    for message in flood:
+        here.send_last(message)
+    got = []
+    while here.more:
+        for frame in here.frames(0.0):
+            got += [event.message for event in older.receive(frame, 0.0) if isinstance(event, Received)]
+    assert got == flood
+
+
 def test_of_streams_no_more_is_on_its_way_than_has_a_place_and_reports_pass() -> None:
     here, there = edge(), cloud()
+    opened(here, there)
     flood = [piece(number) for number in range(100)]
     for message in flood:
         here.send_last(message)
@@ -340,6 +363,7 @@ def test_of_streams_no_more_is_on_its_way_than_has_a_place_and_reports_pass() ->
 
 def test_a_receipt_tells_all_that_came_and_of_no_more_than_was_sent() -> None:
     here, there = edge(), cloud()
+    opened(here, there)
     here.send_last(piece(0))
     [frame] = here.frames(0.0)
     for _ in range(1 + RECEIPT_BYTES // len(frame)):
