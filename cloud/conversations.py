@@ -12,11 +12,10 @@ import msgspec
 from aiohttp import ClientError, WSMsgType, web
 
 from cloud.node_streams import NodeStreams
+from cloud.upgrades import IDLE_S, pings
 from edgewire.streams import CHUNK, HALF_CLOSE, STATUS, Closed, cost
 
 PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
-SEND_S = 60.0
-"""For a client to take what it asked for."""
 
 
 class Conversation:
@@ -73,7 +72,7 @@ class Conversation:
 
 async def converse(socket: web.WebSocketResponse, conversation: Conversation) -> None:
     """Pass on what both say until the node has said all, or the client goes."""
-    await first_of(_to_node(socket, conversation), _from_node(socket, conversation))
+    await first_of(_to_node(socket, conversation), _from_node(socket, conversation), pings(socket))
     await socket.close()
 
 
@@ -94,11 +93,11 @@ async def first_of(*ways: Coroutine[Any, Any, None]) -> None:
 async def _from_node(socket: web.WebSocketResponse, conversation: Conversation) -> None:
     try:
         async for pieces in conversation.pieces():
-            async with asyncio.timeout(SEND_S):
+            async with asyncio.timeout(IDLE_S):
                 for piece in pieces:
                     await socket.send_bytes(piece)
         if conversation.end is not None and conversation.end.code:
-            async with asyncio.timeout(SEND_S):
+            async with asyncio.timeout(IDLE_S):
                 await socket.send_bytes(bytes([STATUS]) + failure(conversation.end))
     except (ClientError, OSError, TimeoutError):
         return

@@ -36,7 +36,6 @@ MASTERS = frozenset({"system:masters", "kubeadm:cluster-admins"})
 STOP_S = 1.0
 MESSAGE_BYTES = 1024 * 1024
 """Of one message of a client; kubectl's are 32 KiB."""
-HEARTBEAT_S = 30.0
 SPDY = "SPDY/3.1"
 STREAM_PROTOCOL = "X-Stream-Protocol-Version"
 """What is spoken in the streams of a SPDY connection: offered, and agreed upon (k8s.io/apimachinery/pkg/util/httpstream)."""
@@ -190,7 +189,7 @@ class KubeletApi:
 
 def _web_socket(request: web.Request, protocols: tuple[str, ...]) -> tuple[web.WebSocketResponse, str]:
     """The answer to a request for a WebSocket of one of these protocols, and which. Raises HTTPBadRequest."""
-    socket = web.WebSocketResponse(protocols=protocols, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S)
+    socket = web.WebSocketResponse(protocols=protocols, max_msg_size=MESSAGE_BYTES)
     if not (ready := socket.can_prepare(request)) or ready.protocol not in protocols:
         why = f"{request.path.split('/')[1]} is done over {SPDY}, or a WebSocket of {' or '.join(protocols)}\n"
         raise web.HTTPBadRequest(text=why)

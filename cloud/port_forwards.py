@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from aiohttp import ClientError, WSMsgType, web
 
-from cloud.conversations import SEND_S, Conversation, first_of
+from cloud.conversations import Conversation, first_of
 from cloud.spdy_session import SpdySession, SpdyStream
+from cloud.upgrades import IDLE_S, pings
 from edgewire.streams import FORWARDS_LIMIT, HALF_CLOSE, STDIN, STDOUT
 
 log = logging.getLogger(__name__)
@@ -176,7 +177,8 @@ async def forward_over_socket(socket: web.WebSocketResponse, asked: list[int], b
     """Connect each port once, until all of these connections are over, or the client goes."""
     conversations = [begin(number) for number in asked]
     try:
-        await first_of(_from_socket(socket, conversations), _from_pods(socket, asked, conversations))
+        ways = _from_socket(socket, conversations), _from_pods(socket, asked, conversations), pings(socket)
+        await first_of(*ways)
     except (ClientError, OSError, TimeoutError) as error:
         log.debug("= connection lost reason=%s", error)
     finally:
@@ -215,5 +217,5 @@ async def _over_channels(socket: web.WebSocketResponse, channel: int, number: in
 
 
 async def _send(socket: web.WebSocketResponse, channel: int, content: bytes) -> None:
-    async with asyncio.timeout(SEND_S):
+    async with asyncio.timeout(IDLE_S):
         await socket.send_bytes(bytes([channel]) + content)

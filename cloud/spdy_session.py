@@ -10,13 +10,11 @@ from types import TracebackType
 
 from cloud import spdy
 from cloud.spdy import Came, Opened, SpdyError, WasReset
-from cloud.upgrades import Pipe
+from cloud.upgrades import PING_S, Pipe
 
 log = logging.getLogger(__name__)
 
 UNREAD_BYTES = 256 * 1024
-PING_S = 30.0
-"""Between two pings: a client that is gone without a word is noticed by them."""
 LINGER_S = 5.0
 """For a client to close the connection once it has been told that all is said."""
 

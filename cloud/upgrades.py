@@ -7,11 +7,15 @@ connection is lost is told to it as before, so that it cancels the request's han
 import asyncio
 from typing import Any, Protocol
 
-from aiohttp import ClientError, WSMsgType, web
+from aiohttp import ClientError, ClientWebSocketResponse, WSMsgType, web
 
 READ_BYTES = 64 * 1024
 IDLE_S = 4 * 3600.0
 """For a client to take what it asked for: kubelets' `streamingConnectionIdleTimeout`."""
+PING_S = 30.0
+"""Between two pings. That nobody is there any more is noticed when nobody takes them; an answer is not waited for, since who does
+not read for a while, because all is full that it passes it on to, answers nothing either, and is there."""
+Socket = web.WebSocketResponse | ClientWebSocketResponse
 
 
 class Pipe(Protocol):
@@ -80,6 +84,17 @@ class SocketPipe:
     async def close(self) -> None:
         """End it; what was written goes out before."""
         await self._socket.close()
+
+
+async def pings(*sockets: Socket) -> None:
+    """Ping, until one of them is lost."""
+    try:
+        while True:
+            await asyncio.sleep(PING_S)
+            for socket in sockets:
+                await socket.ping()
+    except (ClientError, OSError):
+        return
 
 
 class _TakenOver(asyncio.StreamReaderProtocol):

@@ -16,14 +16,12 @@ from aiohttp import web
 from cloud.apiserver import kubelet_upgrades
 from cloud.apiserver.status import ApiError
 from cloud.apiserver.subresources import Upstream
-from cloud.upgrades import is_upgrade
+from cloud.upgrades import IDLE_S, Socket, is_upgrade, pings
 
 CONNECT_S = 5.0
 MESSAGE_BYTES = 1024 * 1024
-HEARTBEAT_S = 30.0
 ANSWER_S = 15.0
 """For a kubelet to agree to a conversation, or not."""
-Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
 
 
 class Kubelets:
@@ -48,9 +46,7 @@ class Kubelets:
         if upstream.protocols and is_upgrade(request, kubelet_upgrades.PROTOCOL):
             return await self._upgrade(request, upstream)
         if upstream.protocols:
-            socket = web.WebSocketResponse(
-                protocols=upstream.protocols, max_msg_size=MESSAGE_BYTES, heartbeat=HEARTBEAT_S
-            )
+            socket = web.WebSocketResponse(protocols=upstream.protocols, max_msg_size=MESSAGE_BYTES)
             if (ready := socket.can_prepare(request)) and ready.protocol is not None:
                 return await self._converse(request, upstream, socket, ready.protocol)
         response: web.StreamResponse | None = None
@@ -102,6 +98,7 @@ class Kubelets:
             ways = [
                 asyncio.create_task(_pass_messages(socket, other), name=f"to {upstream.path}"),
                 asyncio.create_task(_pass_messages(other, socket), name=f"from {upstream.path}"),
+                asyncio.create_task(pings(socket, other), name=f"pings {upstream.path}"),
             ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +122,6 @@ class Kubelets:
                         params=upstream.query,
                         protocols=[protocol],
                         max_msg_size=MESSAGE_BYTES,
-                        heartbeat=HEARTBEAT_S,
                     )
             except aiohttp.WSServerHandshakeError as error:
                 # A handshake that is refused does not keep the reason: ask for it, which starts nothing.
@@ -173,9 +169,10 @@ async def _pass_messages(source: Socket, target: Socket) -> None:
     """Pass on what one end says, until it closes, or the other does."""
     async for message in source:
         try:
-            if message.type == aiohttp.WSMsgType.BINARY:
-                await target.send_bytes(message.data)
-            elif message.type == aiohttp.WSMsgType.TEXT:
-                await target.send_str(message.data)
-        except (aiohttp.ClientError, OSError):
+            async with asyncio.timeout(IDLE_S):
+                if message.type == aiohttp.WSMsgType.BINARY:
+                    await target.send_bytes(message.data)
+                elif message.type == aiohttp.WSMsgType.TEXT:
+                    await target.send_str(message.data)
+        except (aiohttp.ClientError, OSError, TimeoutError):
             return

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cloud import certificates
+from cloud import certificates, upgrades
 from cloud.apiserver import pki
 from cloud.tests.kubelet_desk import DEADLINE_S, Desk, served
 from edgewire.streams import CHUNK, WINDOW, Closed, Credit, Data, Opened
@@ -190,6 +190,21 @@ async def test_a_client_that_goes_ends_its_command(desk: Desk) -> None:
         async with client.ws_connect(EXEC, params={"command": "cat"}, protocols=V5):
             opened = await desk.node.next()
         assert await desk.node.next() == Closed(opened.id)
+
+
+async def test_a_client_that_answers_no_pings_keeps_its_command(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as a paused `less`, behind a kubectl that reads nothing."""
+    monkeypatch.setattr(upgrades, "PING_S", 0.02)
+    async with desk.api_server() as client, asyncio.timeout(DEADLINE_S):
+        silent = client.ws_connect(EXEC, params={"command": "cat"}, protocols=V5, autoping=False)
+        async with silent as socket:
+            opened = await desk.node.next()
+            for _ in range(20):
+                assert (await socket.receive()).type is aiohttp.WSMsgType.PING
+            desk.node.say(Data(opened.id, b"\x01more"))
+            while (message := await socket.receive()).type is aiohttp.WSMsgType.PING:
+                pass
+            assert message.data == b"\x01more"
 
 
 async def test_a_command_without_an_upgrade_is_refused_and_starts_nothing(desk: Desk) -> None:
