@@ -6,7 +6,7 @@ of pods is followed, and that where one ReplicaSet has them all.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,12 +16,14 @@ from cloud.apiserver.event_records import NORMAL, Note
 from cloud.apiserver.formats import format_time, parse_time
 from cloud.apiserver.state import Change as Committed
 from cloud.apiserver.state import Stored
-from cloud.apiserver.workloads import Change, Deletion, Plan, number, owner_reference, share, template_hash
+from cloud.apiserver.workloads import Change, Deletion, Plan, later, number, owner_reference, share, template_hash
 
 Object = dict[str, Any]
 HASH = "pod-template-hash"
 REVISION = "deployment.kubernetes.io/revision"
 CAUSE = "kubernetes.io/change-cause"
+_DIGITS = 18
+"""Of a revision, which anybody may write, at most."""
 _UNAVAILABLE = "Deployment does not have minimum availability."
 
 
@@ -40,7 +42,7 @@ class _Set:
     @property
     def revision(self) -> int:
         written = (self.obj["metadata"].get("annotations") or {}).get(REVISION, "")
-        return int(written) if written.isdigit() else 0
+        return int(written) if written.isascii() and written.isdigit() and len(written) <= _DIGITS else 0
 
     def counts(self, name: str) -> int:
         return number(self.obj.get("status") or {}, name)
@@ -288,7 +290,7 @@ class _Rollout:
         since = parse_time(before.get("lastUpdateTime") or "")
         if done or since is None:
             return conditions.of(owner)  # a pod that failed later is no rollout that failed
-        until = since + timedelta(seconds=deadline)
+        until = later(since, deadline)
         if now >= until:
             why = f"{name} has timed out progressing."
             return _with(owner, now, "Progressing", "False", "ProgressDeadlineExceeded", why)

@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -91,7 +91,7 @@ class Pod(Struct):
             return None
         told = condition.last_transition_time
         since = parse_time(told if isinstance(told, str) else self.metadata.creation_timestamp or "")
-        return since + timedelta(seconds=least_s) if since is not None else None
+        return later(since, least_s) if since is not None else None
 
     @property
     def created(self) -> str:
@@ -212,6 +212,14 @@ def share(value: Any, of: int, *, up: bool) -> int:
         part = int(value[:-1]) * of / 100
         return math.ceil(part) if up else math.floor(part)
     return int(value or 0)
+
+
+def later(moment: datetime, seconds: int) -> datetime:
+    """So long after a moment; what no calendar has is its last one."""
+    try:
+        return moment + timedelta(seconds=seconds)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
 
 
 def number(of: Object, name: str, otherwise: int = 0) -> int:

@@ -192,3 +192,26 @@ def test_mistakes_are_refused(cluster: Cluster, spec: Object, field: str) -> Non
         cluster.create("deployments", workload("Deployment", **spec))
     assert raised.value.code == 422
     assert field in str(raised.value)
+
+
+@pytest.mark.parametrize("revision", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "-1", ""])
+def test_a_revision_that_somebody_has_written_and_is_no_number_is_written_anew(
+    cluster: Cluster, revision: str
+) -> None:
+    deploy(cluster, replicas=1)
+    [name] = cluster.names("replicasets", "default")
+    cluster.patch("replicasets", name, {"metadata": {"annotations": {"deployment.kubernetes.io/revision": revision}}})
+    cluster.run()
+    assert sets(cluster) == {"1": (1, "i:1")}
+
+
+def test_times_that_no_calendar_has_do_no_harm(cluster: Cluster) -> None:
+    deploy(cluster, replicas=1, minReadySeconds=1)
+    [name] = cluster.names("pods", "default")
+    ready = {"type": "Ready", "status": "True", "lastTransitionTime": "9999-12-31T23:59:59-12:00"}
+    cluster.patch("pods", name, {"status": {"conditions": [ready]}}, "status")
+    cluster.patch("deployments", "web", {"spec": {"progressDeadlineSeconds": 10**15}})
+    cluster.patch("deployments", "web", image("i:2"))
+    cluster.run()
+    assert "availableReplicas" not in status(cluster)
+    assert cluster.conditions("deployments", "web")["Progressing"][0] == "True"
