@@ -236,8 +236,8 @@ class PodController:
         entry = self._catalogue.pods.get(named.id)
         if report.manifest is not None:
             why = mirror_pods.problem(sender.node, named, report.manifest)
-            if not why and entry is not None and not (entry.mirrors and entry.node == sender.node):
-                why = f"there is another Pod {named.id}, which is no mirror of this node's"
+            if not why and entry is not None and not _is_mirror(entry, sender.node):
+                why = _taken(named.id)
             if why:
                 sender.refuse(403, why)
                 return True
@@ -261,6 +261,10 @@ class PodController:
         if reported is None:
             return None
         report = reported.report
+        if reported.mirrored and entry is not None and not _is_mirror(entry, report.node):
+            log.warning("> static pod not mirrored, another pod has its name id=%s node=%s", key, report.node)
+            self._refuse(key, 409, _taken(key))
+            return None
         if reported.mirrored and (entry is None or entry.mirrors != report.uid or entry.deleting):
             return self._mirror(reported, entry)
         if entry is None or (report.manifest is not None and entry.mirrors != report.uid):
@@ -313,15 +317,26 @@ class PodController:
             return True
         if answer.status not in (404, 409):
             log.warning("> pod rejected id=%s status=%d reason=%r", key, answer.status, answer.reason)
-        for sender in reported.senders:
-            sender.refuse(answer.status, answer.reason)
-        del self._reported[key]
+        self._refuse(key, answer.status, answer.reason)
         return False
+
+    def _refuse(self, key: str, code: int, reason: str) -> None:
+        for sender in self._reported.pop(key).senders:
+            sender.refuse(code, reason)
 
     def _answer(self, reported: _Reported) -> None:
         for sender in reported.senders:
             sender.acknowledge()
         reported.senders = []
+
+
+def _is_mirror(entry: PodEntry, node: str) -> bool:
+    """Whether a pod shows a static pod of a node, which alone may replace it."""
+    return bool(entry.mirrors) and entry.node == node
+
+
+def _taken(id: str) -> str:
+    return f"there is another Pod {id}, which is no mirror of this node's"
 
 
 def _deletion(entry: PodEntry) -> Request:

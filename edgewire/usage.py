@@ -4,13 +4,19 @@ Processor time is counted since something was started and never falls, as a kube
 now asks twice.
 """
 
+from typing import Annotated
+
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from edgewire.message import UNREADABLE
 
 LIMIT_BYTES = 1024 * 1024
 """Of an answer: more than 110 pods of eight containers take."""
+
+
+Moment = Annotated[float, Meta(ge=-1e9, le=253402300799)]
+"""Seconds since 1970, in years that a calendar has; before 1970 a machine was started whose clock was not set."""
 
 
 class UsageError(Exception):
@@ -25,9 +31,9 @@ class ContainerUsage(Struct, frozen=True, rename="camel"):
     uid: str
     """The pod's."""
     name: str
-    at: float
+    at: Moment
     """When that was so, seconds since 1970."""
-    started_at: float
+    started_at: Moment
     cpu_ns: int
     """Processor time since then, nanoseconds."""
     memory_bytes: int
@@ -37,8 +43,8 @@ class ContainerUsage(Struct, frozen=True, rename="camel"):
 class NodeUsage(Struct, frozen=True, rename="camel"):
     """A machine and the containers on it."""
 
-    at: float
-    started_at: float
+    at: Moment
+    started_at: Moment
     cpu_ns: int
     memory_bytes: int
     containers: tuple[ContainerUsage, ...] = ()

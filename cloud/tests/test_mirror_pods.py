@@ -116,6 +116,16 @@ def test_a_pod_of_that_name_is_left_alone(desk: Desk) -> None:
     assert "ownerReferences" not in desk.stored[WEB]["metadata"]
 
 
+def test_a_pod_that_takes_the_name_of_a_mirror_which_is_gone_is_left_alone(desk: Desk) -> None:
+    edge = desk.connect()
+    report(desk, edge)
+    desk.delete(desk.stored[WEB])
+    desk.put(pod("web-edge1"))
+    desk.settle()
+    assert desk.stored[WEB]["metadata"].get("annotations", {}) == {}
+    assert not [request for request in desk.requests if request.method == "DELETE"]
+
+
 def test_a_mirror_that_is_forbidden_is_tried_again_and_said_once(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     edge = desk.connect()
     desk.reject = lambda request: Answer(403, "no privileged pods here") if request.path.endswith("/pods") else None

@@ -282,7 +282,14 @@ def test_the_status_of_a_pod_that_was_replaced_is_refused(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "status",
-    ["Running", {"conditions": 5}, {"conditions": ["Ready"]}, {"conditions": [{"type": []}]}, {"podIPs": 5}, {"hostIPs": None}],
+    [
+        "Running",
+        {"conditions": 5},
+        {"conditions": ["Ready"]},
+        {"conditions": [{"type": []}]},
+        {"podIPs": 5},
+        {"hostIPs": None},
+    ],
 )
 def test_a_status_that_is_none_is_refused_and_does_nobody_harm(desk: Desk, status: Any) -> None:
     edge = desk.connect()

@@ -129,10 +129,11 @@ async def test_a_node_that_does_not_answer_is_not_waited_for(desk: Desk, monkeyp
 
 async def test_a_node_that_knows_no_such_stream_or_talks_nonsense_harms_nobody(desk: Desk) -> None:
     async with desk.client(master=True) as client, asyncio.timeout(DEADLINE_S):
-        for end in (Closed("", 501, "no streams of usage"), Closed("")):
-            asking = asyncio.create_task(client.get(METRICS))
+        never = encode(NodeUsage(2.0, 1e300, 1000, 4096))
+        for said, end in ((b"{", Closed("", 501, "no streams of usage")), (b"{", Closed("")), (never, Closed(""))):
+            asking = asyncio.create_task(client.get(SUMMARY))
             opened = await desk.node.next()
-            desk.node.say(Data(opened.id, b"{"))
+            desk.node.say(Data(opened.id, said))
             desk.node.say(Closed(opened.id, end.code, end.reason))
             async with await asking as answer:
                 assert answer.status == 502

@@ -195,9 +195,7 @@ def test_mistakes_are_refused(cluster: Cluster, spec: Object, field: str) -> Non
 
 
 @pytest.mark.parametrize("revision", ["\N{SUPERSCRIPT TWO}", "9" * 5000, "-1", ""])
-def test_a_revision_that_somebody_has_written_and_is_no_number_is_written_anew(
-    cluster: Cluster, revision: str
-) -> None:
+def test_a_revision_that_somebody_has_written_and_is_no_number_is_written_anew(cluster: Cluster, revision: str) -> None:
     deploy(cluster, replicas=1)
     [name] = cluster.names("replicasets", "default")
     cluster.patch("replicasets", name, {"metadata": {"annotations": {"deployment.kubernetes.io/revision": revision}}})
