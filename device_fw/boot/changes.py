@@ -66,7 +66,7 @@ def confirm(slots: "Slots") -> None:
         previous=previous,
         trial=None,
     )
-    change(slots)  # a damaged record must not take this back
+    note(slots)  # a damaged record must not take this back; it is confirmed without, too
 
 
 def fail(slots: "Slots", reason: str) -> None:

@@ -59,14 +59,17 @@ def flash(tmp_path: Path) -> Flash:
     return Flash(tmp_path)
 
 
-def no_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on no record can be written."""
+def no_room(monkeypatch: pytest.MonkeyPatch, room: int = 0) -> None:
+    """From now on no record can be written, but for so many."""
 
     real = open
+    left = [None] * room
 
     def full(path: str, mode: str = "r") -> IO[Any]:
         if "w" in mode:
-            raise OSError(28, "No space left on device")
+            if not left:
+                raise OSError(28, "No space left on device")
+            left.pop()
         return real(path, mode)
 
     monkeypatch.setattr(builtins, "open", full)
@@ -94,6 +97,19 @@ def test_a_trial_runs_once_and_is_confirmed_or_reverted(flash: Flash) -> None:
     slots.confirm()
     chosen, slots = flash.start()
     assert (chosen, slots.version, slots.record["counter"], slots.record["previous"]) == ("b", "1.1.0", 2, OLD.id)
+
+
+def test_a_trial_is_confirmed_on_a_flash_with_room_for_one_record_only(
+    flash: Flash, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, slots = flash.start()
+    flash.put("b", NEW)
+    slots.arm(NEW.id, 2, 0)
+    _, slots = flash.start()
+    no_room(monkeypatch, 1)
+    slots.confirm()
+    assert not slots.on_trial
+    assert flash.start()[0] == "b"
 
 
 @pytest.mark.parametrize("reason", [ota.EXCEPTION, ota.SELF_TEST, ota.NOT_CONFIRMED])
