@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -217,9 +218,12 @@ def told(broker: FaultyBroker) -> list[dict[str, Any]]:
 
 
 def on_flash(board: MicroPythonBoard) -> list[list[Any]]:
-    """Readings in the board's journal."""
-    files = sorted((board.folder / "journal").glob("*"))
-    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    """Readings in the board's journal, which may be writing the last line or drop the first file just now."""
+    found: list[list[Any]] = []
+    for file in sorted((board.folder / "journal").glob("*")):
+        with suppress(FileNotFoundError):
+            found += [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return found
 
 
 async def quickly(board: MicroPythonBoard, broker: FaultyBroker) -> None:
