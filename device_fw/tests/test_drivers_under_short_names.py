@@ -207,6 +207,14 @@ def test_what_modules_of_some_port_have_stays_even_if_a_firmware_has_it_too(name
     assert name.encode() in made["b.py"]
 
 
+def test_a_driver_of_a_module_that_nobody_knows_keeps_its_names_and_so_does_who_has_the_same() -> None:
+    ours = b"class Mine:\n    def set_size(self):\n        return 1\n"
+    theirs = b"import lvgl\n\n\ndef shown(screen):\n    lvgl.button(screen).set_size(2)\n"
+    made = short_names.shortened({"a.py": ours, "b.py": theirs})
+    assert b"set_size" in made["a.py"]
+    assert made["b.py"] == theirs
+
+
 def assert_same(folder: Path, sources: Mapping[str, bytes]) -> None:
     short = short_names.shortened(unused.without_unused(sources))
     assert printed(folder / "short", short) == printed(folder / "long", sources) != b""

@@ -16,7 +16,9 @@ _OF_ALL_ATTRIBUTES = ("__dict__", "namedtuple")
 
 @functools.cache
 def elsewhere() -> frozenset[str]:
-    """Names that MicroPython's modules and their objects have, on any port: ours may stand beside them in one expression."""
+    """Names of MicroPython's modules, and those that they and their objects have, on any port: ours may stand beside them in one
+    expression.
+    """
     return frozenset(Path(__file__).with_name("runtime_names.txt").read_text().split())
 
 
@@ -91,6 +93,8 @@ class Names(ast.NodeVisitor):
         """Attributes looked up in something but `self`: other modules may have made them."""
         self.imported: dict[str, set[str]] = {}
         """Name -> the modules that it is taken from."""
+        self.imports: set[str] = set()
+        """The modules, or packages of them, that it imports by an absolute name."""
         self.classes: set[str] = set()
         self.bases: set[str] = set()
         """The classes that those inherit from, by their own names, or `ANY_CLASS`."""
@@ -174,11 +178,14 @@ class Names(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             self.meant.update(alias.name.split("."))
+            self.imports.add(alias.name.partition(".")[0])
             if alias.asname:
                 self._make(alias.asname)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         self.meant.update((node.module or "").split("."))
+        if not node.level:
+            self.imports.add((node.module or "").partition(".")[0])
         for alias in node.names:
             self.imported.setdefault(alias.name, set()).add(node.module or "")
             self._make(alias.name)

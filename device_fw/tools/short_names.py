@@ -3,8 +3,9 @@
 All modules that go onto a board together get `_a`, `_b`, …, and share them wherever no module could mistake one for the other:
 attributes are looked up in objects, other names in a module or a function, and whoever uses a name knows which one it means.
 So two names that no module uses in the same way may be one. A name stays as it is when it may mean something elsewhere: it
-stands in a text, names a module or a keyword, an optional argument or an attribute of MicroPython's own objects, or is used and
-not made. Lines stay where they are; a traceback's functions have their short names.
+stands in a text, or in a module that imports one which nobody knows, names a module or a keyword, an optional argument or an
+attribute of MicroPython's own objects, or is used and not made. Lines stay where they are; a traceback's functions have their
+short names.
 """
 
 import ast
@@ -20,6 +21,12 @@ from device_fw.tools.named import Names, words
 Node = tuple[str, str]
 """A name, and the module to which it is private; "" where all modules mean the same by it."""
 
+_OURS = (
+    "device_fw",
+    "edgewire",
+    "hedgerow_boot",
+)  # what boot code and firmware mean by each other's names is said in `kept`
+
 
 def shortened(sources: Mapping[str, bytes], kept: Collection[str] = ()) -> dict[str, bytes]:
     """These modules, path -> source, with short names, but for those `kept` and MicroPython's own.
@@ -29,7 +36,7 @@ def shortened(sources: Mapping[str, bytes], kept: Collection[str] = ()) -> dict[
     trees = {path: tree for path, content in sources.items() if (tree := _parsed(content)) is not None}
     modules = {path: Names(tree) for path, tree in trees.items()}
     stay = words(*(content for path, content in sources.items() if path not in trees)).union(kept)
-    stay |= _meant_elsewhere(modules)
+    stay |= _meant_elsewhere(modules).union(*(words(sources[path]) for path in _beside_strangers(modules)))
     short = _coloured(modules, stay)
     return {path: _renamed(content, path, short) if path in trees else content for path, content in sources.items()}
 
@@ -59,6 +66,12 @@ def _meant_elsewhere(modules: Mapping[str, Names]) -> set[str]:
         found |= {name for name in module.attributes | module.plain if name.strip("_") == "" or name.startswith("__")}
         found |= {name for name, makers in module.imported.items() if not any(_has(modules, one) for one in makers)}
     return found
+
+
+def _beside_strangers(modules: Mapping[str, Names]) -> list[str]:
+    """Those that import what is neither among them nor MicroPython's: what its objects have, nobody knows."""
+    known = {part for path in modules for part in path.removesuffix(".py").split("/")}.union(named.elsewhere(), _OURS)
+    return [path for path, module in modules.items() if module.imports - known]
 
 
 def _has(modules: Mapping[str, Names], name: str) -> bool:
