@@ -113,7 +113,7 @@ class _Rollout:
     def begin(self) -> None:
         """Make the ReplicaSet of a template that has none."""
         meta, template = self._owner["metadata"], self._spec["template"]
-        hash = template_hash(template)
+        hash = self._hash(template)
         labels = {**((template.get("metadata") or {}).get("labels") or {}), HASH: hash}
         selector = self._spec["selector"]
         revision = 1 + max((s.revision for s in self._olds), default=0)
@@ -142,6 +142,12 @@ class _Rollout:
         if recreates:
             for old in self._olds:
                 self._scale(old, 0)
+
+    def _hash(self, template: Object) -> str:
+        """Of a template that has no ReplicaSet; somebody may have changed the one that was made of it."""
+        name, taken = self._owner["metadata"]["name"], {s.name for s in self._sets}
+        hashes = (template_hash(template, turn) for turn in range(len(taken) + 1))
+        return next(hash for hash in hashes if f"{name}-{hash}" not in taken)
 
     def _room_for_new(self) -> int:
         if not self._olds:

@@ -200,9 +200,10 @@ def pod_of(owner: Object, labels: Mapping[str, str]) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": dict(template["spec"])}
 
 
-def template_hash(template: Object) -> str:
-    """Ten letters that tell templates apart."""
-    digest = hashlib.sha256(msgspec.json.encode(template, order="deterministic")).digest()
+def template_hash(template: Object, turn: int = 0) -> str:
+    """Ten letters that tell templates apart; others at each turn."""
+    content = msgspec.json.encode(template, order="deterministic") + (str(turn).encode() if turn else b"")
+    digest = hashlib.sha256(content).digest()
     return "".join(_LETTERS[byte % len(_LETTERS)] for byte in digest[:10])
 
 

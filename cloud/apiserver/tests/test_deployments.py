@@ -203,6 +203,16 @@ def test_a_revision_that_somebody_has_written_and_is_no_number_is_written_anew(c
     assert sets(cluster) == {"1": (1, "i:1")}
 
 
+def test_a_replica_set_that_somebody_has_changed_is_replaced_by_one_of_another_name(cluster: Cluster) -> None:
+    deploy(cluster, replicas=2)
+    [name] = cluster.names("replicasets", "default")
+    cluster.patch("replicasets", name, image("i:9"))
+    cluster.run()
+    assert sets(cluster) == {"1": (0, "i:9"), "2": (2, "i:1")}
+    assert cluster.images() == ["i:1", "i:1"]
+    assert is_complete(cluster)
+
+
 def test_times_that_no_calendar_has_do_no_harm(cluster: Cluster) -> None:
     deploy(cluster, replicas=1, minReadySeconds=1)
     [name] = cluster.names("pods", "default")
