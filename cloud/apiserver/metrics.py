@@ -7,10 +7,10 @@ What nobody can tell is left out, as metrics-server leaves it out: a single one 
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from cloud.apiserver import status
 from cloud.apiserver.formats import format_time
@@ -24,10 +24,13 @@ START_S = 2.0
 """What the time of a start is told more exactly than."""
 
 
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
 class Cpu(Struct, rename="camel"):
     """Processor time since the beginning."""
 
-    time: datetime
+    time: Moment
     usage_core_nano_seconds: int
 
 
@@ -42,7 +45,7 @@ class Stats(Struct, rename="camel"):
 
     cpu: Cpu
     memory: Memory
-    start_time: datetime
+    start_time: Moment
     name: str = ""
 
 

@@ -86,18 +86,13 @@ class MetricsSource:
         return [found for found in made if found is not None]
 
     async def _of_pods(self, pods: list[Stored]) -> list[Object]:
-        on: dict[str, None] = {}
-        for pod in pods:
-            if name := (msgspec.json.decode(pod.body).get("spec") or {}).get("nodeName"):
-                on[name] = None
-        looked = await self._looks(list(on))
-        told = dict(entry for before, after in looked.values() for entry in metrics.of_pods(before, after))
+        on = [(pod, str((msgspec.json.decode(pod.body).get("spec") or {}).get("nodeName") or "")) for pod in pods]
+        looked = await self._looks(list(dict.fromkeys(node for _, node in on if node)))
+        # A node speaks for its own pods only.
+        told = {node: dict(metrics.of_pods(*looks)) for node, looks in looked.items()}
+        found = [(pod, told.get(node, {}).get((pod.namespace, pod.name))) for pod, node in on]
         now = self._objects.now()
-        return [
-            metrics.pod_metrics(pod, told[pod.namespace, pod.name], now)
-            for pod in pods
-            if (pod.namespace, pod.name) in told
-        ]
+        return [metrics.pod_metrics(pod, special, now) for pod, special in found if special is not None]
 
     async def _looks(self, names: list[str]) -> dict[str, tuple[Summary, Summary]]:
         """Two looks at each of these nodes that answers."""

@@ -83,3 +83,5 @@ def test_a_single_look_is_none_twice() -> None:
 def test_nonsense_is_none() -> None:
     assert metrics.read(b"{}") is None
     assert metrics.read(b"\xff") is None
+    nowhere = json.dumps({"node": stats(100, 1)}).replace("+00:00", "")
+    assert metrics.read(nowhere.encode()) is None
