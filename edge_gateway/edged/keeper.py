@@ -5,11 +5,12 @@ It starts processes, each in a session of its own, writes what they say to their
 libraries. `FOLDER/socket` takes lines of JSON, from one edgecore at a time:
 
     {"do": "start", "id": ..., "argv": [...], "env": {...}, "cwd": ..., "log": ..., ...}  -> {"re": id, "pid": ..., "at": ...}
-    {"do": "signal", "id": ..., "number": 15, "all": false}    {"do": "forget", "id": ...}    {"do": "list"} -> {"runs": [...]}
-                                                                                   <- {"exited": {"id": ..., "exit": {...}}}
+    {"do": "signal", "id": ..., "number": 15, "all": false}    {"do": "forget", "id": ...}    {"do": "end"}
+    {"do": "list"} -> {"runs": [...], "speaks": ...}           <- {"exited": {"id": ..., "exit": {...}}}
 
 `FOLDER/runs/<id>.json` says of each the process, when that was started by the kernel's clock, and how it ended: what edgecore
-needs when the keeper itself has died. Without processes and without an edgecore it ends after a minute.
+needs when the keeper itself has died. Without processes and without an edgecore it ends after a minute, and at once where it was
+asked to `end`.
 """
 
 import errno
@@ -27,6 +28,9 @@ from typing import Any
 from edge_gateway.edged.keeper_log import CHUNK, LogFile, Stream
 
 IDLE_S = 60.0
+SPEAKS = 2
+"""Which requests it understands: a keeper goes on across an update of edgecore, and leaves out what it does not know.
+From 2 on it makes the `mounts` of what it starts, and ends when asked."""
 REQUEST_LIMIT = 4 * 1024 * 1024
 TICK_S = 5.0
 NOT_FOUND, CANNOT = 127, 128
@@ -66,6 +70,7 @@ class Keeper:
         self._client: socket.socket | None = None
         self._request = b""
         self._lonely_since = time.monotonic()
+        self._ending = False
         os.makedirs(os.path.join(folder, "runs"), exist_ok=True)
         self._listener = self._listen()
         self._signals = self._wake_on_children()
@@ -101,6 +106,8 @@ class Keeper:
     def _useless(self) -> bool:
         if self._client is not None or self._by_pid:
             self._lonely_since = time.monotonic()
+        if self._ending and not self._by_pid:
+            return True
         return time.monotonic() - self._lonely_since > IDLE_S
 
     # edgecore
@@ -111,6 +118,7 @@ class Keeper:
         except OSError:
             return
         self._part()
+        self._ending = False
         client.setblocking(True)
         client.settimeout(10.0)
         self._client = client
@@ -157,7 +165,9 @@ class Keeper:
                 with suppress(OSError):
                     os.unlink(self._file(id))
         elif do == "list":
-            self._tell({"runs": [run.told() for run in self._runs.values()]})
+            self._tell({"runs": [run.told() for run in self._runs.values()], "speaks": SPEAKS})
+        elif do == "end":
+            self._ending = True
 
     # Processes
 

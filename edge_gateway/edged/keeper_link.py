@@ -3,9 +3,14 @@
 import asyncio
 import json
 import logging
+import os
+import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +22,8 @@ log = logging.getLogger(__name__)
 START_S = 10.0
 """For the keeper to come up, or to answer."""
 
+_PEER = struct.Struct("3i")
+"""unix(7), struct ucred: process, user and group of who listens."""
 _ROOT = Path(keeper.__file__).parents[2]
 # Without site: the keeper needs nothing that is installed, and takes half the memory so.
 _KEEPER = "import sys; sys.path.insert(0, sys.argv[1]); from edge_gateway.edged.keeper import main; main()"
@@ -33,6 +40,8 @@ class KeeperLink:
         self._hearing: asyncio.Task[None] | None = None
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._connecting = asyncio.Lock()
+        self.speaks = keeper.SPEAKS
+        """Which requests the keeper understands (`keeper.SPEAKS`)."""
 
     async def connect(self, *, start: bool) -> bool:
         """Have a keeper, and start one if there is none and that is wanted. Raises RuntimeTrouble."""
@@ -57,6 +66,24 @@ class KeeperLink:
                 await asyncio.sleep(0.01)
             self._hearing = asyncio.create_task(self._hear(reader), name="edged-keeper")
             return True
+
+    async def list(self) -> list[dict[str, Any]]:
+        """Its runs. Raises RuntimeTrouble."""
+        answer = await self.ask("list", {"do": "list"})
+        self.speaks = answer.get("speaks", 1)
+        runs: list[dict[str, Any]] = answer["runs"]
+        return runs
+
+    async def dismiss(self) -> None:
+        """Be rid of a keeper that has nothing to keep: the next one understands more."""
+        if self._writer is None or self._hearing is None:
+            return
+        peer = self._writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        pid, _, _ = _PEER.unpack(peer)
+        (self._folder / "socket").unlink(missing_ok=True)  # who connects while it goes would be heard by nobody
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        await asyncio.wait([self._hearing], timeout=START_S)
 
     def _spawn(self) -> None:
         try:
@@ -93,6 +120,7 @@ class KeeperLink:
         if self._writer is not None:
             self._writer.close()
         self._writer = None
+        self.speaks = keeper.SPEAKS  # the next one's
         for waiting in self._answers.values():
             if not waiting.done():
                 waiting.set_exception(RuntimeTrouble("the keeper of processes is gone"))

@@ -322,7 +322,7 @@ class PodmanRuntime:
             await self._podman("rm", "--force", "--ignore", "--time", "0", name)
             self._left.discard(name)
 
-    async def close(self) -> None:
+    async def close(self, *, for_good: bool = False) -> None:
         """Leave everything running."""
         for id in list(self._watched):
             self._unwatch(id)

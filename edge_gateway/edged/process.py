@@ -58,6 +58,8 @@ class ProcessRuntime:
         self._root = os.geteuid() == 0 if root is None else root
         self._exited: Callable[[RunId, Exit], None] = lambda id, exit: None
         self._alive: dict[RunId, dict[str, Any]] = {}
+        self._starting: set[RunId] = set()
+        """Asked for, and not over as far as was heard: the end of a short run is heard before its start is taken note of."""
         self._keeper = KeeperLink(folder, self._has_exited, self._lost)
 
     # What it cannot give
@@ -100,11 +102,11 @@ class ProcessRuntime:
         known: dict[RunId, dict[str, Any]] = {}
         if await self._keeper.connect(start=False):
             try:
-                answer = await self._keeper.ask("list", {"do": "list"})
+                runs = await self._keeper.list()
             except RuntimeTrouble:
                 await self.close()
                 raise
-            known = {RunId.parse(run["id"]): run for run in answer["runs"]}
+            known = {RunId.parse(run["id"]): run for run in runs}
         self._alive = {id: run for id, run in known.items() if run["exit"] is None}
         self._cgroups.sweep()
         for id, run in self._keeper.notes().items():
@@ -124,6 +126,7 @@ class ProcessRuntime:
     def _has_exited(self, run: dict[str, Any]) -> None:
         id = RunId.parse(run["id"])
         self._alive.pop(id, None)
+        self._starting.discard(id)
         if (exit := self._exit(id, run)) is not None:
             self._exited(id, exit)
 
@@ -164,7 +167,8 @@ class ProcessRuntime:
 
     async def start(self, order: StartOrder) -> float:
         """Start a run: when. Raises CannotStart, RuntimeTrouble."""
-        await self._keeper.connect(start=True)
+        mounts = self._mounts_of(order)
+        await self._have_keeper(mounts)
         try:
             cgroup = self._cgroups.make(str(order.id), order.container.resources.limits)
         except OSError as error:
@@ -176,18 +180,35 @@ class ProcessRuntime:
             "log_bytes": LOG_BYTES,
             "cgroup": cgroup,
             **self._process_of(order, order.command),
-            "mounts": self._mounts_of(order),
+            "mounts": mounts,
         }
         if (size := len(json.dumps(request))) >= keeper.REQUEST_LIMIT:
             self._cgroups.remove(str(order.id))
             why = f"arguments and environment of {size} bytes are more than a process can have"
             raise CannotStart(why, keeper.CANNOT)
-        answer = await self._keeper.ask(str(order.id), request)
-        if "error" in answer:
-            self._cgroups.remove(str(order.id))
-            raise CannotStart(answer["error"], answer["code"])
-        self._alive[order.id] = {**answer, "cgroup": cgroup}
+        self._starting.add(order.id)
+        try:
+            answer = await self._keeper.ask(str(order.id), request)
+            if "error" in answer:
+                self._cgroups.remove(str(order.id))
+                raise CannotStart(answer["error"], answer["code"])
+            if order.id in self._starting:
+                self._alive[order.id] = {**answer, "cgroup": cgroup}
+        finally:
+            self._starting.discard(order.id)
         return float(answer["at"])
+
+    async def _have_keeper(self, mounts: list[list[str]]) -> None:
+        """Have one that makes these mounts. Raises RuntimeTrouble."""
+        if self._keeper.speaks < keeper.SPEAKS and not self._alive:
+            log.info("= keeper of an older edgecore is replaced")
+            await self._keeper.dismiss()
+        await self._keeper.connect(start=True)
+        if self._keeper.speaks < keeper.SPEAKS and any(how != "try" for _, _, how in mounts):
+            raise RuntimeTrouble(
+                "volumes have to wait for another keeper: the one of an older edgecore, which cannot mount them, is replaced "
+                f"once the {len(self._alive)} containers that it has have ended"
+            )
 
     def _process_of(self, order: StartOrder, command: tuple[str, ...]) -> dict[str, Any]:
         """What the keeper makes a process of."""
@@ -278,6 +299,11 @@ class ProcessRuntime:
         """The processes of each run that goes on."""
         return {id: Processes(run["pid"], Path(run.get("cgroup", "")).name) for id, run in self._alive.items()}
 
-    async def close(self) -> None:
-        """Leave everything running."""
+    async def close(self, *, for_good: bool = False) -> None:
+        """Leave everything running; `for_good` nothing is left once all has ended."""
+        if for_good:
+            try:
+                await self._keeper.send({"do": "end"})
+            except RuntimeTrouble as trouble:
+                log.warning("= keeper is left reason=%s", trouble)
         await self._keeper.close()

@@ -187,6 +187,6 @@ class Runtime(Protocol):
         """A pod is gone: drop what its containers shared. Raises RuntimeTrouble."""
         ...
 
-    async def close(self) -> None:
-        """Leave everything running."""
+    async def close(self, *, for_good: bool = False) -> None:
+        """Leave everything running; `for_good` what the runtime itself has running goes, once there is nothing else."""
         ...

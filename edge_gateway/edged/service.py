@@ -125,12 +125,15 @@ class Edged:
         for timer in self._timers.values():
             timer.cancel()
         if not self._leave_running:
-            await stop_all(self._runtime, self._alive)
+            try:
+                await stop_all(self._runtime, self._alive)
+            except RuntimeTrouble as trouble:
+                log.warning("= pods are left running reason=%s", trouble)
             await asyncio.gather(*(remove(self._runtime, uid) for uid in self._entries))
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._runtime.close()
+        await self._runtime.close(for_good=not self._leave_running)
 
     def _alive(self) -> list[RunId]:
         return [

@@ -47,6 +47,8 @@ class Node:
         max_pods: int = 110,
         static: Path | None = None,
         look_at_disk_s: float = 0.1,
+        *,
+        leave_running: bool = True,
     ) -> None:
         self.folder = folder
         self.store = store or MemoryStore()
@@ -62,6 +64,7 @@ class Node:
         found = StaticPods(static, "edge1", period_s=0.1) if static is not None else None
         self.edged = Edged(
             *(self.core, self.store, runtime, volumes, orders, self._mark),
+            leave_running=leave_running,
             max_pods=max_pods,
             static=found,
             look_at_disk_s=look_at_disk_s,
