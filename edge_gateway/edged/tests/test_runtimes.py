@@ -82,16 +82,18 @@ async def test_a_folder_that_does_not_exist_is_named(desk: Desk) -> None:
 
 
 async def test_a_signal_goes_to_the_first_process_and_a_kill_to_all(desk: Desk) -> None:
-    script = "trap 'echo asked' TERM; sleep 1000 & echo begun; while :; do wait; done"
+    def children() -> list[psutil.Process]:
+        return [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "98765"]]
+
+    script = "trap 'echo asked' TERM; sleep 98765 & echo begun; while :; do wait; done"
     order = await desk.start(script)
-    await until(lambda: desk.says(order), "it has begun")
-    children = [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "1000"]]
-    assert children
+    await until(lambda: desk.says(order) and children(), "it and its child have begun")
     await desk.runtime.signal(order.id, signal.SIGTERM)
     await until(lambda: "asked" in desk.says(order), "it was asked to stop")
     await desk.runtime.signal(order.id, signal.SIGKILL, everything=True)
     exit = await desk.exit(order)
     assert (exit.code, exit.reason) == (137, "")
+    await until(lambda: not children(), "the child is gone too")
 
 
 async def test_the_same_run_is_never_started_twice(desk: Desk) -> None:
